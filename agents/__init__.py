@@ -1,0 +1,1 @@
+"""Agents: everything that learns. Knows nothing of environments, replay or training loops."""

@@ -1,0 +1,60 @@
+"""What a training loop may ask of any agent, and nothing more."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from agents.nn.latent import Latent
+
+Mode = Literal["random", "train", "eval"]
+"""How to act: uniform actions, a sample of the policy, or its mean."""
+
+
+class Acting(NamedTuple):
+    """What an agent carries from one environment step to the next, one row per environment."""
+
+    latent: Latent
+    action: Tensor
+    """The action executed last, (n, A)."""
+    skill: Tensor
+    """(n, skill_dim)."""
+
+
+class Agent(Protocol):
+    """An agent that acts on n environments at once and learns from batches of B sequences of T records."""
+
+    name: str
+    skill_dim: int
+    collects: Mode
+    """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+
+    def start(self, count: int) -> Acting:
+        """A fresh acting state for ``count`` environments."""
+        ...
+
+    def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
+        """observation uint8 (n, C, S, S), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and the new state."""
+        ...
+
+    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Train everything once; metrics are 0-dim tensors that stay on the device."""
+        ...
+
+    def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Videos that show what was learned, each (N, T, C, H, W) float32 in [0, 1]."""
+        ...
+
+    def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
+        """State dicts by module name: what fine-tuning may want."""
+        ...
+
+    def load_snapshot(self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool) -> None:
+        """Start fine-tuning from the modules of a snapshot."""
+        ...
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything a resumed run needs: weights, optimisers, normalisers, counters."""
+        ...
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None: ...

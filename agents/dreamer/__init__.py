@@ -1,0 +1,1 @@
+"""DreamerV2: world model, behaviours learned in imagination, and the agent that joins them."""

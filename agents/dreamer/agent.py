@@ -1,0 +1,257 @@
+"""The Dreamer agent: one world model, its behaviours, one exploration method, and the only update there is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from agents.agent import Acting, Mode
+from agents.dreamer.behavior import Behavior
+from agents.dreamer.world_model import Metrics, Observed, WorldModel
+from agents.exploration.build import build_method
+from agents.exploration.intrinsic_reward import (
+    Imagined,
+    IntrinsicReward,
+    ReplayView,
+    Scored,
+    Sizes,
+    TaskReward,
+    everywhere,
+)
+from agents.nn.latent import Latent
+from agents.nn.networks import preprocess_image
+from agents.nn.optimizer import Optimizer
+from utils.errors import UserError
+
+CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
+
+LOADED_ALWAYS = ("encoder", "rssm", "decoder")
+"""Modules fine-tuning takes from a snapshot without a flag (card table 8.1)."""
+
+
+class DreamerAgent(nn.Module):
+    """DreamerV2 with an exploration method (see ``agents/exploration/intrinsic_reward.py``).
+
+    ``config`` is the resolved root configuration: the sections of ``configs/dreamer.yaml`` and the ``agent`` group.
+    ``phase`` is ``pretrain`` or ``finetune``; in the latter the reward head learns the task reward and every
+    behaviour maximises it. Raises :class:`UserError` on configurations that cannot be built.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        obs_shape: Sequence[int],
+        action_dim: int,
+        *,
+        phase: Literal["pretrain", "finetune"],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        agent = config["agent"]
+        self.name: str = agent["name"]
+        self.phase = phase
+        self.action_dim = action_dim
+        self.device = torch.device(device)
+        self.updates = 0
+        self.clip_reward = CLIP_REWARDS[config["clip_rewards"]]
+        self.amp = config["precision"] == 16 and self.device.type == "cuda"
+        self.world_model = WorldModel(
+            obs_shape,
+            action_dim,
+            rssm=config["rssm"],
+            encoder=config["encoder"],
+            decoder=config["decoder"],
+            reward_head=config["reward_head"],
+            kl=config["kl"],
+            loss_scales=config["loss_scales"],
+            grad_heads=agent["grad_heads"],
+            elu_output=agent["decoder_elu_output"],
+        ).to(self.device)
+        rssm = self.world_model.rssm
+        sizes = Sizes(
+            tuple(obs_shape), action_dim, self.world_model.encoder.embed_dim, rssm.feat_dim, rssm.deter
+        )
+        self.method = self._build_method(agent, sizes).to(self.device)
+        self.skill_dim = self.method.skills.dim
+        self.scores = self.method.scores if phase == "pretrain" else "none"
+        self.trains_behaviors = phase == "finetune" or self.method.acts == "actor"
+        self.collects: Mode = "train" if self.trains_behaviors else "random"
+        self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, rssm.feat_dim)})
+        self.model_opt = Optimizer(self.world_model.parameters(), **config["model_opt"])
+        learned = [p for p in self.method.parameters() if p.requires_grad]
+        self.method_opt = Optimizer(learned, **config["model_opt"]) if learned and phase == "pretrain" else None
+
+    def _build_method(self, agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
+        method = build_method(agent, sizes)
+        # without skills, nothing of the method is left in fine-tuning
+        return TaskReward(sizes) if self.phase == "finetune" and method.skills.dim == 0 else method
+
+    def _build_behavior(self, config: Mapping[str, Any], feat_dim: int) -> Behavior:
+        agent = config["agent"]
+        return Behavior(
+            feat_dim,
+            self.action_dim,
+            self.skill_dim,
+            actor=config["actor"],
+            critic=config["critic"],
+            actor_opt=config["actor_opt"],
+            critic_opt=config["critic_opt"],
+            reward_norm=agent["reward_norm"],
+            actor_ent=agent["actor_ent"],
+            actor_grad=config["actor_grad"],
+            imag_horizon=config["imag_horizon"],
+            discount=config["discount"],
+            discount_lambda=config["discount_lambda"],
+            slow_target=config["slow_target"],
+            slow_target_update=config["slow_target_update"],
+            slow_target_fraction=config["slow_target_fraction"],
+            entropy_in_targets=agent["entropy_in_targets"],
+            device=self.device,
+        )
+
+    # ---- acting
+
+    def start(self, count: int) -> Acting:
+        """Zero latents and actions and fresh skills for ``count`` environments."""
+        action = torch.zeros(count, self.action_dim, device=self.device)
+        return Acting(self.world_model.rssm.initial(count), action, self.method.skills.sample(count, self.device))
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
+        """Filter the image and choose an action (see :class:`agents.agent.Agent`).
+
+        ``random`` actions are uniform in [-1, 1] and leave the latent alone; the posterior is sampled in ``eval``, too.
+        """
+        if mode == "random":
+            action = 2 * torch.rand_like(acting.action) - 1
+            return action, acting._replace(action=action)
+        embed = self.world_model.encoder(preprocess_image(observation))
+        latent = self.world_model.rssm.observe_step(acting.latent, acting.action, embed, is_first)
+        policy = self.behaviors["main"].actor(latent.feat, acting.skill)
+        action = policy.mean if mode == "eval" else policy.rsample()
+        return action, Acting(latent, action, acting.skill)
+
+    # ---- learning
+
+    def update(self, batch: Mapping[str, Tensor]) -> Metrics:
+        """One step of everything, in the order that serves every method (``docs/design.md``).
+
+        ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
+        skill (B, T, n), skill_valid bool (B, T) for skill agents.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
+            view = self._view(seen, batch)
+            metrics = self._train_method(view)
+            loss, model_metrics = self.world_model.loss(seen, self._reward_target(view, batch["reward"]))
+            model_metrics["model_grad_norm"] = self.model_opt.step(loss)
+            metrics |= model_metrics
+            if self.trains_behaviors:
+                start = seen.post.detach().flatten()
+                skill = self.method.skills.sample(start.deter.shape[0], self.device)
+                metrics |= self._behavior.update(
+                    self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
+                )
+        self._behavior.after_update(self.updates)
+        self.method.after_update(self.updates)
+        self.updates += 1
+        return metrics
+
+    @property
+    def _behavior(self) -> Behavior:
+        return self.behaviors["main"]  # type: ignore[return-value]
+
+    def _view(self, seen: Observed, batch: Mapping[str, Tensor]) -> ReplayView:
+        lead = batch["is_first"].shape
+        skill = batch.get("skill", seen.embed.new_zeros(*lead, 0))
+        valid = batch.get("skill_valid", torch.ones_like(batch["is_first"]))
+        return ReplayView(
+            obs=batch["observation"],
+            embed=seen.embed.detach(),
+            action=batch["action"],
+            skill=skill,
+            skill_valid=valid,
+            is_first=batch["is_first"],
+            post=seen.post.detach(),
+            prior=seen.prior.detach(),
+            feat=seen.feat.detach(),
+            kl=seen.kl,
+        )
+
+    def _train_method(self, view: ReplayView) -> Metrics:
+        if self.method_opt is None:
+            return {}
+        trained = self.method.loss(view)
+        assert trained is not None, f"{type(self.method).__name__} has parameters but no loss"
+        loss, metrics = trained
+        name = self.method.metric_name
+        return metrics | {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.method_opt.step(loss)}
+
+    def _reward_target(self, view: ReplayView, task_reward: Tensor) -> Scored:
+        if self.scores == "replay":
+            with torch.no_grad():
+                return self.method.score_replay(view)
+        return everywhere(self.clip_reward(task_reward))
+
+    def _score(self, traj: Imagined) -> Scored:
+        if self.scores == "imagination":
+            return self.method.score_imagined(traj)
+        return everywhere(self.world_model.reward(traj.feat, traj.skill))
+
+    def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``openl_observation``: open-loop predictions of the first 8 rows (card 3.7)."""
+        rows = {key: batch[key][:8] for key in ("observation", "action", "is_first")}
+        return {"openl_observation": self.world_model.open_loop(**rows)}
+
+    # ---- saving
+
+    def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
+        """State dicts of ``encoder``, ``rssm``, ``decoder``, ``reward_head``, ``actor``, ``critic``, ``slow_critic``, ``method``."""
+        parts: dict[str, nn.Module] = {
+            "encoder": self.world_model.encoder,
+            "rssm": self.world_model.rssm,
+            "decoder": self.world_model.decoder,
+            "reward_head": self.world_model.reward_head,
+            "actor": self._behavior.actor,
+            "critic": self._behavior.critic,
+            "slow_critic": self._behavior.slow_critic,
+            "method": self.method,
+        }
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_snapshot(self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool) -> None:
+        """Copy encoder, RSSM and decoder, the actor if ``init_actor``, the critics if ``init_critic``; the rest stays fresh."""
+        wanted: dict[str, nn.Module] = {name: getattr(self.world_model, name) for name in LOADED_ALWAYS}
+        if init_actor:
+            wanted["actor"] = self._behavior.actor
+        if init_critic:
+            wanted |= {"critic": self._behavior.critic, "slow_critic": self._behavior.slow_critic}
+        for name, module in wanted.items():
+            try:
+                module.load_state_dict(modules[name])
+            except (KeyError, RuntimeError) as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise UserError(
+                    f"the snapshot's {name} does not fit this agent ({reason}). "
+                    "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
+                ) from error
+
+    def training_state(self) -> dict[str, Any]:
+        """Weights, buffers, optimiser states and the update counter."""
+        optimizers = {name: opt.state_dict() for name, opt in self._optimizers().items()}
+        return {"modules": self.state_dict(), "optimizers": optimizers, "updates": self.updates}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        self.load_state_dict(state["modules"])
+        for name, opt in self._optimizers().items():
+            opt.load_state_dict(state["optimizers"][name])
+        self.updates = state["updates"]
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        found = {
+            "model": self.model_opt,
+            "actor": self._behavior.actor_opt,
+            "critic": self._behavior.critic_opt,
+        }
+        return found | ({"method": self.method_opt} if self.method_opt else {})

@@ -1,0 +1,45 @@
+"""Lambda-returns and the reward normaliser of the imagination actor-critic."""
+
+import torch
+from torch import Tensor, nn
+
+from agents.exploration.intrinsic_reward import Scored, masked_mean
+
+
+def lambda_return(reward: Tensor, value: Tensor, discount: float, lam: float) -> Tensor:
+    """G_t = r_t + d [(1 - lam) v_{t+1} + lam G_{t+1}], bootstrapped with G_H = v_H (card 4.3).
+
+    ``reward`` and ``value`` are (H + 1, N), time-major; r_H is not used. Returns (H, N).
+    """
+    inputs = reward[:-1] + discount * (1 - lam) * value[1:]
+    last = value[-1]
+    out = []
+    for t in reversed(range(inputs.shape[0])):
+        last = inputs[t] + discount * lam * last
+        out.append(last)
+    return torch.stack(out[::-1])
+
+
+def returns_valid(valid: Tensor) -> Tensor:
+    """Which returns only contain valid rewards: (H + 1, N) -> (H, N), true where r_t .. r_{H-1} all are valid."""
+    return valid[:-1].flip(0).to(torch.uint8).cumprod(0).flip(0).bool()
+
+
+class StreamNorm(nn.Module):
+    """Divides rewards by a running mean of their magnitude: mag <- m mag + (1 - m) mean|r|, r <- scale r / (mag + eps).
+
+    No centring; ``mag`` (a buffer, 1 at the start) takes no gradient; ``momentum=1`` switches it off (card 4.4).
+    """
+
+    def __init__(self, momentum: float = 1.0, scale: float = 1.0, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.momentum, self.scale, self.eps = momentum, scale, eps
+        self.mag: Tensor
+        self.register_buffer("mag", torch.ones(()))
+
+    def forward(self, reward: Scored) -> Tensor:
+        """Update ``mag`` with the valid entries, return the normalised values, same shape."""
+        with torch.no_grad():
+            mean = masked_mean(reward.value.detach().abs(), reward.valid)
+            self.mag.lerp_(mean, 1 - self.momentum)
+        return self.scale * reward.value / (self.mag.clone() + self.eps)

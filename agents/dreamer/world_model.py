@@ -1,0 +1,125 @@
+"""The world model: encoder, RSSM, image decoder and reward head, with their losses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.dreamer.rssm import RSSM
+from agents.exploration.intrinsic_reward import Scored, masked_mean
+from agents.nn.distributions import categorical_entropy, categorical_kl, unit_normal_log_prob
+from agents.nn.latent import Latent
+from agents.nn.networks import ImageDecoder, ImageEncoder, mlp, preprocess_image
+
+Metrics = dict[str, Tensor]
+
+
+class Observed(NamedTuple):
+    """What one pass over a batch gives, (B, T, ...), still attached to the graph."""
+
+    image: Tensor
+    """Preprocessed images in [-0.5, 0.5], (B, T, C, S, S)."""
+    embed: Tensor
+    post: Latent
+    prior: Latent
+    feat: Tensor
+    """Feature of the posterior, (B, T, F)."""
+    kl: Tensor
+    """KL(post || prior) per step in nats, without free nats, (B, T)."""
+
+
+class WorldModel(nn.Module):
+    """Loss = L_kl + L_image + L_reward (card 3.3).
+
+    ``reward_outputs`` is 1, or n when the reward head predicts the reward of each of n skills.
+    ``grad_heads`` lists the heads, of ``decoder`` and ``reward``, whose gradient reaches encoder and RSSM.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        action_dim: int,
+        *,
+        rssm: Mapping[str, int],
+        encoder: Mapping[str, Any],
+        decoder: Mapping[str, Any],
+        reward_head: Mapping[str, int],
+        kl: Mapping[str, float],
+        loss_scales: Mapping[str, float],
+        grad_heads: Sequence[str] = ("decoder",),
+        reward_outputs: int = 1,
+        elu_output: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(image_shape, encoder["cnn_depth"], encoder["cnn_kernels"])
+        self.rssm = RSSM(action_dim, self.encoder.embed_dim, **rssm)
+        self.decoder = ImageDecoder(
+            self.rssm.feat_dim, image_shape, decoder["cnn_depth"], decoder["cnn_kernels"], elu_output
+        )
+        self.reward_head = mlp(self.rssm.feat_dim, reward_outputs, reward_head["layers"], reward_head["units"])
+        self.free, self.balance = kl["free"], kl["balance"]
+        self.scales = dict(loss_scales)
+        self.grad_heads = frozenset(grad_heads)
+
+    def observe(self, observation: Tensor, action: Tensor, is_first: Tensor) -> Observed:
+        """Encode and filter: observation uint8 (B, T, C, S, S), action (B, T, A), is_first (B, T)."""
+        image = preprocess_image(observation)
+        embed = self.encoder(image).float()
+        post, prior = self.rssm.observe(embed, action, is_first)
+        with torch.no_grad():
+            kl = categorical_kl(F.log_softmax(post.logits, -1), F.log_softmax(prior.logits, -1))
+        return Observed(image, embed, post, prior, post.feat, kl)
+
+    def kl_loss(self, post_logits: Tensor, prior_logits: Tensor) -> Tensor:
+        """Balanced KL with free nats on the batch mean: 0.2 max(KL(post || sg prior), 1) + 0.8 max(KL(sg post || prior), 1).
+
+        Below ``free`` nats of mean KL there is no gradient at all. Logits (B, T, stoch, discrete).
+        """
+        post, prior = F.log_softmax(post_logits, -1), F.log_softmax(prior_logits, -1)
+        to_post = categorical_kl(post, prior.detach()).mean().clamp(min=self.free)
+        to_prior = categorical_kl(post.detach(), prior).mean().clamp(min=self.free)
+        return (1 - self.balance) * to_post + self.balance * to_prior
+
+    def reward(self, feat: Tensor, skill: Tensor | None = None) -> Tensor:
+        """Predicted reward at ``feat`` (..., F) -> (...).
+
+        A head with n outputs is read at the given one-hot ``skill`` (..., n).
+        """
+        out = self.reward_head(feat).float()
+        if out.shape[-1] == 1:
+            return out[..., 0]
+        assert skill is not None, "a skill-conditioned reward head needs the skill"
+        return (out * skill).sum(-1)
+
+    def loss(self, seen: Observed, reward: Scored) -> tuple[Tensor, Metrics]:
+        """Total loss and its parts; ``reward.value`` is (B, T), or (B, T, n) for a head with n outputs."""
+        mean = self.decoder(seen.feat if "decoder" in self.grad_heads else seen.feat.detach())
+        image_loss = -unit_normal_log_prob(seen.image, mean, 3).mean()
+        out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
+        target = reward.value if reward.value.dim() == out.dim() else reward.value[..., None]
+        reward_loss = masked_mean(-unit_normal_log_prob(target, out, 0).mean(-1), reward.valid)
+        kl_loss = self.kl_loss(seen.post.logits, seen.prior.logits)
+        losses = {"kl": kl_loss, "observation": image_loss, "reward": reward_loss}
+        total = sum((self.scales.get(key, 1.0) * value for key, value in losses.items()), torch.zeros_like(kl_loss))
+        metrics = {f"{key}_loss": value.detach() for key, value in losses.items()}
+        with torch.no_grad():
+            metrics["model_loss"] = total.detach()
+            metrics["model_kl"] = seen.kl.mean()
+            metrics["post_ent"] = categorical_entropy(F.log_softmax(seen.post.logits, -1)).mean()
+            metrics["prior_ent"] = categorical_entropy(F.log_softmax(seen.prior.logits, -1)).mean()
+        return total, metrics
+
+    @torch.no_grad()
+    def open_loop(self, observation: Tensor, action: Tensor, is_first: Tensor, context: int = 5) -> Tensor:
+        """Video of ``context`` filtered steps followed by pure prediction; truth above model above error (card 3.7).
+
+        Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S).
+        """
+        seen = self.observe(observation[:, :context], action[:, :context], is_first[:, :context])
+        last = Latent(*(x[:, -1] for x in seen.post))
+        future = self.rssm.imagine(last, action[:, context:])
+        model = self.decoder(torch.cat([seen.feat, future.feat], 1)).float().add(0.5).clamp(0, 1)
+        truth = observation.float() / 255
+        return torch.cat([truth, model, (model - truth + 1) / 2], -2)

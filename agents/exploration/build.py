@@ -1,0 +1,36 @@
+"""Builds the exploration method an agent's YAML names."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from agents.exploration.intrinsic_reward import IntrinsicReward, Sizes
+from utils.errors import UserError
+
+
+def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
+    """The class behind ``agent.method``, a dotted path such as ``agents.exploration.intrinsic_reward.TaskReward``."""
+    path = str(agent["method"])
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"agent.method={path} cannot be imported ({error}). Name a class as package.module.Class."
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, IntrinsicReward)):
+        raise UserError(f"agent.method={path} is not an IntrinsicReward; derive the class from it.")
+    return found
+
+
+def build_method(agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
+    """Construct the method; its parameters besides ``sizes`` are the keys of the agent's YAML with the same names."""
+    found = method_class(agent)
+    parameters = list(inspect.signature(found).parameters.values())[1:]
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in agent]
+    if missing:
+        raise UserError(
+            f"configs/agent/{agent['name']}.yaml lacks {', '.join(missing)}, which {found.__name__} needs; add the key."
+        )
+    return found(sizes, **{p.name: agent[p.name] for p in parameters if p.name in agent})

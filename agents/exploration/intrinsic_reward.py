@@ -1,0 +1,125 @@
+"""The interface every exploration method implements, and the three tuples that pass through it.
+
+One update of :class:`agents.dreamer.agent.DreamerAgent` calls a method in this order::
+
+    observe -> loss, step -> score_replay -> world model steps -> imagine -> score_imagined -> behaviour steps
+
+Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agents.nn.latent import Latent
+from agents.skills import NoSkills, SkillSpace
+
+
+class ReplayView(NamedTuple):
+    """A replayed batch as a method sees it, (B, T, ...), detached from the world model."""
+
+    obs: Tensor
+    """uint8 images (B, T, C, S, S)."""
+    embed: Tensor
+    action: Tensor
+    """``action[:, t]`` led to record t."""
+    skill: Tensor
+    """Skill stored with record t, (B, T, n); n = 0 without skills."""
+    skill_valid: Tensor
+    """bool (B, T): False where the action did not come from that skill."""
+    is_first: Tensor
+    post: Latent
+    prior: Latent
+    feat: Tensor
+    kl: Tensor
+    """KL(post || prior) per step, (B, T)."""
+
+
+class Imagined(NamedTuple):
+    """An imagined rollout, time-major (H + 1, N, ...); index 0 is the replayed start."""
+
+    feat: Tensor
+    deter: Tensor
+    action: Tensor
+    """``action[t]`` led into ``feat[t]``; ``action[0]`` is a zero placeholder."""
+    skill: Tensor
+    """(H + 1, N, n), constant over time."""
+
+
+class Scored(NamedTuple):
+    """Rewards and where they count; entries outside ``valid`` reach neither normaliser, nor mean, nor loss."""
+
+    value: Tensor
+    valid: Tensor
+    """bool; a shape that ``value``'s leading dimensions start with."""
+
+
+def everywhere(value: Tensor) -> Scored:
+    """``value`` with every entry valid."""
+    return Scored(value, torch.ones_like(value, dtype=torch.bool))
+
+
+def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
+    """Mean of ``value`` over the entries where ``valid`` (same shape) holds; 0 where none does. Entries outside may be NaN."""
+    return torch.where(valid, value, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+class Sizes(NamedTuple):
+    """What a method needs to build its networks."""
+
+    obs_shape: tuple[int, ...]
+    action: int
+    embed: int
+    feat: int
+    deter: int
+
+
+class IntrinsicReward(nn.Module):
+    """Base of all methods: no skills, no reward of its own, nothing to train.
+
+    A method's constructor takes :class:`Sizes` first; its other parameters are read by name from the agent's YAML.
+    """
+
+    scores: ClassVar[Literal["replay", "imagination", "none"]] = "none"
+    """Where the reward is computed. ``none``: the reward head learns the task reward. ``replay``: the head learns
+    :meth:`score_replay`. ``imagination``: :meth:`score_imagined` is used and the head learns the task reward."""
+    acts: ClassVar[Literal["actor", "uniform"]] = "actor"
+    """``uniform``: collects with uniform random actions and trains no behaviour."""
+
+    metric_name: ClassVar[str] = "method"
+    """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.skills: SkillSpace = NoSkills()
+
+    def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """Loss (scalar) and metrics on replay, or None when the method trains nothing."""
+        return None
+
+    def score_replay(self, view: ReplayView) -> Scored:
+        """Reward of every replayed step, (B, T), or (B, T, n) for all n skills at once."""
+        raise TypeError(f"{type(self).__name__} does not score replayed steps")
+
+    def score_imagined(self, traj: Imagined) -> Scored:
+        """Reward of being in each imagined state, (H + 1, N); differentiable where the method wants it to be."""
+        raise TypeError(f"{type(self).__name__} does not score imagined states")
+
+    def finetune_state(self) -> dict[str, Tensor]:
+        """Tensors that fine-tuning restores from a snapshot; nothing by default."""
+        return {}
+
+    def after_update(self, count: int) -> None:
+        """Host-side work after update number ``count`` (from 0), outside any captured graph."""
+
+
+class TaskReward(IntrinsicReward):
+    """Supervised Dreamer: the reward head learns the task's reward and the behaviour maximises it."""
+
+
+class RandomActions(IntrinsicReward):
+    """Uniform random collection: only the world model learns; the snapshot holds an untrained actor."""
+
+    acts = "uniform"

@@ -1,0 +1,1 @@
+"""Networks, distributions and the optimiser; no reinforcement learning in here."""

@@ -1,0 +1,123 @@
+"""Distributions as plain functions and two policy classes; no argument checks, so nothing reads the device."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+CLIP_MARGIN = 1e-6
+"""Sampled actions stay inside ``[-1 + CLIP_MARGIN, 1 - CLIP_MARGIN]``."""
+
+
+def unit_normal_log_prob(value: Tensor, mean: Tensor, event_dims: int) -> Tensor:
+    """log N(value; mean, 1) summed over the last ``event_dims`` dimensions, in float32.
+
+    With ``event_dims=0`` the result has the shape of ``value``. The floor of the loss ``-log_prob`` is
+    0.919 (``log sqrt(2 pi)``) per dimension.
+    """
+    log_prob = -0.5 * (value.float() - mean.float()).square() - LOG_SQRT_2PI
+    return log_prob.flatten(-event_dims).sum(-1) if event_dims else log_prob
+
+
+def sample_one_hot(logits: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Straight-through one-hot draw from each categorical in ``logits`` (..., groups, classes).
+
+    The value is exactly one-hot; the gradient is that of the probabilities (DreamerV2, algorithm 1).
+    ``noise`` may hold pre-drawn Exp(1) variables of the same shape: ``argmax(probs / noise)`` is a categorical draw.
+    """
+    probs = F.softmax(logits, -1)
+    if noise is None:
+        noise = torch.empty_like(probs).exponential_()
+    index = (probs.detach() / noise).argmax(-1, keepdim=True)
+    hard = torch.zeros_like(probs).scatter_(-1, index, 1.0)
+    # written as hard + (p - sg p), so that the value keeps the exact 0 and 1 of `hard`
+    return hard + (probs - probs.detach())
+
+
+def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of products of categoricals given normalised log-probabilities (..., groups, classes) -> (...)."""
+    return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
+
+
+def categorical_entropy(log_p: Tensor) -> Tensor:
+    """Entropy in nats of products of categoricals, log-probabilities (..., groups, classes) -> (...)."""
+    return -(log_p.exp() * log_p).sum((-2, -1))
+
+
+class Policy(Protocol):
+    """A distribution over actions in [-1, 1]^A, parameters shaped (..., A)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def rsample(self) -> Tensor: ...
+
+    def log_prob(self, action: Tensor) -> Tensor: ...
+
+    def entropy(self) -> Tensor: ...
+
+
+class ClippedNormal:
+    """Normal whose samples are clipped to the box; gradients pass through the clip unchanged.
+
+    ``log_prob`` and ``entropy`` are those of the *unclipped* Normal, summed over actions, as published
+    (mastering-urlb, where it is called ``trunc_normal``).
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean = mean
+        self.std = std
+
+    def rsample(self) -> Tensor:
+        """One sample, shape (..., A), inside the box, with the gradient of ``mean + std * eps``."""
+        raw = self.mean + self.std * torch.randn_like(self.mean)
+        clipped = raw.detach().clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN)
+        return clipped + (raw - raw.detach())
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density at ``action`` (..., A) -> (...)."""
+        z = (action - self.mean) / self.std
+        return (-0.5 * z.square() - self.std.log() - LOG_SQRT_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, (...)."""
+        return (self.std.log() + 0.5 + LOG_SQRT_2PI).sum(-1)
+
+
+class TruncatedNormal:
+    """Normal conditioned on the box [-1, 1]: true truncation, with its own density and entropy."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean = mean
+        self.std = std
+        self._low = (-1 - mean) / std
+        self._high = (1 - mean) / std
+        self._cdf_low = torch.special.ndtr(self._low)
+        self._mass = torch.special.ndtr(self._high) - self._cdf_low
+
+    def rsample(self) -> Tensor:
+        """One sample by the inverse distribution function, shape (..., A); differentiable in mean and std."""
+        u = torch.rand_like(self.mean).clamp(1e-6, 1 - 1e-6)
+        sample = self.mean + self.std * torch.special.ndtri(self._cdf_low + u * self._mass)
+        return sample + (sample.clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN) - sample).detach()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density at ``action`` inside the box (..., A) -> (...)."""
+        z = (action - self.mean) / self.std
+        return (-0.5 * z.square() - self.std.log() - LOG_SQRT_2PI - self._mass.log()).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, (...): log(sqrt(2 pi e) std Z) + (a phi(a) - b phi(b)) / 2Z."""
+        phi = lambda x: torch.exp(-0.5 * x.square() - LOG_SQRT_2PI)  # noqa: E731
+        tails = (self._low * phi(self._low) - self._high * phi(self._high)) / (2 * self._mass)
+        return (self.std.log() + 0.5 + LOG_SQRT_2PI + self._mass.log() + tails).sum(-1)
+
+
+POLICIES: dict[str, type] = {
+    "clipped_normal": ClippedNormal,
+    "trunc_normal": ClippedNormal,  # the published name of the same thing
+    "truncated_normal": TruncatedNormal,
+}

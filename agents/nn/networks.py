@@ -1,0 +1,112 @@
+"""The networks of DreamerV2: MLP, image encoder and decoder, LayerNorm GRU cell."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def mlp(inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU) -> nn.Sequential:
+    """``layers`` hidden layers of ``units`` with ``activation``, then a linear output (..., inputs) -> (..., outputs)."""
+    sizes = [inputs] + [units] * layers
+    hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), activation())]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))
+
+
+def preprocess_image(image: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float32 [-0.5, 0.5], same shape."""
+    return image.float() / 255 - 0.5
+
+
+class ImageEncoder(nn.Module):
+    """Strided convolutions, each followed by ELU (Hafner et al. 2021, appendix); 64x64 -> 32 * depth values.
+
+    ``forward`` takes images in [-0.5, 0.5] shaped (..., C, S, S) and returns (..., embed_dim).
+    """
+
+    def __init__(self, image_shape: Sequence[int], depth: int = 48, kernels: Sequence[int] = (4, 4, 4, 4)) -> None:
+        super().__init__()
+        channels, size, _ = image_shape
+        widths = [channels] + [depth * 2**i for i in range(len(kernels))]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], kernel, stride=2) for i, kernel in enumerate(kernels)
+        )
+        for kernel in kernels:
+            size = (size - kernel) // 2 + 1
+        if size < 1:
+            raise ValueError(f"an image of {image_shape[1]} px is too small for encoder kernels {tuple(kernels)}")
+        self.embed_dim = widths[-1] * size * size
+
+    def forward(self, image: Tensor) -> Tensor:
+        lead = image.shape[:-3]
+        x = image.reshape(-1, *image.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        for layer in self.layers:
+            x = F.elu(layer(x))
+        return x.contiguous().reshape(*lead, self.embed_dim)
+
+
+class ImageDecoder(nn.Module):
+    """Feature -> mean of a unit-variance Normal over the image, (..., feat_dim) -> (..., C, S, S).
+
+    Linear to ``32 * depth``, then transposed convolutions of stride 2 with ELU between them and none after the last.
+    ``elu_output=True`` restores the published defect of an ELU after the last one too (mastering-urlb).
+    """
+
+    def __init__(
+        self,
+        feat_dim: int,
+        image_shape: Sequence[int],
+        depth: int = 48,
+        kernels: Sequence[int] = (5, 5, 6, 6),
+        elu_output: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [32 * depth] + [depth * 2 ** (len(kernels) - 2 - i) for i in range(len(kernels) - 1)]
+        widths.append(image_shape[0])
+        self.input = nn.Linear(feat_dim, widths[0])
+        self.layers = nn.ModuleList(
+            nn.ConvTranspose2d(widths[i], widths[i + 1], kernel, stride=2) for i, kernel in enumerate(kernels)
+        )
+        self.elu_output = elu_output
+        size = 1
+        for kernel in kernels:
+            size = (size - 1) * 2 + kernel
+        if size != image_shape[1]:
+            raise ValueError(f"decoder kernels {tuple(kernels)} make {size} px images, not {image_shape[1]}")
+
+    def forward(self, feat: Tensor) -> Tensor:
+        lead = feat.shape[:-1]
+        x = self.input(feat.reshape(-1, feat.shape[-1]))
+        first, *rest = self.layers
+        # a transposed convolution of a 1x1 input is a matrix product, several times faster on CPU
+        kernel = first.kernel_size[0]
+        x = (x @ first.weight.flatten(1)).reshape(-1, first.out_channels, kernel, kernel) + first.bias[:, None, None]
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in rest:
+            x = layer(F.elu(x))
+        if self.elu_output:
+            x = F.elu(x)
+        return x.contiguous().reshape(*lead, *x.shape[1:])
+
+
+class GRUCell(nn.Module):
+    """GRU with one LayerNorm over all gates and an update bias of -1 (Hafner et al. 2021).
+
+    ``forward(x (N, inputs), h (N, size)) -> (N, size)``.
+    """
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs + size, 3 * size)
+        self.norm = nn.LayerNorm(3 * size)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        reset, candidate, update = self.norm(self.linear(torch.cat([x, h], -1))).chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(h, candidate, torch.sigmoid(update - 1))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable and frozen parameters, buffers not counted."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,51 @@
+"""Adam with gradient clipping and decoupled weight decay, and the switch that freezes modules."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Optimizer:
+    """One network's optimiser: clip the global gradient norm, decay, Adam step.
+
+    The decay is ``p <- (1 - wd) p`` on every parameter, not scaled by the learning rate (card 3.5); AdamW computes
+    ``p <- (1 - lr * weight_decay) p`` before its step, hence ``weight_decay = wd / lr``.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, lr: float, eps: float = 1e-5, clip: float = 100, wd: float = 1e-6
+    ) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.clip = clip
+        self.adam = torch.optim.AdamW(self.parameters, lr=lr, eps=eps, weight_decay=wd / lr, fused=True)
+
+    def step(self, loss: Tensor) -> Tensor:
+        """Descend ``loss`` (scalar) once; returns the gradient norm before clipping, a 0-dim tensor on the device."""
+        self.adam.zero_grad(set_to_none=True)
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.adam.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules' parameters take no gradient; gradients still flow *through* them to their inputs."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

@@ -1,0 +1,21 @@
+"""Fine-tune a pre-trained snapshot on a task (or learn from scratch: snapshot_ts=0).
+
+python dreamer_finetune.py configs=dmc_pixels agent=dreamer task=walker_stand snapshot_ts=100000 seed=1
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from utils.config import cli, job_errors
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="finetune")
+@job_errors
+def main(config: DictConfig) -> None:
+    from training.start import start
+
+    start(config, "finetune")
+
+
+if __name__ == "__main__":
+    cli(main, "finetune")

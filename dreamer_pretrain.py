@@ -1,0 +1,21 @@
+"""Pre-train an agent without task reward and keep snapshots.
+
+python dreamer_pretrain.py configs=dmc_pixels agent=dreamer domain=walker seed=1
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from utils.config import cli, job_errors
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="pretrain")
+@job_errors
+def main(config: DictConfig) -> None:
+    from training.start import start
+
+    start(config, "pretrain")
+
+
+if __name__ == "__main__":
+    cli(main, "pretrain")

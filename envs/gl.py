@@ -1,0 +1,153 @@
+"""Which OpenGL backend really works here? ``python -m envs.gl`` prints it and the time of one frame.
+
+MuJoCo and dm_control read ``MUJOCO_GL`` when they are imported, and a broken driver may fail, crash or hang only when
+the first frame is drawn. So the probe draws frames in child processes before this process imports either.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+from utils.errors import UserError
+
+CANDIDATES = ("egl", "osmesa") if sys.platform.startswith("linux") else ("glfw",)
+NO_RENDERING = ("disabled", "disable", "off", "false", "0", "none", "no")
+OK_VARIABLE = "SOMNIA_GL_OK"  # the backend that a parent process found to work
+
+# Two at once: several EGL renderers on one GPU have hung where a single one worked (google-deepmind/mujoco#3444).
+PROBE_PROCESSES = 2
+PROBE_TIMEOUT = 60.0  # seconds
+PROBE = """
+import time
+from dm_control import mujoco
+scene = "<mujoco><worldbody><light pos='0 0 2'/><geom type='sphere' size='.5'/></worldbody></mujoco>"
+physics = mujoco.Physics.from_xml_string(scene)
+physics.render(64, 64)
+start, seconds, frames = time.perf_counter(), 0.0, 0
+while seconds < 0.5:  # long enough for the two processes to overlap
+    image = physics.render(64, 64)
+    frames, seconds = frames + 1, time.perf_counter() - start
+assert image.max() > image.min(), "the frame is blank"
+print(seconds / frames)
+"""
+
+
+class Probe(NamedTuple):
+    """``seconds``: time of one 64 x 64 frame, the slowest process; ``failure``: why it does not work, or empty."""
+
+    seconds: float
+    failure: str
+
+
+def choose_backend(timeout: float = PROBE_TIMEOUT) -> str:
+    """Chooses a backend that really renders, sets ``MUJOCO_GL`` and ``PYOPENGL_PLATFORM`` to it, and returns its name.
+
+    An explicit ``MUJOCO_GL`` wins, but has to work. Child processes inherit the result and do not probe again.
+
+    Args:
+        timeout: seconds that one backend may take for its first frames.
+
+    Raises:
+        UserError: rendering is switched off, the explicit backend does not work, or none does.
+    """
+    loaded = sys.modules.get("dm_control._render")
+    if loaded is not None:  # too late to choose: dm_control has
+        if loaded.BACKEND in (None, "off"):
+            raise UserError(
+                f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: dm_control was loaded without a GL backend, pixels need "
+                f"one. Start again with MUJOCO_GL unset or one of {', '.join(CANDIDATES)}, or use obs_type=states."
+            )
+        return loaded.BACKEND
+
+    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if asked in NO_RENDERING:
+        raise UserError(
+            f"MUJOCO_GL={asked} switches rendering off, but obs_type=pixels needs it. Unset MUJOCO_GL, set it to one "
+            f"of {', '.join(CANDIDATES)}, or use obs_type=states."
+        )
+    if asked and os.environ.get(OK_VARIABLE) == asked:
+        _export(asked)
+        return asked
+
+    failures = {}
+    for backend in (asked,) if asked else CANDIDATES:
+        failures[backend] = probe(backend, timeout).failure
+        if not failures[backend]:
+            _export(backend)
+            return backend
+    raise UserError(_explain(asked, failures))
+
+
+def without_rendering() -> None:
+    """Makes the values of ``MUJOCO_GL`` that mean "off" agree: dm_control does not know all of them."""
+    if os.environ.get("MUJOCO_GL", "").strip().lower() in NO_RENDERING:
+        os.environ["MUJOCO_GL"] = "disabled"
+
+
+def probe(backend: str, timeout: float = PROBE_TIMEOUT) -> Probe:
+    """Renders a tiny model with ``backend`` in two child processes at once, which are killed after ``timeout`` s."""
+    deadline = time.monotonic() + timeout
+    command = [sys.executable, "-c", PROBE]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+    children = [subprocess.Popen(command, env=_environment(backend), **streams) for _ in range(PROBE_PROCESSES)]
+    seconds = 0.0
+    try:
+        for child in children:
+            out, err = child.communicate(timeout=max(0.0, deadline - time.monotonic()))
+            if child.returncode != 0:
+                lines = err.strip().splitlines()
+                return Probe(0.0, lines[-1] if lines else f"the process ended with code {child.returncode}")
+            seconds = max(seconds, float(out.split()[-1]))
+    except subprocess.TimeoutExpired:
+        return Probe(0.0, f"no frame within {timeout:g} s")
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()  # reaps it and closes its pipes
+    return Probe(seconds, "")
+
+
+def _environment(backend: str) -> dict[str, str]:
+    """This process's environment variables with ``backend`` selected for MuJoCo, dm_control and PyOpenGL alike."""
+    variables = {**os.environ, "MUJOCO_GL": backend}
+    variables.pop("PYOPENGL_PLATFORM", None)  # a contradicting value makes dm_control refuse the backend
+    if backend in ("egl", "osmesa"):
+        variables["PYOPENGL_PLATFORM"] = backend
+    return variables
+
+
+def _export(backend: str) -> None:
+    os.environ.pop("PYOPENGL_PLATFORM", None)
+    os.environ.update(_environment(backend), **{OK_VARIABLE: backend})
+
+
+def _explain(asked: str, failures: dict[str, str]) -> str:
+    if asked:
+        message = f"MUJOCO_GL={asked} is set, but this backend renders no frame here."
+    else:
+        message = "No OpenGL backend renders a frame here, and obs_type=pixels needs one."
+    for backend, failure in failures.items():
+        message += f"\n  {backend}: {failure}"
+    message += "\nOn Debian or Ubuntu, install one of:"
+    message += "\n  apt-get install libegl1 libgl1-mesa-dri   (MUJOCO_GL=egl, GPU or software)"
+    message += "\n  apt-get install libosmesa6                (MUJOCO_GL=osmesa, software)"
+    if asked:
+        return message + "\nor unset MUJOCO_GL to have a working backend chosen."
+    return message + "\nThe choice is automatic; set MUJOCO_GL=egl or MUJOCO_GL=osmesa to force one."
+
+
+def main() -> int:
+    """Prints the chosen backend and the time of one frame."""
+    try:
+        backend = choose_backend()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"MUJOCO_GL={backend}: one 64 x 64 frame of a sphere takes {1e3 * probe(backend).seconds:.1f} ms")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

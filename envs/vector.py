@@ -1,0 +1,86 @@
+"""Several copies of one task behind Gymnasium's vector API, with exact save and restore."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from envs.make import check_positive, check_settings, make, prepare
+
+
+def make_vector(
+    task: str,
+    num_envs: int,
+    obs_type: str = "pixels",
+    action_repeat: int = 2,
+    seed: int = 1,
+    image_size: int = 64,
+    render_quality: str = "full",
+) -> VectorEnv:
+    """``num_envs`` environments of ``task``, stepped one after the other in this process.
+
+    They do not reset themselves: the loop resets those that ended with ``reset(options={"reset_mask": mask})``. The
+    very first ``reset`` has to be of all of them. Environment i is seeded with ``env_seed(seed, i)``; plain
+    ``reset()`` goes on with these seeds.
+
+    Args:
+        task, obs_type, action_repeat, image_size, render_quality: as for ``envs.make.make``.
+        num_envs: how many, n. Observations are uint8 (n, 3, image_size, image_size) or float32 (n, D).
+        seed: in [0, 2**32).
+
+    Raises:
+        UserError: a value is unknown or out of range, or nothing can render here.
+    """
+    check_settings(task, obs_type, action_repeat, seed, image_size, render_quality)
+    check_positive("num_envs", num_envs)
+    prepare(obs_type)  # here, once, so that worker processes inherit the choice
+    return SyncVectorEnv(
+        [
+            partial(make, task, obs_type, action_repeat, env_seed(seed, index), image_size, render_quality)
+            for index in range(num_envs)
+        ],
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+
+
+def env_seed(seed: int, index: int) -> int:
+    """The seed, in [0, 2**32), of environment ``index``: runs with neighbouring seeds share no environment."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+
+
+def get_states(venv: VectorEnv) -> list[dict[str, Any]]:
+    """The states of all environments: one ``DMCEnv.get_state()`` each."""
+    return list(venv.get_attr("state"))
+
+
+def set_states(venv: VectorEnv, states: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Takes all environments back to ``states``, and the vector environment's own buffers with them.
+
+    Returns:
+        The stacked observations, (n, ...). They are zeros for an environment whose episode was over: reset it next.
+
+    Raises:
+        ValueError: there are more or fewer states than environments, or one does not fit its environment.
+    """
+    if len(states) != venv.num_envs:
+        raise ValueError(f"There are {len(states)} states for {venv.num_envs} environments; give one each.")
+    venv.reset()  # forgets which episodes are over, in this process and in workers
+    venv.set_attr("state", list(states))
+    observations = list(venv.call("last_observation"))
+    stacked = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
+    # A partial reset returns the other environments' observations from these buffers, which Gymnasium does not offer
+    # to set.
+    if isinstance(venv, SyncVectorEnv):
+        venv._env_obs = observations
+        _overwrite(venv._observations, stacked)
+    elif isinstance(venv, AsyncVectorEnv):
+        _overwrite(venv.observations, stacked)
+    else:
+        raise TypeError(f"Cannot restore the buffers of a {type(venv).__name__}.")
+    return stacked
+
+
+def _overwrite(buffers: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> None:
+    for key, value in values.items():
+        np.copyto(buffers[key], value)

@@ -1,0 +1,11 @@
+"""Episode replay on disk: memory-mapped, bounded, seeded, resumable.
+
+``storage`` keeps records in segment files, ``sampler`` knows the finished episodes and draws windows of them,
+``replay`` joins the two into what a training loop uses.
+"""
+
+from replay.layout import Layout, capacity_for, check_disk, estimate, plan
+from replay.records import RecordSpec
+from replay.replay import Replay
+
+__all__ = ["Layout", "RecordSpec", "Replay", "capacity_for", "check_disk", "estimate", "plan"]

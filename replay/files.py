@@ -1,0 +1,85 @@
+"""Files that are there in full or not at all: allocation, syncing, free space."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from utils.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
+
+
+def allocate(path: Path, size: int) -> None:
+    """Create ``path`` with ``size`` bytes of zeros that the disk has promised.
+
+    A sparse file would do until the disk is full; then the first touch of a mapped page kills the process (SIGBUS).
+    Asking for the blocks now turns that into an error which can be read.
+
+    Raises ``UserError`` naming ``replay.capacity`` when the disk (or quota) is full, leaving no file behind.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            if not _reserve(handle, size):
+                os.ftruncate(handle, size)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            path.unlink(missing_ok=True)
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"The disk is full: the replay could not get {readable(size)} for {path} "
+            f"({readable(free_bytes(path.parent))} free). Free some space and resume, or lower replay.capacity."
+        ) from error
+
+
+def _reserve(handle: int, size: int) -> bool:
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` under a temporary name, sync, rename: ``path`` is the old file or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder (a folder: the names in it)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def free_bytes(directory: Path) -> int:
+    """Free bytes on the disk that holds, or would hold, ``directory``."""
+    existing = directory.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+def readable(size: int) -> str:
+    """``12_300_000_000`` -> ``12.3 GB`` (decimal units, as disks are sold)."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} B"

@@ -1,0 +1,180 @@
+"""How records lie on disk: one structured dtype, and how many segment files of which size hold ``capacity`` of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replay import files
+from replay.records import RecordSpec, fields_of, record_dtype
+from utils.errors import UserError
+
+FORMAT = 1
+LAYOUT_FILE = "layout.json"
+
+TYPICAL_SEGMENTS = 16  # a stream's share is cut into at least this many files, so that eviction is gradual
+TYPICAL_STEPS = 16_384  # larger shares get more files of about this many records
+FEWEST_SEGMENTS = 3  # the one being written, one that can be sampled, one evicted that a checkpoint may still need
+MOST_FILES = 512  # every mapped file holds a descriptor, and processes are commonly allowed 1024
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every record of a replay goes. Made by :func:`plan`.
+
+    A stream (one per environment) has at most ``segments`` files of ``segment_steps`` records at any time. The newest
+    ``live_segments`` can be sampled; the others are slack: evicted, kept until no checkpoint needs them.
+    """
+
+    dtype: np.dtype
+    capacity: int
+    num_envs: int
+    batch_length: int
+    segment_steps: int
+    segments: int
+    live_segments: int
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of one segment file."""
+        return self.segment_steps * self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """The most bytes the segment files of all streams ever take, evicted ones included."""
+        return self.num_envs * self.segments * self.segment_bytes
+
+    def describe(self) -> str:
+        """One line for the console: ``replay: 1,000,000 steps, 12.3 GB on disk``."""
+        return f"replay: {self.capacity:,} steps, {files.readable(self.nbytes)} on disk"
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``layout.json`` stores."""
+        fields = {key: [list(shape), scalar.str] for key, (shape, scalar) in fields_of(self.dtype).items()}
+        sizes = {name: getattr(self, name) for name in ("capacity", "num_envs", "batch_length", "segment_steps")}
+        return {"format": FORMAT, **sizes, "segments": self.segments, "live": self.live_segments, "record": fields}
+
+
+def plan(
+    spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: int = 1, episode_length: int | None = None
+) -> Layout:
+    """Cut ``capacity`` records into equal streams and segment files. Touches no disk.
+
+    ``capacity`` counts every record on disk, in all streams, with the slack for evicted segments (about 1/16).
+    ``episode_length`` (records, if known) must fit into what a stream keeps; otherwise no episode could be sampled.
+
+    Raises ``UserError`` naming ``replay.capacity`` or ``batch_length``.
+    """
+    if batch_length <= 0:
+        raise UserError(f"batch_length={batch_length} must be at least 1 record.")
+    if num_envs <= 0:
+        raise UserError(f"num_envs={num_envs} must be at least 1.")
+    if capacity <= 0:
+        raise UserError(f"replay.capacity={capacity} must be a positive number of steps.")
+    smallest = FEWEST_SEGMENTS * 2 * batch_length * num_envs
+    if capacity < smallest:
+        raise UserError(
+            f"replay.capacity={capacity} is too small for {num_envs} environment(s) and batch_length={batch_length}. "
+            f"Set replay.capacity={smallest} or more, or a shorter batch_length."
+        )
+    steps, segments, live = _divide(capacity // num_envs, batch_length, num_envs)
+    if episode_length is not None and _kept(steps, live) < episode_length:
+        share = episode_length
+        while share < 6 * batch_length or not _keeps(share, episode_length, batch_length, num_envs):
+            share += max(1, share // 32)
+        raise UserError(
+            f"replay.capacity={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
+            f"records, an episode has {episode_length}. Set replay.capacity={share * num_envs} or more."
+        )
+    return Layout(record_dtype(spec), capacity, num_envs, batch_length, steps, segments, live)
+
+
+def estimate(spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: int = 1) -> int:
+    """Bytes on disk of a replay with these settings when full, before anything is built. Raises as :func:`plan`."""
+    return plan(spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs).nbytes
+
+
+def capacity_for(records: int, *, batch_length: int, num_envs: int = 1) -> int:
+    """A capacity, hardly larger than needed, that holds ``records`` records spread evenly over streams, evicting none.
+
+    A run that writes fewer records than ``replay.capacity`` needs no more disk than this.
+    """
+    needed = -(-records // num_envs)
+    share = max(needed, FEWEST_SEGMENTS * 2 * batch_length)
+    while True:
+        steps, _, live = _divide(share, batch_length, num_envs)
+        if steps * live >= needed:
+            return share * num_envs
+        share += max(1, share // 64)
+
+
+def check_disk(directory: Path, layout: Layout) -> None:
+    """Raise ``UserError`` unless the disk of ``directory`` can take the full replay; what is there already counts."""
+    present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin"))
+    free = files.free_bytes(directory)
+    if layout.nbytes <= free + present:
+        return
+    fits = (free + present) // layout.dtype.itemsize
+    fits -= fits % 1000
+    if fits >= FEWEST_SEGMENTS * 2 * layout.batch_length * layout.num_envs:
+        fix = f"The largest that fits is replay.capacity={fits}."
+    else:
+        fix = "Free some space or choose a folder on another disk."
+    raise UserError(
+        f"replay.capacity={layout.capacity} needs {files.readable(layout.nbytes)} in {directory}, "
+        f"and {files.readable(free)} are free. {fix}"
+    )
+
+
+def write_layout(directory: Path, layout: Layout) -> None:
+    """Write ``layout.json``, all or nothing."""
+    files.write_atomic(directory / LAYOUT_FILE, json.dumps(layout.to_json(), indent=1) + "\n")
+
+
+def compare_layout(directory: Path, layout: Layout) -> None:
+    """Raise ``UserError`` if the segments in ``directory`` were written with another layout."""
+    path = directory / LAYOUT_FILE
+    try:
+        stored = json.loads(path.read_text())
+        stored_record = dict(stored["record"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{directory} holds segments but no readable {LAYOUT_FILE}; delete the folder.") from error
+    wanted = layout.to_json()
+    record, batch_length = wanted["record"], layout.batch_length
+    found = [
+        f"record key {key}: stored {stored_record.get(key, 'absent')}, now {record.get(key, 'absent')}"
+        for key in sorted(stored_record.keys() | record.keys())
+        if stored_record.get(key) != record.get(key)
+    ]
+    if any(stored.get(name) != wanted[name] for name in ("format", "num_envs", "segment_steps", "segments", "live")):
+        for name, label in (("format", "format"), ("capacity", "replay.capacity"), ("num_envs", "num_envs")):
+            if stored.get(name) != wanted[name]:
+                found.append(f"{label}: stored {stored.get(name)}, now {wanted[name]}")
+        if stored.get("batch_length") != batch_length:  # it sets the segment size of small replays
+            found.append(f"batch_length: stored {stored.get('batch_length')}, now {batch_length}")
+    if found:
+        raise UserError(
+            f"The replay in {directory} was written with other settings ({'; '.join(found)}). "
+            "Use the stored ones or another folder."
+        )
+
+
+def _divide(share: int, batch_length: int, num_envs: int) -> tuple[int, int, int]:
+    """(records per segment, segments, live segments) for a stream of ``share`` records."""
+    wanted = max(TYPICAL_SEGMENTS, -(-share // TYPICAL_STEPS))
+    wanted = min(wanted, max(FEWEST_SEGMENTS, MOST_FILES // num_envs))
+    steps = max(share // wanted, 2 * batch_length)  # so a window touches at most two segments
+    segments = share // steps
+    return steps, segments, segments - max(1, segments // 16)
+
+
+def _kept(steps: int, live: int) -> int:
+    """Records a stream keeps at least, once it evicts: right after a new segment was opened."""
+    return steps * (live - 1)
+
+
+def _keeps(share: int, records: int, batch_length: int, num_envs: int) -> bool:
+    steps, _, live = _divide(share, batch_length, num_envs)
+    return _kept(steps, live) >= records

@@ -1,0 +1,259 @@
+"""The replay a training loop uses: records in, batches of sequences out, exactly resumable."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from replay.batch import Gather, read
+from replay.episodes import EpisodeTracker
+from replay.layout import check_disk, compare_layout, plan, write_layout
+from replay.records import RecordCheck, RecordSpec
+from replay.sampler import EpisodeIndex, WindowSampler
+from replay.storage import Stream
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Replay:
+    """Episodes of several environments on disk, bounded by ``capacity``, sampled as windows of ``batch_length``.
+
+    **Size.** ``capacity`` counts all records on disk. Each environment has its share, cut into segment files (16 or
+    more). The newest ones are live; up to 1/16 of the share (one segment at least) is slack for *retired* segments:
+    evicted, no longer sampled, on disk until the checkpoint that may need them has been replaced. ``layout.nbytes``
+    bounds the bytes of all segment files at any moment.
+
+    **Checkpoints.** ``state = state_dict()``, ``flush()``, write and rename the checkpoint, ``release(state)``. The
+    release deletes what had been retired when the state was taken. A retired segment thus lives for one checkpoint
+    interval; if so many pile up that a new segment would exceed the bound, ``add`` calls ``make_room`` before it
+    changes anything; the callback writes a checkpoint and releases. A loop can do this earlier, between two steps,
+    by looking at ``checkpoint_due``. Without a callback the segments are deleted on the spot: the bound holds, and a
+    checkpoint from before may no longer load (it says so).
+
+    **Resuming.** Open the folder with the same settings, then ``load_state_dict``: everything is as the checkpoint
+    knew it, later records are gone. A folder that holds records refuses ``add`` until ``load_state_dict`` or
+    ``clear`` has said what is to become of them.
+
+    One thread may add while others sample. Only one process may use a folder.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        spec: RecordSpec,
+        *,
+        capacity: int,
+        batch_size: int,
+        batch_length: int,
+        seed: int,
+        num_envs: int = 1,
+        device: str | torch.device = "cpu",
+        episode_length: int | None = None,
+        make_room: Callable[[], None] | None = None,
+    ) -> None:
+        """Check all settings and the free disk space, then create or open ``directory``.
+
+        ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) are in records; a record
+        is one environment output, the reset included.
+
+        Raises ``UserError`` naming the key for values that cannot work, too little disk, or a folder with
+        another layout.
+        """
+        if batch_size <= 0:
+            raise UserError(f"batch_size={batch_size} must be at least 1 sequence.")
+        if seed < 0:
+            raise UserError(f"seed={seed} must not be negative.")
+        self.directory = Path(directory)
+        self.layout = plan(
+            spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs, episode_length=episode_length
+        )
+        check_disk(self.directory, self.layout)
+        self._undecided = any(self.directory.glob("stream_*/segment_*.bin"))
+        if self._undecided:
+            compare_layout(self.directory, self.layout)
+        else:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_layout(self.directory, self.layout)
+        self.batch_size = batch_size
+        self.batch_length = batch_length
+        self.make_room = make_room
+        self.sampler = WindowSampler(EpisodeIndex(num_envs), batch_length, seed)
+        self._tracker = EpisodeTracker(self.sampler.index, num_envs, batch_length)
+        self.steps = 0
+        """Transitions written ever (records that are not the first of their episode)."""
+        self._streams = [Stream(self.directory / f"stream_{env}", self.layout) for env in range(num_envs)]
+        self._saved: list[int] | None = None  # first live segments in the last state_dict
+        self._warned = False
+        self._gather = Gather(self.layout.dtype, device)
+        self._check = RecordCheck(self.layout.dtype, num_envs)
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        """Records in the episodes that can be sampled."""
+        return self.sampler.index.records
+
+    @property
+    def num_episodes(self) -> int:
+        """Finished episodes that can be sampled."""
+        return len(self.sampler.index)
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`sample` has something to sample from."""
+        return self.num_episodes > 0
+
+    @property
+    def total_written(self) -> int:
+        """Records written ever, evicted ones included."""
+        return sum(stream.cursor for stream in self._streams)
+
+    @property
+    def nbytes(self) -> int:
+        """The most bytes the segment files ever take."""
+        return self.layout.nbytes
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether a checkpoint (and :meth:`release`) between two steps would soon spare a call of ``make_room``."""
+        return any(stream.slot_needed_soon for stream in self._streams)
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(E, 3) int64: stream, first record and length in records of every episode that can be sampled."""
+        with self._lock:
+            return self.sampler.index.table()
+
+    def describe(self) -> str:
+        """One line for the console: ``replay: 1,000,000 steps, 12.3 GB on disk``."""
+        return self.layout.describe()
+
+    def add(self, records: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
+        """Append one record per environment: arrays (num_envs, ...) for exactly the keys and dtypes of the spec.
+
+        ``mask`` (num_envs,) bool: only these environments write. An episode starts with ``is_first`` and ends with
+        ``is_last`` or ``is_terminal``; one that is cut off by the next ``is_first`` is never sampled.
+
+        Raises ``ValueError`` for records that do not fit the spec or belong to no episode, ``UserError`` when the disk
+        is full or the folder holds records nobody has asked for; no record was written then.
+        """
+        if self._undecided:
+            raise UserError(
+                f"{self.directory} already holds a replay. Continue it with resume=<run folder>, or use another folder."
+            )
+        envs = self._check(records, mask)
+        self._tracker.check(records, envs)
+        if any(self._streams[env].full and not self._streams[env].has_slot for env in envs):
+            self._make_room(envs)
+        with self._lock:
+            for env in envs:
+                if self._streams[env].full:
+                    self._streams[env].open_segment()
+            for env in envs:
+                self._streams[env].append(records, env)
+                self.steps += int(not records["is_first"][env])
+                self._tracker.written(env, self._streams[env], records)
+
+    def sample(self) -> dict[str, torch.Tensor]:
+        """A batch of ``batch_size`` windows of ``batch_length`` records, tensors (B, T, ...) on the device.
+
+        Every key but ``physics``, with the stored dtype (images stay uint8). An episode is drawn uniformly, then a
+        start; ``is_first`` is true at index 0 of each window only. The tensors belong to the caller.
+
+        Raises ``RuntimeError`` while :attr:`ready` is false.
+        """
+        with self._lock:
+            streams, starts = self.sampler.draw(self.batch_size)
+            windows = [
+                self._streams[stream].window(start, self.batch_length)
+                for stream, start in zip(streams.tolist(), starts.tolist(), strict=True)
+            ]
+        return self._gather(windows, self.batch_length)  # the pieces keep their segments alive: no lock needed
+
+    def read(self, stream: int, start: int, length: int) -> dict[str, np.ndarray]:
+        """Copy records as they were written, all keys (``physics`` too): arrays (length, ...); see :attr:`episodes`."""
+        with self._lock:
+            return read(self._streams[stream].window(start, length))
+
+    def flush(self) -> None:
+        """Bring all records to the disk; call it before a checkpoint that counts on them is renamed."""
+        with self._lock:
+            for stream in self._streams:
+                stream.flush()
+
+    def release(self, state: Mapping[str, Any] | None = None) -> None:
+        """Delete the retired segments that the checkpoint with ``state`` (default: the last one taken) does not need.
+
+        Call it when that checkpoint is on disk. If no state was ever taken, all retired segments go.
+        """
+        with self._lock:
+            keep = self._saved if state is None else [stream["first_live"] for stream in state["streams"]]
+            for env, stream in enumerate(self._streams):
+                stream.release(None if keep is None else keep[env])
+
+    def state_dict(self, sampler_state: dict[str, object] | None = None) -> dict[str, Any]:
+        """Cursors, episodes and random state as plain values and tensors; the records stay in their files.
+
+        ``sampler_state``: the ``sampler.state`` to save in place of the present one, from before a batch that was drawn
+        ahead and is to be drawn again.
+        """
+        with self._lock:
+            self._saved = [stream.first_live for stream in self._streams]
+            streams = [
+                {"cursor": stream.cursor, "first_live": stream.first_live, "open": start}
+                for stream, start in zip(self._streams, self._tracker.open, strict=True)
+            ]
+            return {
+                "streams": streams,
+                "steps": self.steps,
+                "episodes": torch.from_numpy(self.sampler.index.table()),
+                "sampler": sampler_state or self.sampler.state,
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to where ``state`` was taken; deletes the segments it does not know.
+
+        Raises ``UserError`` if the state has another number of environments or a file it needs is gone.
+        """
+        streams = state["streams"]
+        if len(streams) != len(self._streams):
+            raise UserError(f"num_envs={len(self._streams)}, but the checkpoint has {len(streams)} streams of replay.")
+        with self._lock:
+            for stream, saved in zip(self._streams, streams, strict=True):
+                stream.check(saved["cursor"])
+            for stream, saved in zip(self._streams, streams, strict=True):
+                stream.restore(saved["cursor"])
+            self._tracker.open = [saved["open"] for saved in streams]
+            self._saved = [stream.first_live for stream in self._streams]
+            self.steps = state["steps"]
+            episodes = state["episodes"].numpy()
+            self.sampler.index.load(episodes[episodes[:, 2] >= self.batch_length])  # batch_length may have changed
+            self.sampler.state = state["sampler"]
+            self._undecided = False
+
+    def clear(self) -> None:
+        """Delete every record in the folder and start empty (the sampler's random state stays)."""
+        with self._lock:
+            for stream in self._streams:
+                stream.clear()
+            self._tracker.open = [None] * len(self._streams)
+            self._saved = None
+            self.steps = 0
+            self.sampler.index.load(np.empty((0, 3), np.int64))
+            self._undecided = False
+
+    def _make_room(self, envs: list[int]) -> None:
+        if self.make_room is None:
+            if self._saved is not None and not self._warned:
+                self._warned = True
+                log.warning("replay: evicted records are deleted before a new checkpoint; the old one may not resume.")
+            for env in envs:
+                self._streams[env].release()
+            return
+        self.make_room()  # not under the lock: whatever samples meanwhile need not wait for a checkpoint
+        if any(self._streams[env].full and not self._streams[env].has_slot for env in envs):
+            raise RuntimeError("make_room must take a state_dict, write a checkpoint and call release")

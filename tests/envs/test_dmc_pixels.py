@@ -1,0 +1,135 @@
+"""What DMCEnv shows: the suite's own image, once per step, or a cheaper one."""
+
+import time
+
+import numpy as np
+import pytest
+
+from envs.custom_dmc_tasks import load
+from envs.dmc import DMCEnv
+from envs.make import TASKS, make, validate_task
+from envs.rendering import Renderer
+from utils.errors import UserError
+
+ALL_TASKS = [task for tasks in TASKS.values() for task in tasks]
+CAMERA = {"walker": (0, "side"), "quadruped": (2, "y")}
+
+
+@pytest.mark.parametrize("task", ALL_TASKS)
+def test_full_quality_is_the_suites_own_image(task):
+    domain, name = validate_task(task)
+    env, raw = make(task, seed=3), load(domain, name, seed=3)
+    camera, camera_name = CAMERA[domain]
+    assert raw.physics.model.id2name(camera, "camera") == camera_name
+    observation, _ = env.reset()
+    raw.reset()
+    low, high = raw.action_spec().minimum, raw.action_spec().maximum
+    action = np.random.default_rng(0).uniform(-1, 1, low.shape).astype(np.float32)
+    for _ in range(3):
+        image = observation["observation"]
+        assert image.shape == (3, 64, 64) and image.dtype == np.uint8 and image.flags.c_contiguous
+        expected = raw.physics.render(64, 64, camera_id=camera)
+        np.testing.assert_array_equal(image.transpose(1, 2, 0), expected)
+        np.testing.assert_array_equal(env.render(), expected)
+        observation, *_ = env.step(action)
+        for _ in range(2):
+            raw.step(low + (action.astype(np.float64) + 1) / 2 * (high - low))
+    env.close()
+
+
+def test_floor_of_quadruped_run_is_larger():
+    sizes = {}
+    for task in TASKS["quadruped"]:
+        physics = load(*validate_task(task), seed=0).physics
+        sizes[task] = physics.named.model.geom_size["floor"][:2].tolist()
+    assert sizes.pop("quadruped_run") == [100, 100]
+    assert all(size == [10, 10] for size in sizes.values())
+
+
+def test_one_frame_per_agent_step(monkeypatch):
+    frames = []
+    frame = Renderer.frame
+    monkeypatch.setattr(Renderer, "frame", lambda self: frames.append(1) or frame(self))
+    env = make("walker_walk", action_repeat=5, render_quality="lite")
+    env.reset()
+    for _ in range(4):
+        env.step(np.zeros(6))
+        env.render()
+    assert len(frames) == 5
+    env.set_state(env.get_state())
+    assert len(frames) == 6
+    states = make("walker_walk", obs_type="states", render_quality="lite")
+    states.reset(), states.step(np.zeros(6))
+    assert len(frames) == 6
+    assert states.render().shape == (64, 64, 3) and len(frames) == 7
+
+
+def test_what_is_returned_does_not_change_later():
+    env = make("walker_walk", render_quality="lite")
+    observation, _ = env.reset()
+    before = observation["observation"].copy()
+    env.render()[:] = 0
+    np.testing.assert_array_equal(env.last_observation()["observation"], before)
+    for _ in range(3):
+        env.step(np.ones(6))
+    np.testing.assert_array_equal(observation["observation"], before)
+    assert not np.array_equal(env.last_observation()["observation"], before)
+
+
+@pytest.mark.parametrize("size", [16, 84])
+def test_image_size_is_that_of_the_buffer(size):
+    env = make("quadruped_stand", image_size=size, render_quality="lite")
+    observation, _ = env.reset()
+    assert observation["observation"].shape == (3, size, size) == env.observation_space["observation"].shape
+    assert env.physics.model.vis.global_.offwidth == env.physics.model.vis.global_.offheight == size
+
+
+@pytest.mark.parametrize("domain", ["walker", "quadruped"])
+def test_lite_shows_the_same_scene_faster(domain):
+    full, lite = (make(f"{domain}_walk", seed=3, render_quality=quality) for quality in ("full", "lite"))
+    best, images = {}, {}
+    for name, env in (("full", full), ("lite", lite)):
+        observation, _ = env.reset()
+        images[name] = observation["observation"].astype(float)
+        seconds = []
+        for _ in range(9):
+            start = time.perf_counter()
+            env._renderer.frame()
+            seconds.append(time.perf_counter() - start)
+        best[name] = min(seconds)
+    difference = np.abs(images["full"] - images["lite"])
+    assert 0 < difference.mean() < 15  # other pixels, but mostly shadow and light on the floor
+    assert np.corrcoef(images["full"][0].ravel(), images["lite"][0].ravel())[0, 1] > 0.9
+    print(f"{domain}: full {1e3 * best['full']:.2f} ms, lite {1e3 * best['lite']:.2f} ms")
+    assert best["lite"] < best["full"]  # 15 to 25 times in software; little on a GPU
+
+
+@pytest.mark.parametrize(("task", "quality"), [("walker_flip", "full"), ("quadruped_run", "lite")])
+def test_restored_pixels_are_identical(task, quality):
+    env, other = (make(task, seed=seed, render_quality=quality) for seed in (1, 2))
+    env.reset(), other.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        observation, *_ = env.step(rng.uniform(-1, 1, env.action_space.shape))
+    np.testing.assert_array_equal(other.set_state(env.get_state())["observation"], observation["observation"])
+    for _ in range(3):
+        action = rng.uniform(-1, 1, env.action_space.shape)
+        one, two = env.step(action), other.step(action)
+        np.testing.assert_array_equal(one[0]["observation"], two[0]["observation"])
+        np.testing.assert_array_equal(one[4]["physics"], two[4]["physics"])
+    np.testing.assert_array_equal(env.reset()[0]["observation"], other.reset()[0]["observation"])
+
+
+def test_unknown_quality_names_the_nearest():
+    env = DMCEnv("walker", "walk", render_quality="lit")
+    with pytest.raises(UserError, match="render.quality=lite"):
+        env.reset()
+
+
+def test_cameras_can_be_chosen():
+    images = []
+    for camera in (None, 0, 1):
+        env = DMCEnv("walker", "walk", camera_id=camera, render_quality="lite")
+        images.append(env.reset()[0]["observation"])
+    np.testing.assert_array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], images[2])

@@ -1,0 +1,89 @@
+"""Names of tasks, and what happens to values that cannot be."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from envs.make import DOMAINS, PRIMAL_TASKS, TASKS, check_settings, make, resolve_task, validate_task
+from utils.errors import UserError
+
+
+def test_the_benchmark_s_tasks():
+    assert set(TASKS["walker"]) == {"walker_stand", "walker_walk", "walker_run", "walker_flip"}
+    assert set(TASKS["quadruped"]) == {"quadruped_walk", "quadruped_run", "quadruped_stand", "quadruped_jump"}
+    assert PRIMAL_TASKS["walker"] == "walker_stand" and PRIMAL_TASKS["quadruped"] == "quadruped_walk"
+    assert all(PRIMAL_TASKS[domain] in TASKS[domain] for domain in DOMAINS)
+
+
+def test_tasks_split_at_the_first_underscore(monkeypatch):
+    assert validate_task("walker_flip") == ("walker", "flip")
+    monkeypatch.setitem(TASKS, "arm", ("arm_reach_top_left",))
+    assert validate_task("arm_reach_top_left") == ("arm", "reach_top_left")
+
+
+@pytest.mark.parametrize("task", [None, "none"])
+def test_no_task_is_the_primal_one(task):
+    assert resolve_task("walker", task) == "walker_stand"
+    assert resolve_task("quadruped", task) == "quadruped_walk"
+
+
+def test_a_task_overrides_the_primal_one():
+    assert resolve_task("walker", "walker_run") == "walker_run"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: validate_task("walker_fly"), ["task=walker_fly", "Did you mean task=walker_fl"]),
+        (lambda: validate_task("walker"), ["task=walker ", "Allowed"]),
+        (lambda: validate_task(""), ["task= ", "Allowed"]),
+        (lambda: resolve_task("walkr", None), ["domain=walkr", "Did you mean domain=walker?"]),
+        (lambda: resolve_task("walker", "quadruped_run"), ["task=quadruped_run", "Set domain=quadruped", "walker_run"]),
+        (lambda: resolve_task("walker", "run"), ["task=run", "walker_run"]),
+        (lambda: make("walker_walk", obs_type="pixel"), ["obs_type=pixel ", "obs_type=pixels?"]),
+        (lambda: make("walker_walk", render_quality="light"), ["render.quality=light", "render.quality=lite?"]),
+        (lambda: make("walker_walk", action_repeat=3), ["action_repeat=3", "1000", "divisor", "1, 2, 4, 5"]),
+        (lambda: make("walker_walk", action_repeat=0), ["action_repeat=0", "above 0"]),
+        (lambda: make("walker_walk", action_repeat=2.0), ["action_repeat=2.0", "whole number"]),
+        (lambda: make("walker_walk", image_size=-64), ["image_size=-64", "above 0"]),
+        (lambda: make("walker_walk", image_size=0), ["image_size=0", "above 0"]),
+        (lambda: make("walker_walk", seed=-1), ["seed=-1", "4294967295"]),
+        (lambda: make("walker_walk", seed=2**32), ["seed=4294967296"]),
+        (lambda: make("walker_walk", seed=None), ["seed=None"]),
+    ],
+)
+def test_errors_name_the_key_the_value_and_the_fix(call, words):
+    with pytest.raises(UserError) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_possible_settings_pass():
+    assert check_settings("quadruped_jump", "states", action_repeat=4, seed=2**32 - 1) == ("quadruped", "jump")
+
+
+@pytest.mark.parametrize("value", ["none", "disabled", "OFF"])
+def test_states_need_no_renderer_and_imports_are_lazy(value):
+    script = """
+import sys
+from envs.make import make
+import envs.vector, envs.gl
+assert not {"mujoco", "dm_control"} & set(sys.modules), "imported too early"
+env = make("walker_flip", obs_type="states")
+env.reset()
+assert env.step(env.action_space.sample())[4]["frames"] == 2
+from utils.errors import UserError
+for call in (env.render, lambda: make("walker_flip")):
+    try:
+        call()
+    except UserError as error:
+        assert "MUJOCO_GL" in str(error)
+    else:
+        raise AssertionError("rendered without a renderer")
+"""
+    variables = {**os.environ, "MUJOCO_GL": value}
+    result = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,136 @@
+import io
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from utils.console import Console, format_line, format_time, wants_colour
+
+CARD = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
+VALUES = {
+    "frame": 7000,
+    "step": 3500,
+    "episode": 7,
+    "episode_length": 1000,
+    "episode_reward": 12.3456,
+    "fps": 80,
+    "total_time": 90.9,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def visible(text):
+    return re.sub(r"\033\[\d+m", "", text)
+
+
+def test_train_line_is_the_published_one():
+    assert format_line("train", VALUES) == CARD
+
+
+def test_eval_line_has_no_fps_and_the_same_columns():
+    expected = "| eval           | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | T: 0:01:30"
+    assert format_line("eval", VALUES) == expected
+
+
+@pytest.mark.parametrize(("prefix", "code"), [("train", "33"), ("eval", "32")])
+def test_colour_adds_only_invisible_codes(prefix, code):
+    coloured = format_line(prefix, VALUES, colour=True)
+    assert coloured.startswith(f"| \033[{code}m{prefix}\033[0m ")
+    assert coloured.count("\033") == 2
+    assert visible(coloured) == format_line(prefix, VALUES)
+
+
+def test_missing_fields_are_zero():
+    assert (
+        format_line("train", {}) == "| train          | F: 0 | S: 0 | E: 0 | L: 0 | R: 0.0000 | FPS: 0.0000 | T: 0:00:00"
+    )
+
+
+def test_numbers_that_are_none_do_not_stop_a_run():
+    line = format_line("train", VALUES | {"episode_reward": float("nan"), "episode_length": float("inf")})
+    assert "R: nan" in line
+    assert "L: inf" in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00:00"), (59.99, "0:00:59"), (3661, "1:01:01"), (90_061, "25:01:01")]
+)
+def test_time(seconds, text):
+    assert format_time(seconds) == text
+
+
+def test_colour_needs_a_terminal_and_consent(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert wants_colour(Terminal())
+    assert not wants_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not wants_colour(Terminal())
+    monkeypatch.setenv("NO_COLOR", "")  # the convention: an empty value does not count
+    assert wants_colour(Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not wants_colour(Terminal())
+
+
+def test_line_is_coloured_on_a_terminal_only(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for stream, codes in ((Terminal(), 2), (io.StringIO(), 0)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        Console(100, progress=False).line("train", VALUES)
+        assert visible(stream.getvalue()) == CARD + "\n"
+        assert stream.getvalue().count("\033") == codes
+
+
+def test_no_bar_unless_stderr_is_a_terminal(monkeypatch, capsys):
+    console = Console(100)
+    console.tick(50)
+    console.close()
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = Console(100)
+    console.tick(50)
+    console.close()
+    assert "50" in terminal.getvalue()
+    assert "/100" in terminal.getvalue()
+
+
+def test_bar_starts_where_the_run_starts(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    console = Console(2000, progress=True)
+    console.tick(1000)  # resumed here
+    assert (console._bar.initial, console._bar.n) == (1000, 1000)
+    console.tick(1500)
+    assert (console._bar.initial, console._bar.n) == (1000, 1500)
+    console.close()
+    console.close()
+
+
+def test_lines_do_not_tear_the_bar():
+    """stdout and stderr into one stream, as on a screen: a line must begin at the left edge of a cleared row."""
+    script = (
+        "from utils.console import Console\n"
+        "console = Console(10_000, progress=True)\n"
+        "for frame in range(0, 10_000, 1000):\n"
+        "    console.tick(frame)\n"
+        "    console.line('train', {'frame': frame})\n"
+        "console.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "80"},
+        check=True,
+        timeout=60,
+    )
+    rows = done.stdout.decode().split("\n")
+    lines = [row.rpartition("\r")[2] for row in rows if "| train" in row]
+    assert len(lines) == 10
+    assert all(line.startswith("| train          | F: ") for line in lines)

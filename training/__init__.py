@@ -1,0 +1,1 @@
+"""Training loops, evaluation and checkpoints: joins agents, environments and replay."""

@@ -1,0 +1,109 @@
+"""Snapshots (what fine-tuning loads) and checkpoints (what a run resumes from).
+
+Both are one ``torch.save`` file of tensors and plain values, loaded with ``weights_only=True``, so that no code of a
+file is ever run.
+"""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from utils.atomic import atomic_path
+from utils.errors import UserError
+
+FORMAT = 1
+"""Version of both file formats."""
+
+Kind = Literal["snapshot", "checkpoint"]
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the code, ``-dirty`` appended when tracked files differ; None outside a git checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """The versions that exact resumption depends on."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+
+
+def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
+    """Write ``payload`` with its header atomically. Raises :class:`UserError` when the file cannot be written."""
+    content = {"format": FORMAT, "kind": kind, "commit": git_commit(), "versions": versions(), **payload}
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+
+
+def load(path: Path, kind: Kind) -> dict[str, Any]:
+    """Read a file written by :func:`save` onto the CPU.
+
+    Raises :class:`UserError` for a file that is damaged, of another kind, or of a newer format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # damaged archives raise almost anything; the user needs one message
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not a readable {kind} ({reason}). Take another one or write it again.") from error
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise UserError(f"{path} is not a {kind} of this project. Take a file written by it.")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path} has format {content['format']}; this version reads format {FORMAT}. Use matching versions.")
+    return content
+
+
+def snapshot_path(folder: Path, frames: int) -> Path:
+    """``<folder>/snapshot_<frames>.pt``."""
+    return folder / f"snapshot_{frames}.pt"
+
+
+def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
+    """The snapshot file for ``snapshot_ts=frames``.
+
+    Raises :class:`UserError` that lists the snapshots which do exist in ``folder``, else those under ``base``.
+    """
+    path = snapshot_path(folder, frames)
+    if path.is_file():
+        return path
+    here = sorted(folder.glob("snapshot_*.pt"), key=_frames)
+    if here:
+        there = "snapshot_ts=" + ", ".join(str(_frames(p)) for p in here)
+        raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
+    others = sorted(base.glob("*/*/*/*/snapshot_*.pt"))
+    listing = "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
+    raise UserError(f"snapshot_ts={frames}: {path} does not exist. Snapshots under {base}:{listing}")
+
+
+def _frames(path: Path) -> int:
+    digits = path.stem.removeprefix("snapshot_")
+    return int(digits) if digits.isdigit() else -1
+
+
+def check_spec(path: Path, found: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` where the snapshot's observation or action spec is not the environment's."""
+    for key, value in needed.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{path} was made with {key}={found.get(key)}, this run has {key}={value}. "
+                "Fine-tune on a task of the domain and observation it was pre-trained on."
+            )

@@ -1,0 +1,119 @@
+"""Steps environments with an agent and writes every record to the replay."""
+
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from agents.agent import Acting, Agent, Mode
+from agents.nn.latent import Latent
+from envs.vector import get_states, set_states
+from replay import Replay
+
+
+class Episode(NamedTuple):
+    """A finished training episode."""
+
+    reward: float
+    """Sum of the task's rewards."""
+    length: int
+    """Frames."""
+
+
+class Collector:
+    """n environments, the agent's acting state on them, and the replay they feed.
+
+    Records are aligned as in the card (section 2.1): image t, the action that led to it, the reward received on
+    arriving, the skill that chose the action. ``skill_valid`` is false for reset records and random actions.
+    """
+
+    def __init__(self, envs: gymnasium.vector.VectorEnv, agent: Agent, replay: Replay, action_repeat: int) -> None:
+        self.envs, self.agent, self.replay = envs, agent, replay
+        self.action_repeat = action_repeat
+        count = envs.num_envs
+        self._device = next(iter(agent.start(1).latent)).device
+        self._acting: Acting = agent.start(count)
+        self._observation: np.ndarray | None = None
+        self._is_first = np.zeros(count, bool)
+        self._done = np.ones(count, bool)
+        self._returns = np.zeros(count)
+        self._lengths = np.zeros(count, int)
+
+    def step(self, mode: Mode) -> list[Episode]:
+        """One step of every environment (new episodes begin first); returns the episodes that just ended."""
+        self._begin_episodes()
+        observation = torch.from_numpy(self._observation).to(self._device)
+        is_first = torch.from_numpy(self._is_first).to(self._device)
+        action, self._acting = self.agent.act(observation, self._acting, is_first, mode)
+        actions = action.cpu().numpy()
+        seen, reward, terminated, truncated, info = self.envs.step(actions)
+        self._observation = seen["observation"]
+        self._is_first = np.zeros_like(self._is_first)
+        self._done = terminated | truncated
+        self._store(actions, reward, self._done, terminated, info, np.full(len(actions), mode != "random"))
+        self._returns += reward
+        self._lengths += self.action_repeat
+        return [Episode(float(self._returns[i]), int(self._lengths[i])) for i in np.flatnonzero(self._done)]
+
+    def _begin_episodes(self) -> None:
+        begins = self._done
+        if not begins.any():
+            return
+        seen, info = self.envs.reset(options={"reset_mask": begins})
+        self._observation = seen["observation"]
+        self._is_first = begins.copy()
+        self._returns[begins] = 0
+        self._lengths[begins] = 0
+        none = np.zeros(len(begins), bool)
+        actions = np.zeros((len(begins), *self._acting.action.shape[1:]), np.float32)
+        self._store(actions, np.zeros(len(begins)), none, none, info, none, mask=begins, is_first=True)
+        self._done = none
+
+    def _store(
+        self,
+        action: np.ndarray,
+        reward: np.ndarray,
+        is_last: np.ndarray,
+        is_terminal: np.ndarray,
+        info: dict[str, Any],
+        skill_valid: np.ndarray,
+        mask: np.ndarray | None = None,
+        is_first: bool = False,
+    ) -> None:
+        record = {
+            "observation": self._observation,
+            "action": action.astype(np.float32),
+            "reward": reward.astype(np.float32),
+            "is_first": np.full(len(action), is_first),
+            "is_last": is_last,
+            "is_terminal": is_terminal,
+        }
+        if self.agent.skill_dim:
+            record |= {"skill": self._acting.skill.cpu().numpy(), "skill_valid": skill_valid}
+        if "physics" in (self.replay.layout.dtype.names or ()):
+            record["physics"] = np.asarray(info["physics"], np.float64)
+        self.replay.add(record, mask)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environments, acting state and running sums, as tensors and plain values."""
+        return {
+            "envs": get_states(self.envs),
+            "latent": list(self._acting.latent),
+            "action": self._acting.action,
+            "skill": self._acting.skill,
+            "is_first": self._is_first.tolist(),
+            "done": self._done.tolist(),
+            "returns": self._returns.tolist(),
+            "lengths": self._lengths.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the environments back (unfinished episodes are stepped again without rendering) and go on from there."""
+        self._observation = set_states(self.envs, state["envs"])["observation"]
+        latent = Latent(*(x.to(self._device) for x in state["latent"]))
+        self._acting = Acting(latent, state["action"].to(self._device), state["skill"].to(self._device))
+        self._is_first = np.array(state["is_first"])
+        self._done = np.array(state["done"])
+        self._returns = np.array(state["returns"], float)
+        self._lengths = np.array(state["lengths"], int)

@@ -1,0 +1,218 @@
+"""The off-policy run: collect, update, log, save. Pre-training and fine-tuning are the same loop with other settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from agents.agent import Agent, Mode
+from training import checkpoint
+from training.collector import Collector, Episode
+from training.evaluation import evaluate
+from training.parts import Parts
+from utils.logger import Logger
+from utils.schedule import crossed, times_due
+from utils.seeding import derive, random_state, set_random_state
+from utils.video import upscale
+
+CHECKPOINT = "checkpoint.pt"
+FINETUNED = "finetuned_snapshot.pt"
+
+Phase = Literal["pretrain", "finetune"]
+
+
+class OffPolicyRun:
+    """One run in one folder; :meth:`run` takes it from where it is to its end.
+
+    Counters are agent steps over all environments; one step is ``action_repeat`` frames. The order inside an
+    iteration is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
+    snapshot, evaluation, checkpoint.
+    """
+
+    def __init__(self, config: Mapping[str, Any], run_dir: Path, phase: Phase, parts: Parts, logger: Logger) -> None:
+        self.config, self.run_dir, self.phase = config, run_dir, phase
+        self.agent: Agent = parts.agent
+        self.replay, self.eval_env, self.device = parts.replay, parts.eval_env, parts.device
+        self.parent = parts.parent
+        self.logger = logger
+        self.repeat: int = config["action_repeat"]
+        self.collector = Collector(parts.envs, parts.agent, parts.replay, self.repeat)
+        self.replay.make_room = self.save_checkpoint
+        self.total_steps = -(-config["num_train_frames"] // self.repeat)
+        self.seed_steps = config["num_seed_frames"] // self.repeat
+        self.step, self.episode, self.updates, self.evaluations = 0, 0, 0, 0
+        self.files: list[Path] = []
+        """Snapshots and videos written since the start of this process."""
+        self._saved_at = 0.0
+        self._metrics: dict[str, torch.Tensor] = {}
+
+    @property
+    def frame(self) -> int:
+        """Frames so far."""
+        return self.step * self.repeat
+
+    def run(self) -> None:
+        """Go on until ``num_train_frames``; the last thing written is a checkpoint."""
+        if self.step == 0 and self.config["evaluate"]:
+            self.evaluate()
+        self._saved_at = self.logger.elapsed
+        while self.step < self.total_steps:
+            self.iterate()
+        self.save_checkpoint()
+        if self.phase == "finetune" and self.config["save_ft_model"]:
+            self.save_snapshot(self.run_dir / FINETUNED)
+
+    def iterate(self) -> None:
+        """One step of every environment and the updates that go with it."""
+        before, after = self.step, self.step + self.config["num_envs"]
+        if before >= self.seed_steps:
+            # the published loop updates before the step whose number is a multiple of the period
+            period = self.config["train_every_actions"] // self.repeat
+            for _ in range(times_due(before - 1, after - 1, period)):
+                self.update()
+        episodes = self.collector.step(self._mode())
+        self.step = after
+        for episode in episodes:
+            self._log_episode(episode)
+        frames = (before * self.repeat, after * self.repeat)
+        for mark in crossed(*frames, self.config["snapshots"]):
+            self.save_snapshot(checkpoint.snapshot_path(self._snapshot_dir(), mark))
+        if self.config["evaluate"] and times_due(*frames, self.config["eval_every_frames"]):
+            self.evaluate()
+        self.logger.tick(self.frame)
+        minutes = self.config["checkpoint_every_minutes"]
+        if bool(episodes) if minutes == 0 else self.logger.elapsed - self._saved_at >= 60 * minutes:
+            self.save_checkpoint()
+
+    def _mode(self) -> Mode:
+        seeding = self.step < self.seed_steps and self.config["seed_policy"] == "random"
+        return "random" if seeding else self.agent.collects
+
+    def update(self) -> None:
+        """One update of the agent, if the replay has a finished episode; scalars and video when due."""
+        if not self.replay.ready:
+            return
+        self._metrics = self.agent.update(self.replay.sample())
+        self.updates += 1
+        self.logger.log_metrics(self._metrics, "train")
+        done = self.updates * self.config["train_every_actions"]
+        since = done - self.config["train_every_actions"]
+        if times_due(since, done, self.config["log_every_frames"]):
+            self.logger.write_scalars(self.frame, self._metrics, "train")
+        if times_due(since, done, self.config["recon_every_frames"]):
+            self._report()
+
+    @torch.no_grad()
+    def _report(self) -> None:
+        """Videos of what the model has learned; draws nothing from the run's own random streams."""
+        sampler, random = self.replay.sampler.state, random_state()
+        videos = self.agent.report(self.replay.sample())
+        self.replay.sampler.state = sampler
+        set_random_state(random)
+        for name, video in videos.items():
+            rows = (video.float().clamp(0, 1) * 255).byte().cpu().permute(1, 3, 0, 4, 2)
+            tiled = rows.flatten(2, 3).contiguous().numpy()
+            self.files.append(self.logger.log_video(self.frame, name, upscale(tiled, 2), "train"))
+
+    def evaluate(self) -> None:
+        """``num_eval_episodes`` episodes with the policy's mean action: one row of ``eval.csv``."""
+        result = evaluate(
+            self.agent,
+            self.eval_env,
+            self.config["num_eval_episodes"],
+            action_repeat=self.repeat,
+            seed=derive(self.config["seed"], 3, self.evaluations),
+        )
+        self.evaluations += 1
+        for reward, length in zip(result.returns, result.lengths, strict=True):
+            self.logger.log("episode_reward", reward, "eval")
+            self.logger.log("episode_length", length, "eval")
+        spread = float(torch.tensor(result.returns).std(correction=0))
+        self.logger.log("episode_reward_std", spread, "eval")
+        self.logger.log("episode", self.episode, "eval")
+        self.logger.dump(self.step, "eval")
+        if self.config["save_video"]:
+            path = self.logger.log_video(self.frame, "episode", upscale(result.frames, 4), "eval", fps=25)
+            self.files.append(path)
+
+    def _log_episode(self, episode: Episode) -> None:
+        """One row and console line per training episode, from the first that ends after updates began."""
+        self.episode += 1
+        if self.updates == 0:
+            return
+        self.logger.log("episode_reward", episode.reward, "train")
+        self.logger.log("episode_length", episode.length, "train")
+        self.logger.log("episode", self.episode, "train")
+        self.logger.log("buffer_size", self.replay.steps, "train")
+        self.logger.dump(self.step, "train")
+
+    # ---- saving
+
+    def _snapshot_dir(self) -> Path:
+        chosen = self.config["snapshot_dir"]
+        return self.run_dir if chosen is None else Path(chosen).absolute()
+
+    def save_snapshot(self, path: Path) -> None:
+        """Write what fine-tuning needs to ``path``."""
+        content = {
+            "agent": self.agent.name,
+            "config": dict(self.config),
+            "spec": self.replay_spec,
+            "modules": self.agent.snapshot_modules(),
+            "frame": self.frame,
+            "step": self.step,
+            "episode": self.episode,
+            "updates": self.updates,
+            "parent": str(self.parent) if self.parent else None,
+        }
+        checkpoint.save(path, "snapshot", content)
+        self.files.append(path)
+        self.logger.say(f"snapshot: {path}")
+
+    @property
+    def replay_spec(self) -> dict[str, Any]:
+        """Observation and action specification, for checking that a snapshot fits."""
+        fields = self.replay.layout.to_json()["record"]
+        return {"observation": fields["observation"], "action": fields["action"]}
+
+    def save_checkpoint(self) -> None:
+        """Write ``checkpoint.pt``, from which :meth:`load_checkpoint` continues exactly."""
+        self.replay.flush()
+        replay = self.replay.state_dict()
+        content = {
+            "agent": self.agent.training_state(),
+            "collector": self.collector.state_dict(),
+            "eval_env": self.eval_env.unwrapped.get_state(),  # type: ignore[attr-defined]
+            "replay": replay,
+            "logger": self.logger.state_dict(),
+            "random": random_state(),
+            "counters": {name: getattr(self, name) for name in ("step", "episode", "updates", "evaluations")},
+        }
+        checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
+        self.replay.release(replay)
+        self._saved_at = self.logger.elapsed
+
+    def load_checkpoint(self) -> None:
+        """Put everything back to where ``checkpoint.pt`` was written; without one, clear the replay and start over."""
+        path = self.run_dir / CHECKPOINT
+        if not path.is_file():
+            self.logger.say(f"resume: {self.run_dir} has no {CHECKPOINT}; starting this run from its beginning")
+            self.replay.clear()
+            self.logger.truncate(-1)
+            return
+        content = checkpoint.load(path, "checkpoint")
+        for name, now in checkpoint.versions().items():
+            if content["versions"].get(name) != now:
+                then = content["versions"].get(name)
+                self.logger.say(f"resume: {name} was {then}, is {now}; the run continues, but not bit for bit")
+        for name, value in content["counters"].items():
+            setattr(self, name, value)
+        self.agent.load_training_state(content["agent"])
+        self.replay.load_state_dict(content["replay"])
+        self.collector.load_state_dict(content["collector"])
+        self.eval_env.unwrapped.set_state(content["eval_env"])  # type: ignore[attr-defined]
+        self.logger.truncate(self.frame)
+        self.logger.load_state_dict(content["logger"])
+        set_random_state(content["random"])
+        self.logger.say(f"resume: continuing at frame {self.frame} of {self.config['num_train_frames']}")

@@ -1,0 +1,181 @@
+"""Checks a configuration as a whole before anything is built."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from agents.dreamer.agent import CLIP_REWARDS
+from agents.nn.distributions import POLICIES
+from envs.make import RENDER_QUALITIES, resolve_task, validate_task
+from utils.config import Rule, check_values
+from utils.errors import UserError
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _choice(*options: Any) -> Rule:
+    return Rule("one of " + ", ".join(str(o) for o in options), lambda v: v in options and type(v) in map(type, options))
+
+
+def _ints(value: Any, low: int) -> bool:
+    return isinstance(value, list) and all(_is_int(v) and v >= low for v in value)
+
+
+COUNT = Rule("a whole number above 0", lambda v: _is_int(v) and v > 0)
+WHOLE = Rule("a whole number, 0 or more", lambda v: _is_int(v) and v >= 0)
+POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+NOT_NEGATIVE = Rule("a number, 0 or more", lambda v: _is_number(v) and v >= 0)
+FRACTION = Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+FLAG = Rule("true or false", lambda v: isinstance(v, bool))
+TEXT = Rule("a text", lambda v: isinstance(v, str) and v != "")
+OPTIONAL_TEXT = Rule("a text or null", lambda v: v is None or (isinstance(v, str) and v != ""))
+KERNELS = Rule("a list of whole numbers above 0", lambda v: bool(v) and _ints(v, 1))
+MARKS = Rule("a list of frame counts above 0, such as [100000,500000]", lambda v: _ints(v, 1))
+DEVICE = Rule(
+    "auto, cpu, cuda or cuda:<index>",
+    lambda v: v in ("auto", "cpu", "cuda") or (isinstance(v, str) and v.startswith("cuda:") and v[5:].isdigit()),
+)
+GRAD_HEADS = Rule(
+    "a list out of decoder, reward", lambda v: isinstance(v, list) and all(h in ("decoder", "reward") for h in v)
+)
+
+
+def _optimizer(name: str) -> dict[str, Rule]:
+    rules = {"lr": POSITIVE, "eps": POSITIVE, "clip": POSITIVE, "wd": FRACTION}
+    return {f"{name}.{key}": rule for key, rule in rules.items()}
+
+
+def _mlp(name: str) -> dict[str, Rule]:
+    return {f"{name}.layers": COUNT, f"{name}.units": COUNT}
+
+
+RULES: dict[str, Rule] = {
+    "seed": Rule("a whole number from 0 to 4294967295", lambda v: _is_int(v) and 0 <= v < 2**32),
+    "device": DEVICE,
+    "resume": OPTIONAL_TEXT,
+    "num_envs": COUNT,
+    "domain": TEXT,
+    "task": TEXT,
+    "obs_type": _choice("pixels"),
+    "image_size": _choice(64),
+    "action_repeat": COUNT,
+    "render.quality": _choice(*RENDER_QUALITIES),
+    "replay.capacity": COUNT,
+    "replay.store_physics": FLAG,
+    "batch_size": COUNT,
+    "batch_length": Rule("a whole number above 1", lambda v: _is_int(v) and v > 1),
+    "num_train_frames": COUNT,
+    "num_seed_frames": WHOLE,
+    "seed_policy": _choice("random", "actor"),
+    "train_every_actions": COUNT,
+    "log_every_frames": COUNT,
+    "recon_every_frames": COUNT,
+    "checkpoint_every_minutes": NOT_NEGATIVE,
+    "evaluate": FLAG,
+    "eval_every_frames": COUNT,
+    "num_eval_episodes": COUNT,
+    "snapshots": MARKS,
+    "snapshot_dir": OPTIONAL_TEXT,
+    "snapshot_base_dir": TEXT,
+    "snapshot_ts": WHOLE,
+    "custom_snap_dir": OPTIONAL_TEXT,
+    "init_actor": FLAG,
+    "init_critic": FLAG,
+    "save_ft_model": FLAG,
+    **{f"rssm.{key}": COUNT for key in ("deter", "hidden", "stoch", "discrete")},
+    **{f"{part}.cnn_depth": COUNT for part in ("encoder", "decoder")},
+    **{f"{part}.cnn_kernels": KERNELS for part in ("encoder", "decoder")},
+    **_mlp("reward_head"),
+    "kl.free": NOT_NEGATIVE,
+    "kl.balance": FRACTION,
+    **{f"loss_scales.{key}": NOT_NEGATIVE for key in ("kl", "observation", "reward")},
+    "clip_rewards": _choice(*CLIP_REWARDS),
+    **_mlp("actor"),
+    "actor.min_std": POSITIVE,
+    "actor.dist": _choice(*POLICIES),
+    **_mlp("critic"),
+    "imag_horizon": Rule("a whole number above 1", lambda v: _is_int(v) and v > 1),
+    "discount": FRACTION,
+    "discount_lambda": FRACTION,
+    "actor_grad": _choice("dynamics", "reinforce"),
+    "slow_target": FLAG,
+    "slow_target_update": COUNT,
+    "slow_target_fraction": FRACTION,
+    **_optimizer("model_opt"),
+    **_optimizer("actor_opt"),
+    **_optimizer("critic_opt"),
+    "precision": _choice(16, 32),
+    "use_tb": FLAG,
+    "use_wandb": FLAG,
+    "project_name": TEXT,
+    "experiment": TEXT,
+    "save_video": FLAG,
+    "progress": _choice("auto", True, False),
+    "agent.name": TEXT,
+    "agent._target_": TEXT,
+    "agent.method": TEXT,
+    "agent.grad_heads": GRAD_HEADS,
+    "agent.actor_ent": NOT_NEGATIVE,
+    "agent.reward_norm.momentum": FRACTION,
+    "agent.reward_norm.scale": POSITIVE,
+    "agent.reward_norm.eps": POSITIVE,
+    "agent.reference": FLAG,
+    "agent.decoder_elu_output": FLAG,
+    "agent.entropy_in_targets": FLAG,
+}
+
+FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
+"""Keys in frames that act on agent steps, so ``action_repeat`` must divide them."""
+
+
+def check(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Check every value and the values against each other; returns the configuration with ``task`` resolved.
+
+    Raises :class:`UserError` that names the key, the value and what is allowed.
+    """
+    check_values(config, RULES)
+    config = dict(config)
+    config["task"] = resolve_task(config["domain"], config["task"])
+    validate_task(config["task"])
+    repeat = config["action_repeat"]
+    for key in FRAME_COUNTS:
+        _divides(repeat, key, config[key])
+    for mark in config["snapshots"]:
+        _divides(repeat, "snapshots", mark)
+    return config
+
+
+def _divides(repeat: int, key: str, value: int) -> None:
+    if value % repeat:
+        below = value - value % repeat
+        near = ", ".join(str(v) for v in (below, below + repeat) if v > 0)
+        raise UserError(f"{key}={value} is not a multiple of action_repeat={repeat}. Use {near}.")
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` takes CUDA when there is one and says so, loudly, when there is not.
+
+    Raises :class:`UserError` for a CUDA device that is not there.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        if not available:
+            print("device: cpu (no CUDA device found; published sizes need tens of seconds per update on a CPU)")
+        return torch.device("cuda" if available else "cpu")
+    if name.startswith("cuda"):
+        index = int(name[5:]) if ":" in name else 0
+        if not available:
+            raise UserError(f"device={name}: torch {torch.__version__} finds no CUDA device. Use device=cpu or device=auto.")
+        if index >= torch.cuda.device_count():
+            raise UserError(f"device={name}: there are {torch.cuda.device_count()} CUDA devices. Use a lower index.")
+    return torch.device(name)
+
+

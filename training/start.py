@@ -1,0 +1,100 @@
+"""From a Hydra configuration to a running or resumed run."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
+from training.parts import build
+from training.settings import check, resolve_device
+from utils.atomic import atomic_path
+from utils.config import CONFIG_FILE, get, run_folder, to_plain
+from utils.errors import UserError
+from utils.logger import Logger
+
+CHOICES = "choices"
+"""Key of the stored configuration that names the chosen group files."""
+
+SAFE_ON_RESUME = frozenset(
+    """num_train_frames device use_tb use_wandb save_video progress log_every_frames recon_every_frames
+    checkpoint_every_minutes""".split()
+)
+"""Keys that may change when a run is resumed; all others would make it another run."""
+
+
+def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
+    """Check everything, build, and run to the end; returns the finished run.
+
+    Raises :class:`UserError` before anything is written when something is wrong with the request.
+    """
+    run_dir = run_folder().absolute()
+    resume = config["resume"] is not None
+    settings = _stored_settings(run_dir, config) if resume else to_plain(config) | {CHOICES: _choices()}
+    settings = check(settings)
+    device = resolve_device(settings["device"])
+    if not resume and (run_dir / CONFIG_FILE).exists():
+        raise UserError(f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another.")
+    parts = build(settings, run_dir, phase, device)
+    with atomic_path(run_dir / CONFIG_FILE) as path:
+        OmegaConf.save(OmegaConf.create(settings), path)
+    logger = Logger(
+        run_dir,
+        use_tb=settings["use_tb"],
+        use_wandb=settings["use_wandb"],
+        wandb_settings=_wandb_settings(settings, phase),
+        action_repeat=settings["action_repeat"],
+        total_frames=settings["num_train_frames"],
+        progress=None if settings["progress"] == "auto" else settings["progress"],
+    )
+    with logger:
+        logger.say(f"run folder: {run_dir}")
+        logger.say(parts.replay.describe())
+        if parts.parent:
+            logger.say(f"fine-tuning from {parts.parent}")
+        run = OffPolicyRun(settings, run_dir, phase, parts, logger)
+        if resume:
+            run.load_checkpoint()
+            if run.step >= run.total_steps:
+                logger.say(f"resume: {run_dir} is finished; nothing to do (raise num_train_frames to go on)")
+                return run
+        run.run()
+        logger.say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {run_dir}")
+    parts.envs.close()
+    parts.eval_env.close()
+    return run
+
+
+def _stored_settings(run_dir: Path, config: DictConfig) -> dict[str, Any]:
+    """The run's own settings with the command line's safe changes; others are refused by name."""
+    stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    asked = to_plain(config) | {CHOICES: _choices()}
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
+        then, now = get(stored, name), get(asked, name)
+        if key == "resume" or now == then:
+            continue
+        if key not in SAFE_ON_RESUME:
+            raise UserError(
+                f"{override}: this run has {key}={then} and keeps it. On resume you may change "
+                f"{', '.join(sorted(SAFE_ON_RESUME))}; for anything else start a new run."
+            )
+        stored[key] = now
+    return stored
+
+
+def _choices() -> dict[str, str]:
+    """Which file of each configuration group was chosen."""
+    choices = HydraConfig.get().runtime.choices
+    return {key: str(value) for key, value in choices.items() if not key.startswith("hydra/")}
+
+
+def _wandb_settings(config: dict[str, Any], phase: Phase) -> dict[str, Any]:
+    return {
+        "project": f"{config['project_name']}_{phase}",
+        "group": config["agent"]["name"],
+        "name": config["experiment"],
+        "config": config,
+    }

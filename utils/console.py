@@ -1,0 +1,109 @@
+"""What a run prints: one line per episode or evaluation, and a progress bar when somebody is watching."""
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from tqdm import tqdm
+
+_COLOURS = {"train": "\033[33m", "eval": "\033[32m"}  # yellow, green
+_RESET = "\033[0m"
+_PREFIX_WIDTH = 14
+
+_FIELDS = (
+    ("frame", "F", "int"),
+    ("step", "S", "int"),
+    ("episode", "E", "int"),
+    ("episode_length", "L", "int"),
+    ("episode_reward", "R", "float"),
+    ("fps", "FPS", "float"),
+    ("total_time", "T", "time"),
+)
+
+
+def format_line(prefix: str, values: Mapping[str, float], colour: bool = False) -> str:
+    """The line of one episode (``prefix="train"``) or evaluation (``"eval"``, without FPS).
+
+    ``values`` are looked up under the CSV's names: frames, agent steps, frames per episode, seconds. Missing ones print
+    as 0. With ``colour`` only invisible codes are added: the visible text is the same.
+
+    >>> format_line("eval", {"frame": 7000, "step": 3500, "episode_reward": 12.3456, "total_time": 90})
+    '| eval           | F: 7000 | S: 3500 | E: 0 | L: 0 | R: 12.3456 | T: 0:01:30'
+    """
+    padding = " " * (_PREFIX_WIDTH - len(prefix))
+    name = f"{_COLOURS.get(prefix, '')}{prefix}{_RESET}" if colour else prefix
+    pieces = [f"| {name}{padding}"]
+    for key, short, kind in _FIELDS:
+        if key != "fps" or prefix == "train":
+            pieces.append(f"{short}: {_format(values.get(key, 0), kind)}")
+    return " | ".join(pieces)
+
+
+def format_time(seconds: float) -> str:
+    """Seconds as h:mm:ss; hours go on counting after a day."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Colour codes only for a terminal, and not against the user's will (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _format(value: float, kind: str) -> str:
+    if not math.isfinite(value):
+        return str(float(value))
+    if kind == "int":
+        return str(int(value))
+    return format_time(value) if kind == "time" else f"{value:.4f}"
+
+
+class Console:
+    """Lines on stdout and, on a terminal, a progress bar with the time left on stderr.
+
+    Args:
+        total_frames: where the bar ends, in frames.
+        progress: whether to draw the bar; None: only when stderr is a terminal.
+    """
+
+    def __init__(self, total_frames: int, progress: bool | None = None) -> None:
+        self._total = total_frames
+        self._enabled = sys.stderr.isatty() if progress is None else progress
+        self._bar: tqdm | None = None
+
+    def line(self, prefix: str, values: Mapping[str, float]) -> None:
+        """Print ``format_line`` to stdout."""
+        self.say(format_line(prefix, values, wants_colour(sys.stdout)))
+
+    def say(self, text: str) -> None:
+        """Print any text to stdout without tearing the bar."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def tick(self, frame: int) -> None:
+        """Move the bar to ``frame``. The first call sets its origin: a resumed run's rate counts new frames only."""
+        if not self._enabled:
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                total=self._total,
+                initial=frame,
+                unit=" frames",
+                unit_scale=True,
+                smoothing=0.05,  # evaluations and snapshots are pauses, not a trend
+                mininterval=0.5,
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
+        self._bar.update(frame - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is and let go of the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,179 @@
+"""A CSV file that grows row by row, survives kills, and never puts a value under the wrong name."""
+
+import csv
+import io
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from utils.atomic import atomic_path
+from utils.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+class CsvLog:
+    """Rows of numbers under a fixed header.
+
+    The header is declared by the first row: ``columns`` in the given order, then that row's other keys, sorted. Absent
+    values are empty cells. A key that appears later becomes a new column on the right; the file is then rewritten
+    atomically and older rows get empty cells. An existing file is continued under its own header; what a kill left
+    half-written at its end is cut.
+
+    Args:
+        path: the file; it exists once it has a row.
+        columns: columns that are always there. One of them must be ``order_by``.
+        order_by: the column ``truncate`` compares.
+
+    Raises:
+        UserError: the existing file has no such column.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], order_by: str = "frame") -> None:
+        if order_by not in columns:
+            raise ValueError(f"order_by={order_by!r} is not among the columns {list(columns)}")
+        self.path = Path(path)
+        self._base = list(columns)
+        self._order_by = order_by
+        self._handle: TextIO | None = None
+        self._columns, rows, broken = _parse(self.path, order_by)
+        self._count = len(rows)
+        if broken:
+            _log.warning("%s: dropped %d incomplete line(s) left by an interrupted run", self.path, broken)
+        if broken or (self.path.exists() and not rows):
+            self._rewrite(rows)
+
+    def __len__(self) -> int:
+        """Number of rows, without the header."""
+        return self._count
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Write one row and hand it to the operating system at once.
+
+        Raises:
+            ValueError: the row lacks the ``order_by`` value.
+        """
+        if self._order_by not in row:
+            raise ValueError(f"a row of {self.path.name} needs a value for {self._order_by!r}")
+        new = sorted(set(row) - set(self._columns or self._base))
+        if self._columns is None:
+            self._columns = self._base + new
+            self._rewrite([self._cells(row)])
+            return
+        if new or not set(self._base) <= set(self._columns):
+            _, rows, _ = _parse(self.path, self._order_by)
+            missing = [key for key in self._base if key not in self._columns and key not in new]
+            self._columns = self._columns + missing + new
+            self._rewrite([*rows, self._cells(row)])
+            return
+        if self._handle is None:
+            self._handle = self.path.open("a", newline="", encoding="utf-8")
+        self._handle.write(_to_text([self._cells(row)]))
+        self._handle.flush()
+        self._count += 1
+
+    def truncate(self, frame: float) -> None:
+        """Cut the rows whose ``order_by`` value is greater than ``frame`` (all rows: the file goes)."""
+        columns, rows, _ = _parse(self.path, self._order_by)
+        if columns is not None:
+            index = columns.index(self._order_by)
+            self._keep([row for row in rows if float(row[index]) <= frame])
+
+    def truncate_rows(self, count: int) -> None:
+        """Keep the first ``count`` rows at most."""
+        if count < self._count:
+            _, rows, _ = _parse(self.path, self._order_by)
+            self._keep(rows[:count])
+
+    def flush(self) -> None:
+        """Wait until all rows are on the disk, so that a checkpoint written next may rely on them."""
+        if self._handle is not None:
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
+
+    def close(self) -> None:
+        """Sync and close; a later ``append`` opens the file again."""
+        if self._handle is not None:
+            self.flush()
+            self._handle.close()
+            self._handle = None
+
+    def _cells(self, row: Mapping[str, float]) -> list[str]:
+        return [format_cell(row[key]) if key in row else "" for key in self._columns or ()]
+
+    def _keep(self, rows: list[list[str]]) -> None:
+        if len(rows) < self._count:
+            self._rewrite(rows)
+
+    def _rewrite(self, rows: list[list[str]]) -> None:
+        self.close()  # the handle would go on writing into the file that is replaced
+        self._count = len(rows)
+        if not rows or self._columns is None:
+            self._columns = None  # a run that begins again declares its own header
+            self.path.unlink(missing_ok=True)
+            return
+        padded = [row + [""] * (len(self._columns) - len(row)) for row in rows]
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            file.write(_to_text([self._columns, *padded]))
+
+
+def read_columns(path: Path) -> dict[str, list[float]]:
+    """All columns of a CSV log, as lists of equal length; empty cells are NaN, incomplete lines are left out.
+
+    Raises:
+        UserError: no such file, or not a CSV log.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such CSV file. Give the train.csv or eval.csv of a run folder.")
+    columns, rows, _ = _parse(path, None)
+    if columns is None:
+        raise UserError(f"{path}: the file is empty or has no header line.")
+    return {key: [float(row[i]) if row[i] else math.nan for row in rows] for i, key in enumerate(columns)}
+
+
+def format_cell(value: float) -> str:
+    """A number as text that reads back exactly; whole numbers below 2**53 without a decimal point."""
+    value = float(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _to_text(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _parse(path: Path, order_by: str | None) -> tuple[list[str] | None, list[list[str]], int]:
+    """Header (None if there is none), complete rows, number of lines that are not complete."""
+    if not path.is_file():
+        return None, [], 0
+    *lines, rest = path.read_bytes().split(b"\n")  # what follows the last line end was never finished
+    broken = int(bool(rest))
+    texts = [line.decode("utf-8", errors="replace").rstrip("\r") for line in lines]
+    if not texts:
+        return None, [], broken
+    columns = next(csv.reader([texts[0]]), None)
+    if not columns:
+        return None, [], broken + len(texts)
+    if order_by is not None and order_by not in columns:
+        raise UserError(f"{path}: no column {order_by!r}, so this is no log of ours. Move the file away.")
+    rows = []
+    for text in texts[1:]:
+        row = [] if "\0" in text else next(csv.reader([text]), [])  # a power cut may leave zero bytes
+        if len(row) == len(columns) and all(map(_is_number, row)) and (not order_by or row[columns.index(order_by)]):
+            rows.append(row)
+        else:
+            broken += 1
+    return columns, rows, broken
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True
