@@ -41,7 +41,7 @@ def git_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """The versions that exact resumption depends on."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "threads": str(torch.get_num_threads())}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
 
 
 def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
@@ -75,6 +75,24 @@ def load(path: Path, kind: Kind) -> dict[str, Any]:
 def snapshot_path(folder: Path, frames: int) -> Path:
     """``<folder>/snapshot_<frames>.pt``."""
     return folder / f"snapshot_{frames}.pt"
+
+
+def keep_foreign(path: Path, run: str) -> Path | None:
+    """Move a snapshot that another run wrote to ``path`` out of the way; returns its new name, None if there is none."""
+    if not path.is_file():
+        return None
+    try:
+        owner = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("run")
+    except Exception:
+        # damaged or not ours: keep it all the same
+        owner = None
+    if owner == run:
+        return None
+    number = 1
+    while (kept := path.with_name(f"previous_{number}_{path.name}")).exists():
+        number += 1
+    path.rename(kept)
+    return kept
 
 
 def find_snapshot(folder: Path, frames: int, base: Path) -> Path:

@@ -10,6 +10,7 @@ from agents.agent import Agent, Mode
 from training import checkpoint
 from training.collector import Collector, Episode
 from training.evaluation import evaluate
+from training.interrupt import StopSignal
 from training.parts import Parts
 from utils.logger import Logger
 from utils.schedule import crossed, times_due
@@ -53,13 +54,19 @@ class OffPolicyRun:
         return self.step * self.repeat
 
     def run(self) -> None:
-        """Go on until ``num_train_frames``; the last thing written is a checkpoint."""
-        if self.step == 0 and self.config["evaluate"]:
-            self.evaluate()
-        self._saved_at = self.logger.elapsed
-        while self.step < self.total_steps:
-            self.iterate()
-        self.save_checkpoint()
+        """Go on until ``num_train_frames``; the last thing written is a checkpoint.
+
+        On Ctrl-C or SIGTERM the step in progress is finished, a checkpoint written and KeyboardInterrupt raised.
+        """
+        with StopSignal() as stop:
+            if self.step == 0 and self.config["evaluate"]:
+                self.evaluate()
+            self._saved_at = self.logger.elapsed
+            while self.step < self.total_steps and not stop.received:
+                self.iterate()
+            self.save_checkpoint()
+        if stop.received:
+            raise KeyboardInterrupt
         if self.phase == "finetune" and self.config["save_ft_model"]:
             self.save_snapshot(self.run_dir / FINETUNED)
 
@@ -157,6 +164,7 @@ class OffPolicyRun:
         """Write what fine-tuning needs to ``path``."""
         content = {
             "agent": self.agent.name,
+            "run": str(self.run_dir),
             "config": dict(self.config),
             "spec": self.replay_spec,
             "modules": self.agent.snapshot_modules(),
@@ -166,6 +174,9 @@ class OffPolicyRun:
             "updates": self.updates,
             "parent": str(self.parent) if self.parent else None,
         }
+        kept = checkpoint.keep_foreign(path, str(self.run_dir))
+        if kept is not None:
+            self.logger.say(f"snapshot: {path} was of another run; kept as {kept.name}")
         checkpoint.save(path, "snapshot", content)
         self.files.append(path)
         self.logger.say(f"snapshot: {path}")

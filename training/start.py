@@ -25,13 +25,18 @@ SAFE_ON_RESUME = frozenset(
 
 
 def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
+    """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
+    run_dir = run_folder().absolute()
+    if config["resume"] is not None:
+        return launch(_stored_settings(run_dir, config), run_dir, phase, resume=True)
+    return launch(to_plain(config) | {CHOICES: _choices()}, run_dir, phase)
+
+
+def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: bool = False) -> OffPolicyRun:
     """Check everything, build, and run to the end; returns the finished run.
 
     Raises :class:`UserError` before anything is written when something is wrong with the request.
     """
-    run_dir = run_folder().absolute()
-    resume = config["resume"] is not None
-    settings = _stored_settings(run_dir, config) if resume else to_plain(config) | {CHOICES: _choices()}
     settings = check(settings)
     device = resolve_device(settings["device"])
     if not resume and (run_dir / CONFIG_FILE).exists():
@@ -48,22 +53,24 @@ def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
         total_frames=settings["num_train_frames"],
         progress=None if settings["progress"] == "auto" else settings["progress"],
     )
-    with logger:
-        logger.say(f"run folder: {run_dir}")
-        logger.say(parts.replay.describe())
-        if parts.parent:
-            logger.say(f"fine-tuning from {parts.parent}")
-        run = OffPolicyRun(settings, run_dir, phase, parts, logger)
-        if resume:
-            run.load_checkpoint()
+    try:
+        with logger:
+            logger.say(f"run folder: {run_dir}")
+            logger.say(parts.replay.describe())
+            if parts.parent:
+                logger.say(f"fine-tuning from {parts.parent}")
+            run = OffPolicyRun(settings, run_dir, phase, parts, logger)
+            if resume:
+                run.load_checkpoint()
             if run.step >= run.total_steps:
                 logger.say(f"resume: {run_dir} is finished; nothing to do (raise num_train_frames to go on)")
                 return run
-        run.run()
-        logger.say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {run_dir}")
-    parts.envs.close()
-    parts.eval_env.close()
-    return run
+            run.run()
+            logger.say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {run_dir}")
+            return run
+    finally:
+        parts.envs.close()
+        parts.eval_env.close()
 
 
 def _stored_settings(run_dir: Path, config: DictConfig) -> dict[str, Any]:

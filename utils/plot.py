@@ -48,6 +48,7 @@ def learning_curve(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.ticker import EngFormatter
 
     paths = [Path(path) for path in csv_paths]
@@ -58,9 +59,9 @@ def learning_curve(
     if not any(len(xs) for xs, _, _ in curves):
         raise UserError(f"nothing to draw: no row of {', '.join(map(str, paths))} has a value in column {y!r}.")
 
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     outside = len(curves) > 6  # a long legend would cover the curves
-    figure = Figure(figsize=(9.5 if outside else 7.0, 4.2), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(9.5 if outside else 7.0, 4.2), dpi=150, layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     band = False
@@ -120,11 +121,11 @@ def _load(path: Path, x: str, y: str) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Mean over at most ``width`` neighbours around each value; no values are made up at the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    sums: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     start = np.maximum(index - (width - 1) // 2, 0)
     end = np.minimum(index + width // 2 + 1, len(values))
-    return (sums[end] - sums[start]) / (end - start)
+    return np.asarray((sums[end] - sums[start]) / (end - start), dtype=np.float64)
 
 
 def _readable(key: str) -> str:

@@ -50,7 +50,10 @@ class TensorBoardLog:
         _, height, width, _ = frames.shape
         gif = encode_gif(frames, fps)
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-        self._open().file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), frame)
+        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+        # SummaryWriter itself has no method for an image that is already encoded.
+        file_writer = self._open()._get_file_writer()  # type: ignore[no-untyped-call]
+        file_writer.add_summary(summary, frame)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""

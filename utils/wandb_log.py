@@ -78,7 +78,7 @@ class WandbLog:
 
     def video(self, key: str, path: Path, values: Mapping[str, float]) -> None:
         """Log the video file ``path`` (mp4 or gif): wandb would need moviepy to encode an array itself."""
-        self._run.log({key: self._make_video(str(path), format=Path(path).suffix[1:]), **values})
+        self._run.log({key: self._make_video(str(path)), **values})
 
     def close(self, exit_code: int = 0) -> None:
         """Finish the run; a non-zero code marks it as crashed."""

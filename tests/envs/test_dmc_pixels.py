@@ -133,3 +133,15 @@ def test_cameras_can_be_chosen():
         images.append(env.reset()[0]["observation"])
     np.testing.assert_array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
+
+
+def test_frames_are_fresh_arrays_and_lite_has_no_multisampling():
+    physics = load("walker", "walk", seed=0).physics
+    renderer = Renderer(physics, 32, camera_id=0, quality="lite")
+    first = renderer.frame()
+    before = first.copy()
+    with physics.reset_context():
+        physics.named.data.qpos["rooty"] = 1.5
+    assert not np.array_equal(renderer.frame(), before)
+    np.testing.assert_array_equal(first, before)
+    assert physics.contexts.mujoco.offSamples == 0 and physics.contexts.mujoco.shadowSize == 0

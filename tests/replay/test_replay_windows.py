@@ -131,6 +131,19 @@ def test_a_cut_off_episode_is_never_sampled(tmp_path):
     assert replay.episodes.tolist() == [[0, 15, 20]]
 
 
+@pytest.mark.parametrize("flag", ["is_last", "is_terminal"])
+def test_either_flag_ends_an_episode(tmp_path, flag: str):
+    replay = build(tmp_path)
+    feeder = Feeder([12])
+    for number in range(12):
+        records = feeder.next_records()
+        ends = {key: np.array([key == flag and number == 11]) for key in ("is_last", "is_terminal")}
+        replay.add({**records, **ends})
+        feeder.position[0][0] += 1
+        feeder.position[0][2] += 1
+    assert replay.episodes.tolist() == [[0, 0, 12]]
+
+
 def test_same_seed_same_batches_and_other_seed_others(tmp_path):
     batches = []
     for folder, seed in (("a", 5), ("b", 5), ("c", 6)):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from utils.console import Console, format_line, format_time, wants_colour
 
 CARD = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
@@ -47,7 +48,8 @@ def test_colour_adds_only_invisible_codes(prefix, code):
 
 def test_missing_fields_are_zero():
     assert (
-        format_line("train", {}) == "| train          | F: 0 | S: 0 | E: 0 | L: 0 | R: 0.0000 | FPS: 0.0000 | T: 0:00:00"
+        format_line("train", {})
+        == "| train          | F: 0 | S: 0 | E: 0 | L: 0 | R: 0.0000 | FPS: 0.0000 | T: 0:00:00"
     )
 
 

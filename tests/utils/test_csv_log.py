@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from utils.csv_log import CsvLog, format_cell, read_columns
 from utils.errors import UserError
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from utils.meters import Meters, read
 
 READS = ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__")

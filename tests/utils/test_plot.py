@@ -2,6 +2,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
+
 from utils.csv_log import CsvLog
 from utils.errors import UserError
 from utils.plot import _running_mean, learning_curve

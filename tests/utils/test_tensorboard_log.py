@@ -4,6 +4,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
+
 from utils.errors import UserError
 from utils.tensorboard_log import TensorBoardLog
 

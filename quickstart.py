@@ -1,0 +1,96 @@
+"""The README's first command: check rendering, pre-train on walker pixels, fine-tune on walker_stand, sum up.
+
+python quickstart.py
+"""
+
+import csv
+import shlex
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from envs.gl import choose_backend
+from utils.config import RUNS
+from utils.errors import UserError
+from utils.plot import learning_curve
+
+AGENT = "dreamer"
+PRETRAIN_FRAMES = 8000
+FINETUNE_FRAMES = 8000
+SNAPSHOT = Path("pretrained_models/pixels/walker") / AGENT / "1" / f"snapshot_{PRETRAIN_FRAMES}.pt"
+
+
+def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
+    """Run one of the project's own commands and show it."""
+    command = [script, "configs=dmc_pixels", f"agent={AGENT}", *overrides, "preset=quickstart", f"hydra.run.dir={run_dir}"]
+    print(f"\n== {title}\npython {shlex.join(command)}", flush=True)
+    if subprocess.run([sys.executable, *command], check=False).returncode:
+        raise SystemExit(f"error: {script} failed; see its message above")
+
+
+def returns(path: Path) -> list[tuple[int, float]]:
+    """(frame, mean return) of every row of an eval.csv."""
+    with path.open() as file:
+        return [(int(float(row["frame"])), float(row["episode_reward"])) for row in csv.DictReader(file)]
+
+
+def summary(folder: Path, started: float) -> str:
+    """Every file made, with its size, and what the evaluations measured."""
+    evaluations = returns(folder / "finetune" / "eval.csv")
+    (first_frame, first), (last_frame, last) = evaluations[0], evaluations[-1]
+    files = [SNAPSHOT, *sorted(p for p in folder.rglob("*") if p.is_file() and "replay" not in p.parts)]
+    replay = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file() and "replay" in p.parts)
+    lines = [f"  {p}  ({p.stat().st_size / 1e6:.2f} MB)" for p in files]
+    lines.append(f"  {folder}/*/replay/  ({replay / 1e6:.0f} MB, the experience; needed only to resume)")
+    return "\n".join(
+        [
+            f"\n== done in {(time.time() - started) / 60:.1f} minutes; files made:",
+            *lines,
+            f"\nwalker_stand, mean return of the evaluations: {first:.0f} at frame {first_frame}, {last:.0f} at frame "
+            f"{last_frame} (1000 is the most; uniform random actions get about 136)",
+            f"curve: {folder}/learning_curve.png",
+            f"watch: tensorboard --logdir {folder}",
+            f"go on: python dreamer_finetune.py agent={AGENT} task=walker_walk snapshot_ts={PRETRAIN_FRAMES} preset=small",
+        ]
+    )
+
+
+def main() -> None:
+    started = time.time()
+    folder = RUNS / datetime.now().strftime("%Y.%m.%d") / datetime.now().strftime("quickstart_%H%M%S")
+    print(f"== rendering\nMUJOCO_GL={choose_backend()} works", flush=True)
+    step(
+        "pre-training on walker pixels",
+        "dreamer_pretrain.py",
+        folder / "pretrain",
+        "domain=walker",
+        f"num_train_frames={PRETRAIN_FRAMES}",
+        f"snapshots=[{PRETRAIN_FRAMES}]",
+    )
+    step(
+        "fine-tuning the snapshot on walker_stand",
+        "dreamer_finetune.py",
+        folder / "finetune",
+        "task=walker_stand",
+        f"snapshot_ts={PRETRAIN_FRAMES}",
+        f"num_train_frames={FINETUNE_FRAMES}",
+    )
+    learning_curve(
+        [folder / "finetune" / "eval.csv"],
+        folder / "learning_curve.png",
+        title=f"walker_stand from pixels, {AGENT} after {PRETRAIN_FRAMES} pre-training frames",
+        reference=136.5,
+        reference_label="uniform random actions",
+    )
+    print(summary(folder, started))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,159 @@
+"""Whole runs on real environments at debug size: outputs, determinism, exact resume."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import load
+from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.start import launch
+
+DEBUG = ("preset=debug", "device=cpu", "progress=false")
+
+
+@pytest.fixture(autouse=True)
+def in_scratch_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV without its wall-clock columns."""
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k not in ("fps", "total_time")} for row in csv.DictReader(file)]
+
+
+def weights(run: OffPolicyRun) -> dict[str, torch.Tensor]:
+    return run.agent.training_state()["modules"]
+
+
+def assert_same(left: OffPolicyRun, right: OffPolicyRun, left_dir: Path, right_dir: Path) -> None:
+    for name, value in weights(left).items():
+        assert torch.equal(value, weights(right)[name]), name
+    for name in ("train.csv", "eval.csv"):
+        assert rows(left_dir / name) == rows(right_dir / name)
+    assert torch.equal(left.replay.sample()["observation"], right.replay.sample()["observation"])
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing after it runs but what the operating system does."""
+
+
+def kill_at(monkeypatch, update: int) -> None:
+    """Make update number ``update`` (from 1) raise half-way through the run."""
+    original = OffPolicyRun.update
+
+    def dying(self):
+        original(self)
+        if self.updates == update:
+            raise Killed
+
+    monkeypatch.setattr(OffPolicyRun, "update", dying)
+
+
+def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
+    pretrain = settings("pretrain", *DEBUG, "num_train_frames=2010", "snapshots=[2000]")
+    run = launch(pretrain, tmp_path / "pt", "pretrain")
+    snapshot = Path("pretrained_models/pixels/walker/dreamer/1/snapshot_2000.pt")
+    content = torch.load(snapshot, weights_only=True)
+    assert (content["agent"], content["frame"], content["kind"]) == ("dreamer", 2000, "snapshot")
+    assert run.updates == 51
+    assert [row["frame"] for row in rows(tmp_path / "pt" / "eval.csv")] == ["0", "1000", "2000"]
+    assert len(list((tmp_path / "pt" / "videos").iterdir())) >= 4
+    assert list((tmp_path / "pt" / "tb").iterdir())
+
+    finetune = settings("finetune", *DEBUG, "num_train_frames=2010", "snapshot_ts=2000", "task=walker_run")
+    seen = {}
+    original = OffPolicyRun.run
+
+    def spying(self):
+        seen.update({k: v.clone() for k, v in weights(self).items()})
+        original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OffPolicyRun, "run", spying)
+        launch(finetune, tmp_path / "ft", "finetune")
+    for part in ("encoder", "rssm", "decoder"):
+        for name, value in content["modules"][part].items():
+            assert torch.equal(seen[f"world_model.{part}.{name}"], value)
+    for name, value in content["modules"]["actor"].items():
+        assert torch.equal(seen[f"behaviors.main.actor.{name}"], value)
+    assert not torch.equal(seen["world_model.reward_head.0.weight"], content["modules"]["reward_head"]["0.weight"])
+    assert not torch.equal(seen["behaviors.main.critic.net.0.weight"], content["modules"]["critic"]["net.0.weight"])
+    final = torch.load(tmp_path / "ft" / "finetuned_snapshot.pt", weights_only=True)
+    assert final["parent"].endswith("snapshot_2000.pt")
+
+
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+def test_random_dreamer_runs(settings, tmp_path, script):
+    frames = 1510
+    extra = ["snapshot_ts=0"] if script == "finetune" else []
+    config = settings(script, *DEBUG, "agent=random_dreamer", f"num_train_frames={frames}", *extra)
+    run = launch(config, tmp_path / "run", script)
+    assert run.updates > 0
+
+
+def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
+    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=2010")
+    runs = [
+        launch(settings("finetune", *arguments, f"seed={seed}"), tmp_path / name, "finetune")
+        for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    ]
+    assert_same(runs[0], runs[1], tmp_path / "a", tmp_path / "b")
+    assert rows(tmp_path / "a" / "train.csv") != rows(tmp_path / "c" / "train.csv")
+
+
+def test_looking_at_a_run_does_not_change_it(settings, tmp_path):
+    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=2010")
+    quiet = ("evaluate=false", "recon_every_frames=1000000")
+    watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
+    alone = launch(settings("finetune", *arguments, *quiet), tmp_path / "alone", "finetune")
+    for name, value in weights(watched).items():
+        assert torch.equal(value, weights(alone)[name]), name
+
+
+@pytest.mark.parametrize("minutes", ["0", "0.0001"])
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, minutes):
+    # 0.0001 minutes: a checkpoint after nearly every step, so the kill falls into an episode
+    config = settings(
+        "finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=2610", f"checkpoint_every_minutes={minutes}"
+    )
+    whole = launch(config, tmp_path / "whole", "finetune")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 63)
+        launch(config, tmp_path / "killed", "finetune")
+    resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
+    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path, monkeypatch, capsys):
+    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1510", "checkpoint_every_minutes=60")
+    whole = launch(config, tmp_path / "whole", "finetune")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 3)
+        launch(config, tmp_path / "killed", "finetune")
+    assert not (tmp_path / "killed" / CHECKPOINT).exists()
+    resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
+    assert "starting this run from its beginning" in capsys.readouterr().out
+    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_says_so_and_changes_nothing(settings, tmp_path, capsys):
+    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
+    launch(config, tmp_path / "run", "finetune")
+    before = load(tmp_path / "run" / CHECKPOINT, "checkpoint")
+    launch(config, tmp_path / "run", "finetune", resume=True)
+    assert "is finished" in capsys.readouterr().out
+    after = load(tmp_path / "run" / CHECKPOINT, "checkpoint")
+    assert before["counters"] == after["counters"]
+
+
+def test_snapshots_of_another_run_are_kept(settings, tmp_path, capsys):
+    config = settings("pretrain", *DEBUG, "num_train_frames=1010", "snapshots=[1000]", "evaluate=false")
+    folder = Path("pretrained_models/pixels/walker/dreamer/1")
+    launch(config, tmp_path / "one", "pretrain")
+    first = (folder / "snapshot_1000.pt").read_bytes()
+    launch(config, tmp_path / "two", "pretrain")
+    assert (folder / "previous_1_snapshot_1000.pt").read_bytes() == first
+    assert "kept as previous_1_snapshot_1000.pt" in capsys.readouterr().out

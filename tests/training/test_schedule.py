@@ -1,0 +1,97 @@
+"""The published schedule: when updates, snapshots, evaluations and log rows happen."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from training.off_policy import OffPolicyRun
+from utils.schedule import crossed, times_due
+
+EPISODE_STEPS = 500
+
+
+class Recorder(OffPolicyRun):
+    """A run whose environment, agent and files are replaced by records of when they were used."""
+
+    def __init__(self, config, phase="pretrain"):
+        self.config, self.phase, self.run_dir = config, phase, Path()
+        self.repeat = config["action_repeat"]
+        self.agent = SimpleNamespace(collects="train")
+        self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None)
+        self.total_steps = -(-config["num_train_frames"] // self.repeat)
+        self.seed_steps = config["num_seed_frames"] // self.repeat
+        self.step = self.episode = self.updates = self.evaluations = 0
+        self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
+        self._saved_at = 0.0
+        self.collector = SimpleNamespace(step=self._collect)
+
+    def _collect(self, mode):
+        if not self.modes or self.modes[-1][1] != mode:
+            self.modes.append((self.step, mode))
+        ended = (self.step + 1) % EPISODE_STEPS == 0
+        return [SimpleNamespace(reward=0.0, length=1000)] if ended else []
+
+    def _log_episode(self, episode):
+        self.episode += 1
+
+    def update(self):
+        self.updates += 1
+
+    def evaluate(self):
+        self.evaluated.append(self.frame)
+
+    def save_snapshot(self, path):
+        self.snapshots.append((path.name, self.updates, self.episode))
+
+    def save_checkpoint(self):
+        self.checkpoints.append(self.step)
+
+
+def test_pretraining_makes_9600_updates_before_the_100k_snapshot(settings):
+    run = Recorder(settings("pretrain", "num_train_frames=100010"))
+    run.run()
+    assert run.snapshots == [("snapshot_100000.pt", 9600, 100)]
+    assert run.modes == [(0, "random"), (2000, "train")]
+    assert run.evaluated == []
+
+
+def test_two_million_frames_make_199600_updates(settings):
+    config = settings("pretrain")
+    steps, period = 1_000_000, config["train_every_actions"] // 2
+    assert times_due(2000 - 1, steps - 1, period) == 199_600
+    assert times_due(2000 - 1, 50_000 - 1, period) == 9_600
+    assert config["snapshots"] == [100_000, 500_000, 1_000_000, 2_000_000]
+
+
+def test_finetuning_evaluates_every_10k_frames_and_samples_the_actor_from_the_start(settings):
+    run = Recorder(settings("finetune", "save_ft_model=false"), "finetune")
+    run.run()
+    assert run.evaluated == list(range(0, 100_001, 10_000))
+    assert run.modes == [(0, "train")]
+    assert run.step == 50_005
+
+
+def test_a_snapshot_is_written_when_its_mark_is_crossed_and_not_only_when_it_is_hit(settings):
+    run = Recorder(settings("pretrain", "num_train_frames=5000", "snapshots=[1002,1004,4000]", "num_envs=3"))
+    run.run()
+    assert [name for name, _, _ in run.snapshots] == ["snapshot_1002.pt", "snapshot_1004.pt", "snapshot_4000.pt"]
+
+
+@pytest.mark.parametrize("envs", [1, 2, 3, 4, 7])
+def test_the_ratio_of_updates_to_frames_does_not_depend_on_the_number_of_environments(settings, envs):
+    run = Recorder(settings("pretrain", "num_train_frames=42000", f"num_envs={envs}"))
+    run.run()
+    assert abs(run.updates - (21_000 - 2000) // 5) <= 2
+
+
+def test_checkpoints_at_every_episode_end_when_asked(settings):
+    run = Recorder(settings("pretrain", "num_train_frames=3010", "checkpoint_every_minutes=0"))
+    run.run()
+    assert run.checkpoints == [500, 1000, 1500, 1505]
+
+
+def test_counting_of_periods():
+    assert [times_due(before, before + 1, 5) for before in range(-1, 6)] == [1, 0, 0, 0, 0, 1, 0]
+    assert times_due(3, 17, 5) == 3
+    assert crossed(0, 10, [10, 0, 5, 11]) == [5, 10]

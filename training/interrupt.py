@@ -1,0 +1,30 @@
+"""Stops a run between two steps on Ctrl-C or SIGTERM, so that its last checkpoint is of a whole step."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopSignal:
+    """Context manager: the first SIGINT or SIGTERM sets :attr:`received`, a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = True
