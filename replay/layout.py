@@ -128,6 +128,20 @@ def check_disk(directory: Path, layout: Layout) -> None:
     )
 
 
+def open_folder(directory: Path, layout: Layout) -> bool:
+    """Make ``directory`` ready for ``layout``; whether it already holds segments (of this layout, then).
+
+    Raises ``UserError`` when the disk is too small, or the segments there have another layout.
+    """
+    check_disk(directory, layout)
+    if any(directory.glob("stream_*/segment_*.bin")):
+        compare_layout(directory, layout)
+        return True
+    directory.mkdir(parents=True, exist_ok=True)
+    write_layout(directory, layout)
+    return False
+
+
 def write_layout(directory: Path, layout: Layout) -> None:
     """Write ``layout.json``, all or nothing."""
     files.write_atomic(directory / LAYOUT_FILE, json.dumps(layout.to_json(), indent=1) + "\n")

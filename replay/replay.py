@@ -11,7 +11,7 @@ import torch
 
 from replay.batch import Gather, read
 from replay.episodes import EpisodeTracker
-from replay.layout import check_disk, compare_layout, plan, write_layout
+from replay.layout import open_folder, plan
 from replay.records import RecordCheck, RecordSpec
 from replay.sampler import EpisodeIndex, WindowSampler
 from replay.storage import Stream
@@ -61,8 +61,7 @@ class Replay:
         ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) are in records; a record
         is one environment output, the reset included.
 
-        Raises ``UserError`` naming the key for values that cannot work, too little disk, or a folder with
-        another layout.
+        Raises ``UserError`` naming the key: values that cannot work, too little disk, a folder with another layout.
         """
         if batch_size <= 0:
             raise UserError(f"batch_size={batch_size} must be at least 1 sequence.")
@@ -72,13 +71,7 @@ class Replay:
         self.layout = plan(
             spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs, episode_length=episode_length
         )
-        check_disk(self.directory, self.layout)
-        self._undecided = any(self.directory.glob("stream_*/segment_*.bin"))
-        if self._undecided:
-            compare_layout(self.directory, self.layout)
-        else:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_layout(self.directory, self.layout)
+        self._undecided = open_folder(self.directory, self.layout)
         self.batch_size = batch_size
         self.batch_length = batch_length
         self.make_room = make_room
@@ -88,7 +81,6 @@ class Replay:
         """Transitions written ever (records that are not the first of their episode)."""
         self._streams = [Stream(self.directory / f"stream_{env}", self.layout) for env in range(num_envs)]
         self._saved: list[int] | None = None  # first live segments in the last state_dict
-        self._warned = False
         self._gather = Gather(self.layout.dtype, device)
         self._check = RecordCheck(self.layout.dtype, num_envs)
         self._lock = threading.RLock()
@@ -248,8 +240,8 @@ class Replay:
 
     def _make_room(self, envs: list[int]) -> None:
         if self.make_room is None:
-            if self._saved is not None and not self._warned:
-                self._warned = True
+            if self._saved is not None:
+                self._saved = None
                 log.warning("replay: evicted records are deleted before a new checkpoint; the old one may not resume.")
             for env in envs:
                 self._streams[env].release()

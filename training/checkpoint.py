@@ -6,11 +6,13 @@ file is ever run.
 
 import platform
 import subprocess
+import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from utils.atomic import atomic_path
@@ -44,6 +46,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
 
 
+def arrays_to_tensors(value: Any) -> Any:
+    """Nested dicts and lists with every NumPy array as a tensor, so that ``weights_only`` loading accepts them."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, dict):
+        return {key: arrays_to_tensors(item) for key, item in value.items()}
+    return [arrays_to_tensors(item) for item in value] if isinstance(value, list) else value
+
+
+def tensors_to_arrays(value: Any) -> Any:
+    """The inverse of :func:`arrays_to_tensors`."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    if isinstance(value, dict):
+        return {key: tensors_to_arrays(item) for key, item in value.items()}
+    return [tensors_to_arrays(item) for item in value] if isinstance(value, list) else value
+
+
 def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
     """Write ``payload`` with its header atomically. Raises :class:`UserError` when the file cannot be written."""
     content = {"format": FORMAT, "kind": kind, "commit": git_commit(), "versions": versions(), **payload}
@@ -60,6 +80,10 @@ def load(path: Path, kind: Kind) -> dict[str, Any]:
     Raises :class:`UserError` for a file that is damaged, of another kind, or of a newer format.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums it writes
+        if damaged is not None:
+            raise ValueError(f"checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # damaged archives raise almost anything; the user needs one message

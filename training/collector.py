@@ -10,6 +10,7 @@ from agents.agent import Acting, Agent, Mode
 from agents.nn.latent import Latent
 from envs.vector import get_states, set_states
 from replay import Replay
+from training.checkpoint import arrays_to_tensors, tensors_to_arrays
 
 
 class Episode(NamedTuple):
@@ -98,7 +99,7 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Environments, acting state and running sums, as tensors and plain values."""
         return {
-            "envs": get_states(self.envs),
+            "envs": arrays_to_tensors(get_states(self.envs)),
             "latent": list(self._acting.latent),
             "action": self._acting.action,
             "skill": self._acting.skill,
@@ -110,7 +111,7 @@ class Collector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the environments back (unfinished episodes are stepped again without rendering) and go on from there."""
-        self._observation = set_states(self.envs, state["envs"])["observation"]
+        self._observation = set_states(self.envs, tensors_to_arrays(state["envs"]))["observation"]
         latent = Latent(*(x.to(self._device) for x in state["latent"]))
         self._acting = Acting(latent, state["action"].to(self._device), state["skill"].to(self._device))
         self._is_first = np.array(state["is_first"])

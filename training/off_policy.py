@@ -39,6 +39,7 @@ class OffPolicyRun:
         self.logger = logger
         self.repeat: int = config["action_repeat"]
         self.collector = Collector(parts.envs, parts.agent, parts.replay, self.repeat)
+        # only environments out of step with each other get here; `iterate` saves in time for all others
         self.replay.make_room = self.save_checkpoint
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
@@ -88,9 +89,12 @@ class OffPolicyRun:
         if self.config["evaluate"] and times_due(*frames, self.config["eval_every_frames"]):
             self.evaluate()
         self.logger.tick(self.frame)
-        minutes = self.config["checkpoint_every_minutes"]
-        if bool(episodes) if minutes == 0 else self.logger.elapsed - self._saved_at >= 60 * minutes:
+        if self.replay.checkpoint_due or self._checkpoint_due(bool(episodes)):
             self.save_checkpoint()
+
+    def _checkpoint_due(self, episode_ended: bool) -> bool:
+        minutes = self.config["checkpoint_every_minutes"]
+        return episode_ended if minutes == 0 else self.logger.elapsed - self._saved_at >= 60 * minutes
 
     def _mode(self) -> Mode:
         seeding = self.step < self.seed_steps and self.config["seed_policy"] == "random"
@@ -194,7 +198,7 @@ class OffPolicyRun:
         content = {
             "agent": self.agent.training_state(),
             "collector": self.collector.state_dict(),
-            "eval_env": self.eval_env.unwrapped.get_state(),  # type: ignore[attr-defined]
+            "eval_env": checkpoint.arrays_to_tensors(self.eval_env.unwrapped.get_state()),  # type: ignore[attr-defined]
             "replay": replay,
             "logger": self.logger.state_dict(),
             "random": random_state(),
@@ -222,7 +226,7 @@ class OffPolicyRun:
         self.agent.load_training_state(content["agent"])
         self.replay.load_state_dict(content["replay"])
         self.collector.load_state_dict(content["collector"])
-        self.eval_env.unwrapped.set_state(content["eval_env"])  # type: ignore[attr-defined]
+        self.eval_env.unwrapped.set_state(checkpoint.tensors_to_arrays(content["eval_env"]))  # type: ignore[attr-defined]
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
         set_random_state(content["random"])

@@ -114,8 +114,8 @@ def _build_replay(
     repeat, length, envs = config["action_repeat"], config["batch_length"], config["num_envs"]
     episode_steps = DOMAINS[config["domain"]].control_steps // repeat
     steps = -(-config["num_train_frames"] // repeat)
-    # every episode has a reset record beside its steps, and the last of each environment may be cut
-    records = steps + steps // episode_steps + 2 * envs
+    # every episode has a reset record beside its steps; the shortest run still needs room for whole episodes
+    records = max(steps + steps // episode_steps, 2 * episode_steps * envs) + 2 * envs
     if length > episode_steps + 1:
         raise UserError(f"batch_length={length} is longer than an episode of {episode_steps + 1} records. Lower it.")
     capacity = min(config["replay"]["capacity"], capacity_for(records, batch_length=length, num_envs=envs))
@@ -128,5 +128,5 @@ def _build_replay(
         seed=seed,
         num_envs=envs,
         device=device,
-        episode_length=min(episode_steps + 1, records // envs),
+        episode_length=episode_steps + 1,
     )

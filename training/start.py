@@ -13,6 +13,7 @@ from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE, get, run_folder, to_plain
 from utils.errors import UserError
 from utils.logger import Logger
+from utils.wandb_log import wandb_settings
 
 CHOICES = "choices"
 """Key of the stored configuration that names the chosen group files."""
@@ -48,7 +49,16 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
         run_dir,
         use_tb=settings["use_tb"],
         use_wandb=settings["use_wandb"],
-        wandb_settings=_wandb_settings(settings, phase),
+        wandb_settings=wandb_settings(
+            stage=phase,
+            project_name=settings["project_name"],
+            agent=settings["agent"]["name"],
+            domain_or_task=settings["domain" if phase == "pretrain" else "task"],
+            obs_type=settings["obs_type"],
+            seed=settings["seed"],
+            config=settings,
+            experiment=settings["experiment"],
+        ),
         action_repeat=settings["action_repeat"],
         total_frames=settings["num_train_frames"],
         progress=None if settings["progress"] == "auto" else settings["progress"],
@@ -96,12 +106,3 @@ def _choices() -> dict[str, str]:
     """Which file of each configuration group was chosen."""
     choices = HydraConfig.get().runtime.choices
     return {key: str(value) for key, value in choices.items() if not key.startswith("hydra/")}
-
-
-def _wandb_settings(config: dict[str, Any], phase: Phase) -> dict[str, Any]:
-    return {
-        "project": f"{config['project_name']}_{phase}",
-        "group": config["agent"]["name"],
-        "name": config["experiment"],
-        "config": config,
-    }

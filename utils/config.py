@@ -106,7 +106,7 @@ def _remove_empty(folder: Path) -> None:
 def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
     """Refuse unknown keys and unknown group options of a command line, naming the nearest match."""
     parser = OverridesParser.create()
-    overrides = parser.parse_overrides([a for a in arguments if not a.startswith("-") and "=" in a])
+    overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and "=" in a]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
@@ -123,6 +123,14 @@ def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise UserError(f"{override.input_line}: there is no key {key}.{hint} --cfg job prints them all.")
+
+
+def _parse(parser: OverridesParser, argument: str) -> Override:
+    try:
+        return parser.parse_override(argument)
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{argument}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'.") from None
 
 
 def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:

@@ -204,7 +204,7 @@ class Adam:
         norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
         self.count += 1
         for i, g in enumerate(gradients):
-            g = g.double() * min(1.0, self.clip / norm)
+            g = g.double() * min(1.0, self.clip / (norm + 1e-6))  # torch's guard against division by zero
             self.first[i] = 0.9 * self.first[i] + 0.1 * g
             self.second[i] = 0.999 * self.second[i] + 0.001 * g * g
             m = self.first[i] / (1 - 0.9**self.count)

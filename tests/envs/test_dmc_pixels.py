@@ -144,4 +144,4 @@ def test_frames_are_fresh_arrays_and_lite_has_no_multisampling():
         physics.named.data.qpos["rooty"] = 1.5
     assert not np.array_equal(renderer.frame(), before)
     np.testing.assert_array_equal(first, before)
-    assert physics.contexts.mujoco.offSamples == 0 and physics.contexts.mujoco.shadowSize == 0
+    assert physics.contexts.mujoco.ptr.offSamples == 0 and physics.contexts.mujoco.ptr.shadowSize == 0

@@ -18,6 +18,7 @@ class Recorder(OffPolicyRun):
         self.config, self.phase, self.run_dir = config, phase, Path()
         self.repeat = config["action_repeat"]
         self.agent = SimpleNamespace(collects="train")
+        self.replay = SimpleNamespace(checkpoint_due=False)
         self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None)
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat

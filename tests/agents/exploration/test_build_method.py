@@ -1,0 +1,61 @@
+import pytest
+from agent_kit import Novelty
+from agents.exploration.build import build_method, method_class
+from agents.exploration.intrinsic_reward import IntrinsicReward, RandomActions, Sizes, TaskReward
+from utils.errors import UserError
+
+SIZES = Sizes((3, 64, 64), 6, 1536, 1224, 200)
+HERE = "agents.exploration.intrinsic_reward"
+
+
+@pytest.mark.parametrize("name, cls", [("TaskReward", TaskReward), ("RandomActions", RandomActions)])
+def test_builds_what_the_yaml_names(name, cls):
+    method = build_method({"name": "x", "method": f"{HERE}.{name}"}, SIZES)
+    assert type(method) is cls and method.sizes == SIZES and method.skills.dim == 0
+    assert list(method.parameters()) == []
+
+
+def test_parameters_come_from_the_yaml_by_name():
+    agent = {"name": "x", "method": "agent_kit.Novelty", "novelty_units": 7, "actor_ent": 1e-4}
+    method = build_method(agent, SIZES)
+    assert type(method) is Novelty and method.net[0].weight.shape == (7, 1224)
+
+
+class WithDefault(IntrinsicReward):
+    def __init__(self, sizes, neighbours=12, noise=0.5):
+        super().__init__(sizes)
+        self.neighbours, self.noise = neighbours, noise
+
+
+def test_defaults_hold_unless_the_yaml_says_otherwise():
+    method = build_method({"name": "x", "method": "test_build_method.WithDefault", "noise": 0.1}, SIZES)
+    assert (method.neighbours, method.noise) == (12, 0.1)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(UserError, match=r"configs/agent/mine\.yaml lacks novelty_units.*Novelty"):
+        build_method({"name": "mine", "method": "agent_kit.Novelty"}, SIZES)
+
+
+@pytest.mark.parametrize("path", ["agent_kit.NotAMethod", "agents.nn.networks.mlp", "math.pi"])
+def test_other_things_are_no_methods(path):
+    with pytest.raises(UserError, match="not an IntrinsicReward"):
+        method_class({"method": path})
+
+
+@pytest.mark.parametrize("path", [f"{HERE}.TaskRewards", "agents.exploration.nowhere.X", "TaskReward", "", "."])
+def test_what_cannot_be_imported_is_named(path):
+    with pytest.raises(UserError, match=rf"agent\.method={path} cannot be imported"):
+        method_class({"method": path})
+
+
+def test_the_base_states_what_it_does_not_do():
+    base = IntrinsicReward(SIZES)
+    assert base.scores == "none" and base.acts == "actor" and base.loss(None) is None and base.finetune_state() == {}
+    assert base.after_update(0) is None
+    with pytest.raises(TypeError, match="IntrinsicReward"):
+        base.score_replay(None)
+    with pytest.raises(TypeError, match="IntrinsicReward"):
+        base.score_imagined(None)
+    assert RandomActions(SIZES).acts == "uniform"
+    assert TaskReward(SIZES).acts == "actor"

@@ -1,0 +1,129 @@
+"""The entry scripts as a user meets them: one message, no traceback, a non-zero exit, nothing half-written."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+DEBUG = ("preset=debug", "device=cpu")
+
+
+def run(folder: Path, script: str, *overrides: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / script), *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "script, overrides, expected",
+    [
+        ("dreamer_pretrain.py", ["agent=dreemer"], ["agent=dreemer", "Did you mean agent=dreamer?"]),
+        ("dreamer_pretrain.py", ["num_train_frame=10"], ["num_train_frame", "Did you mean num_train_frames?"]),
+        ("dreamer_pretrain.py", ["domain=hopper"], ["domain=hopper", "quadruped, walker"]),
+        ("dreamer_pretrain.py", ["task=quadruped_run"], ["task=quadruped_run", "domain=walker"]),
+        ("dreamer_finetune.py", ["task=walker_fly"], ["task=walker_fly", "Allowed"]),
+        ("dreamer_finetune.py", ["snapshot_ts=7000"], ["snapshot_ts=7000", "does not exist", "snapshot_ts=0"]),
+        ("dreamer_pretrain.py", ["batch_size=0"], ["batch_size=0", "whole number above 0"]),
+        ("dreamer_pretrain.py", ["replay.capacity=900000000000"], ["replay.capacity=900000000000"]),
+        ("dreamer_pretrain.py", ["hydra.run.dir=/dev/null/run"], ["hydra.run.dir", "/dev/null"]),
+        ("dreamer_pretrain.py", ["resume=nowhere"], ["resume=nowhere", "config.yaml"]),
+        ("dreamer_pretrain.py", ["seed=[1"], ["seed=[1"]),
+        pytest.param(
+            "dreamer_pretrain.py",
+            ["device=cuda"],
+            ["device=cuda", "device=cpu"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
+    ],
+)
+def test_bad_input_is_one_message(tmp_path, script, overrides, expected):
+    # long enough that the whole capacity would be used
+    done = run(tmp_path, script, "num_train_frames=4000000000000", *overrides)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr and "Error executing" not in done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    for part in expected:
+        assert part in done.stderr, done.stderr
+    assert files(tmp_path) == []
+
+
+def test_a_damaged_snapshot_and_one_of_another_body(tmp_path):
+    folder = tmp_path / "pretrained_models" / "pixels" / "walker" / "dreamer" / "1"
+    folder.mkdir(parents=True)
+    (folder / "snapshot_100.pt").write_bytes(b"PK\x03\x04 broken")
+    spec = {"observation": [[3, 64, 64], "|u1"], "action": [[12], "<f4"]}
+    checkpoint.save(folder / "snapshot_200.pt", "snapshot", {"agent": "dreamer", "spec": spec, "modules": {}})
+    before = files(tmp_path)
+    for frames, expected in ((100, "not a readable snapshot"), (200, "action=[[12], '<f4']")):
+        done = run(tmp_path, "dreamer_finetune.py", *DEBUG, f"snapshot_ts={frames}")
+        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
+        assert expected in done.stderr
+        assert files(tmp_path) == before
+
+
+def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
+    done = run(
+        tmp_path,
+        "dreamer_pretrain.py",
+        "--multirun",
+        *DEBUG,
+        "domain=hopper,walker",
+        "evaluate=false",
+        "num_train_frames=510",
+        "snapshots=[500]",
+    )
+    assert done.returncode == 1
+    assert "domain=hopper" in done.stderr
+    # both jobs share the launch folder's pretrained_models
+    assert (tmp_path / "pretrained_models/pixels/walker/dreamer/1/snapshot_500.pt").is_file()
+
+
+def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):
+    folder = tmp_path / "run"
+    arguments = [*DEBUG, "evaluate=false", "num_train_frames=1000000", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "dreamer_pretrain.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.time() + 120
+    while not (folder / "replay").exists() and time.time() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert f"resume={folder}" in errors
+    step = checkpoint.load(folder / "checkpoint.pt", "checkpoint")["counters"]["step"]
+    assert step > 0
+    frames = 2 * step + 20
+    done = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}")
+    assert done.returncode == 0, done.stderr
+    assert f"continuing at frame {2 * step}" in done.stdout
+    refused = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", "batch_size=7")
+    assert refused.returncode == 1 and "batch_size=4" in refused.stderr
+    again = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}", "batch_size=4")
+    assert again.returncode == 0 and "is finished" in again.stdout
+
+
+def test_no_working_gl(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("SOMNIA_GL_OK", raising=False)
+    done = run(tmp_path, "dreamer_pretrain.py", *DEBUG, "num_train_frames=10")
+    assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
+    assert "MUJOCO_GL" in done.stderr and "libegl1" in done.stderr
+    assert files(tmp_path) == []

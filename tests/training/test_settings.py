@@ -1,0 +1,155 @@
+"""Every value is checked before anything is built, and every key has a rule."""
+
+import pytest
+
+from training.settings import RULES, check, resolve_device
+from utils.config import flatten, get
+from utils.errors import UserError
+
+BAD_VALUES = [
+    ("num_train_frames", 0),
+    ("num_train_frames", -10),
+    ("num_train_frames", 1e6),
+    ("num_train_frames", "many"),
+    ("num_train_frames", None),
+    ("num_train_frames", True),
+    ("num_seed_frames", -2),
+    ("train_every_actions", 0),
+    ("train_every_actions", 5),
+    ("log_every_frames", 7),
+    ("eval_every_frames", 0),
+    ("num_eval_episodes", -1),
+    ("snapshots", 100000),
+    ("snapshots", [0]),
+    ("snapshots", [100001]),
+    ("snapshots", ["100k"]),
+    ("batch_size", 0),
+    ("batch_size", 1.5),
+    ("batch_length", 1),
+    ("replay.capacity", -1),
+    ("action_repeat", 0),
+    ("image_size", 84),
+    ("seed", -1),
+    ("seed", 2**32),
+    ("device", "gpu"),
+    ("device", "cuda:x"),
+    ("obs_type", "pixel"),
+    ("render.quality", "medium"),
+    ("rssm.deter", 0),
+    ("rssm.stoch", -32),
+    ("encoder.cnn_kernels", []),
+    ("encoder.cnn_kernels", 4),
+    ("model_opt.lr", 0),
+    ("model_opt.lr", float("nan")),
+    ("actor_opt.clip", -1),
+    ("critic_opt.wd", 2),
+    ("discount", 1.5),
+    ("kl.balance", -0.1),
+    ("actor.dist", "gauss"),
+    ("actor_grad", "both"),
+    ("clip_rewards", "clip"),
+    ("precision", "16"),
+    ("precision", 8),
+    ("agent.grad_heads", ["encoder"]),
+    ("agent.grad_heads", "decoder"),
+    ("agent.reward_norm.momentum", -1),
+    ("domain", "hopper"),
+    ("task", "walker_fly"),
+    ("task", "quadruped_run"),
+    ("use_wandb", "yes"),
+    ("seed_policy", "uniform"),
+    ("checkpoint_every_minutes", -5),
+]
+
+
+def put(config, key, value):
+    *path, last = key.split(".")
+    for part in path:
+        config = config[part]
+    config[last] = value
+
+
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+def test_every_key_has_a_rule(settings, script):
+    config = settings(script)
+    leaves = [key for key in flatten(config) if not isinstance(get(config, key), dict)]
+    assert [key for key in leaves if key not in RULES] == []
+
+
+@pytest.mark.parametrize("key, value", BAD_VALUES)
+def test_a_bad_value_is_named(settings, key, value):
+    config = settings("pretrain")
+    put(config, key, value)
+    with pytest.raises(UserError) as caught:
+        check(config)
+    assert f"{key}=" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_frame_counts_follow_the_action_repeat(settings):
+    config = settings("pretrain", "action_repeat=4")
+    with pytest.raises(UserError, match="train_every_actions=10 is not a multiple of action_repeat=4. Use 8, 12."):
+        check(config)
+
+
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+@pytest.mark.parametrize("agent", ["dreamer", "random_dreamer"])
+@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
+def test_every_combination_of_config_files_composes_and_is_allowed(settings, script, agent, preset):
+    check(settings(script, f"agent={agent}", f"preset={preset}", "configs=dmc_pixels"))
+
+
+def test_the_published_defaults(settings):
+    config = settings("pretrain")
+    published = {
+        "seed": 1,
+        "num_train_frames": 2_000_010,
+        "num_seed_frames": 4000,
+        "train_every_actions": 10,
+        "log_every_frames": 1000,
+        "eval_every_frames": 10_000,
+        "num_eval_episodes": 10,
+        "snapshots": [100_000, 500_000, 1_000_000, 2_000_000],
+        "batch_size": 50,
+        "batch_length": 50,
+        "action_repeat": 2,
+        "imag_horizon": 15,
+        "discount": 0.99,
+        "discount_lambda": 0.95,
+        "precision": 16,
+        "slow_target_update": 100,
+        "rssm": {"deter": 200, "hidden": 200, "stoch": 32, "discrete": 32},
+        "model_opt": {"lr": 3e-4, "eps": 1e-5, "clip": 100, "wd": 1e-6},
+        "actor_opt": {"lr": 8e-5, "eps": 1e-5, "clip": 100, "wd": 1e-6},
+        "snapshot_dir": "pretrained_models/pixels/walker/dreamer/1",
+        "use_wandb": False,
+        "evaluate": False,
+    }
+    assert {key: config[key] for key in published} == published
+    assert check(config)["task"] == "walker_stand"
+    assert check(settings("pretrain", "domain=quadruped"))["task"] == "quadruped_walk"
+    finetune = settings("finetune", "task=quadruped_jump")
+    assert (finetune["num_train_frames"], finetune["snapshot_ts"], finetune["domain"]) == (100_010, 100_000, "quadruped")
+    assert finetune["init_actor"] and not finetune["init_critic"] and finetune["evaluate"]
+    assert finetune["agent"]["grad_heads"] == ["decoder", "reward"]
+    assert finetune["agent"]["reward_norm"]["momentum"] == 1.0
+    assert finetune["agent"]["actor_ent"] == 1e-4
+
+
+def test_a_key_on_the_command_line_wins_over_the_preset(settings):
+    assert settings("pretrain", "preset=debug", "num_seed_frames=2000")["num_seed_frames"] == 2000
+    assert settings("pretrain", "num_seed_frames=2000", "preset=debug")["num_seed_frames"] == 2000
+
+
+def test_agent_reference_restores_every_defect_at_once(settings):
+    agent = settings("pretrain", "agent.reference=true")["agent"]
+    assert agent["decoder_elu_output"] and agent["entropy_in_targets"]
+    agent = settings("pretrain", "agent.entropy_in_targets=true")["agent"]
+    assert agent["entropy_in_targets"] and not agent["decoder_elu_output"]
+
+
+def test_cuda_that_is_not_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda: .*Use device=cpu"):
+        resolve_device("cuda")
+    assert resolve_device("auto").type == "cpu"
