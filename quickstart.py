@@ -24,7 +24,8 @@ SNAPSHOT = Path("pretrained_models/pixels/walker") / AGENT / "1" / f"snapshot_{P
 
 def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     """Run one of the project's own commands and show it."""
-    command = [script, "configs=dmc_pixels", f"agent={AGENT}", *overrides, "preset=quickstart", f"hydra.run.dir={run_dir}"]
+    fixed = ["configs=dmc_pixels", f"agent={AGENT}", "preset=quickstart", f"hydra.run.dir={run_dir}"]
+    command = [script, *fixed, *overrides]
     print(f"\n== {title}\npython {shlex.join(command)}", flush=True)
     if subprocess.run([sys.executable, *command], check=False).returncode:
         raise SystemExit(f"error: {script} failed; see its message above")
@@ -52,7 +53,8 @@ def summary(folder: Path, started: float) -> str:
             f"{last_frame} (1000 is the most; uniform random actions get about 136)",
             f"curve: {folder}/learning_curve.png",
             f"watch: tensorboard --logdir {folder}",
-            f"go on: python dreamer_finetune.py agent={AGENT} task=walker_walk snapshot_ts={PRETRAIN_FRAMES} preset=small",
+            "go on: python dreamer_finetune.py "
+            f"agent={AGENT} task=walker_walk snapshot_ts={PRETRAIN_FRAMES} preset=small",
         ]
     )
 

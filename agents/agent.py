@@ -49,7 +49,9 @@ class Agent(Protocol):
         """State dicts by module name: what fine-tuning may want."""
         ...
 
-    def load_snapshot(self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool) -> None:
+    def load_snapshot(
+        self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
+    ) -> None:
         """Start fine-tuning from the modules of a snapshot."""
         ...
 

@@ -66,11 +66,13 @@ class DMCEnv(gymnasium.Env):
         self._low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         self._high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
         self.action_space = spaces.Box(-1.0, 1.0, spec.shape, np.float32)
+        box: spaces.Box
         if self._pixels:
             box = spaces.Box(0, 255, (3, image_size, image_size), np.uint8)
         else:
             width = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
             box = spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        self._observation_box = box
         self.observation_space = spaces.Dict(observation=box)
         fps = round(1.0 / (self._env.control_timestep() * action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
@@ -110,6 +112,7 @@ class DMCEnv(gymnasium.Env):
         if not self._running:
             raise ResetNeeded("step() was called while no episode is running. Call reset() first.")
         reward, frames = self._advance(self._clipped(action))
+        assert self._time_step is not None
         terminated = self._time_step.last() and self._time_step.discount == 0.0
         truncated = self._time_step.last() and not terminated
         return self.last_observation(), reward, bool(terminated), bool(truncated), self._info(frames)
@@ -149,7 +152,7 @@ class DMCEnv(gymnasium.Env):
     def last_observation(self) -> Observation:
         """The observation of the present time; zeros before the first reset and after a restore between episodes."""
         if self._time_step is None:
-            space = self.observation_space["observation"]
+            space = self._observation_box
             return {"observation": np.zeros(space.shape, space.dtype)}
         if self._pixels:
             return {"observation": np.ascontiguousarray(self.render().transpose(2, 0, 1))}
@@ -164,7 +167,7 @@ class DMCEnv(gymnasium.Env):
             ``random``: the random state as it was just before that reset. Between episodes: no actions, and the
             present random state.
         """
-        actions = np.zeros((0, *self.action_space.shape), np.float32)
+        actions = np.zeros((0, *self._low.shape), np.float32)
         if self._running and self._actions:
             actions = np.stack(self._actions)
         random = self._reset_random if self._running else self._random_dict()
@@ -199,7 +202,7 @@ class DMCEnv(gymnasium.Env):
         return self.last_observation()
 
     # ``state`` as an attribute, for ``get_attr`` and ``set_attr`` of Gymnasium's vector environments.
-    state = property(get_state, set_state)
+    state = property(get_state, set_state)  # type: ignore[arg-type]
 
     def _begin(self) -> None:
         self._reset_random = self._random_dict()

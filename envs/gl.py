@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from utils.errors import UserError
 
@@ -90,7 +90,8 @@ def probe(backend: str, timeout: float = PROBE_TIMEOUT) -> Probe:
     """Renders a tiny model with ``backend`` in two child processes at once, which are killed after ``timeout`` s."""
     deadline = time.monotonic() + timeout
     command = [sys.executable, "-c", PROBE]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+    pipe = subprocess.PIPE
+    streams: dict[str, Any] = {"stdout": pipe, "stderr": pipe, "stdin": subprocess.DEVNULL, "text": True}
     children = [subprocess.Popen(command, env=_environment(backend), **streams) for _ in range(PROBE_PROCESSES)]
     seconds = 0.0
     try:

@@ -127,7 +127,7 @@ def check_settings(
         raise unknown_value("render.quality", render_quality, RENDER_QUALITIES)
     check_positive("action_repeat", action_repeat)
     check_positive("image_size", image_size)
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
         raise UserError(f"seed={seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
     length = DOMAINS[domain].control_steps
     if length % action_repeat:
@@ -139,9 +139,13 @@ def check_settings(
     return domain, name
 
 
-def check_positive(key: str, value: object) -> None:
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_positive(key: str, value: int) -> None:
     """Raises UserError unless ``value`` is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value <= 0:
+    if not _is_whole(value) or value <= 0:
         raise UserError(f"{key}={value} is not possible. Set it to a whole number above 0.")
 
 

@@ -51,7 +51,7 @@ def env_seed(seed: int, index: int) -> int:
 
 def get_states(venv: VectorEnv) -> list[dict[str, Any]]:
     """The states of all environments: one ``DMCEnv.get_state()`` each."""
-    return list(venv.get_attr("state"))
+    return list(venv.get_attr("state"))  # type: ignore[attr-defined]
 
 
 def set_states(venv: VectorEnv, states: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -66,8 +66,8 @@ def set_states(venv: VectorEnv, states: list[dict[str, Any]]) -> dict[str, np.nd
     if len(states) != venv.num_envs:
         raise ValueError(f"There are {len(states)} states for {venv.num_envs} environments; give one each.")
     venv.reset()  # forgets which episodes are over, in this process and in workers
-    venv.set_attr("state", list(states))
-    observations = list(venv.call("last_observation"))
+    venv.set_attr("state", list(states))  # type: ignore[attr-defined]
+    observations = list(venv.call("last_observation"))  # type: ignore[attr-defined]
     stacked = {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
     # A partial reset returns the other environments' observations from these buffers, which Gymnasium does not offer
     # to set.

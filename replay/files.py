@@ -49,26 +49,6 @@ def _reserve(handle: int, size: int) -> bool:
     return True
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` under a temporary name, sync, rename: ``path`` is the old file or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder (a folder: the names in it)."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def free_bytes(directory: Path) -> int:
     """Free bytes on the disk that holds, or would hold, ``directory``."""
     existing = directory.absolute()

@@ -9,6 +9,7 @@ import numpy as np
 
 from replay import files
 from replay.records import RecordSpec, fields_of, record_dtype
+from utils.atomic import atomic_path
 from utils.errors import UserError
 
 FORMAT = 1
@@ -96,20 +97,6 @@ def estimate(spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: in
     return plan(spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs).nbytes
 
 
-def capacity_for(records: int, *, batch_length: int, num_envs: int = 1) -> int:
-    """A capacity, hardly larger than needed, that holds ``records`` records spread evenly over streams, evicting none.
-
-    A run that writes fewer records than ``replay.capacity`` needs no more disk than this.
-    """
-    needed = -(-records // num_envs)
-    share = max(needed, FEWEST_SEGMENTS * 2 * batch_length)
-    while True:
-        steps, _, live = _divide(share, batch_length, num_envs)
-        if steps * live >= needed:
-            return share * num_envs
-        share += max(1, share // 64)
-
-
 def check_disk(directory: Path, layout: Layout) -> None:
     """Raise ``UserError`` unless the disk of ``directory`` can take the full replay; what is there already counts."""
     present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin"))
@@ -144,7 +131,8 @@ def open_folder(directory: Path, layout: Layout) -> bool:
 
 def write_layout(directory: Path, layout: Layout) -> None:
     """Write ``layout.json``, all or nothing."""
-    files.write_atomic(directory / LAYOUT_FILE, json.dumps(layout.to_json(), indent=1) + "\n")
+    with atomic_path(directory / LAYOUT_FILE) as path:
+        path.write_text(json.dumps(layout.to_json(), indent=1) + "\n")
 
 
 def compare_layout(directory: Path, layout: Layout) -> None:

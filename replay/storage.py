@@ -9,6 +9,7 @@ import numpy as np
 
 from replay import files
 from replay.layout import Layout
+from utils.atomic import sync
 from utils.errors import UserError
 
 _NAME = re.compile(r"segment_(\d{8,})\.bin")
@@ -121,11 +122,11 @@ class Stream:
         """Bring every written record, and the files' names, to the disk. Returns when they are there."""
         for number in sorted(self._dirty):
             self._mapped[number][0].flush()
-            files.sync(self._path(number))
+            sync(self._path(number))
         self._dirty.clear()
         if self._names_changed:
-            files.sync(self.directory)
-            files.sync(self.directory.parent)
+            sync(self.directory)
+            sync(self.directory.parent)
             self._names_changed = False
 
     def release(self, before: int | None = None) -> None:

@@ -43,7 +43,11 @@ def git_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """The versions that exact resumption depends on."""
-    return {"python": platform.python_version(), "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def arrays_to_tensors(value: Any) -> Any:
@@ -71,7 +75,9 @@ def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
 
 
 def load(path: Path, kind: Kind) -> dict[str, Any]:
@@ -92,7 +98,9 @@ def load(path: Path, kind: Kind) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise UserError(f"{path} is not a {kind} of this project. Take a file written by it.")
     if content["format"] != FORMAT:
-        raise UserError(f"{path} has format {content['format']}; this version reads format {FORMAT}. Use matching versions.")
+        raise UserError(
+            f"{path} has format {content['format']}; this version reads format {FORMAT}. Use matching versions."
+        )
     return content
 
 
@@ -102,7 +110,7 @@ def snapshot_path(folder: Path, frames: int) -> Path:
 
 
 def keep_foreign(path: Path, run: str) -> Path | None:
-    """Move a snapshot that another run wrote to ``path`` out of the way; returns its new name, None if there is none."""
+    """Move a snapshot that another run wrote to ``path`` out of the way; its new name, None if there was none."""
     if not path.is_file():
         return None
     try:
@@ -132,7 +140,9 @@ def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
         there = "snapshot_ts=" + ", ".join(str(_frames(p)) for p in here)
         raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
     others = sorted(base.glob("*/*/*/*/snapshot_*.pt"))
-    listing = "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
+    listing = (
+        "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
+    )
     raise UserError(f"snapshot_ts={frames}: {path} does not exist. Snapshots under {base}:{listing}")
 
 

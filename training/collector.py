@@ -35,7 +35,8 @@ class Collector:
         count = envs.num_envs
         self._device = next(iter(agent.start(1).latent)).device
         self._acting: Acting = agent.start(count)
-        self._observation: np.ndarray | None = None
+        space = envs.observation_space["observation"]  # type: ignore[index]
+        self._observation = np.zeros(space.shape, space.dtype)
         self._is_first = np.zeros(count, bool)
         self._done = np.ones(count, bool)
         self._returns = np.zeros(count)

@@ -1,4 +1,4 @@
-"""The off-policy run: collect, update, log, save. Pre-training and fine-tuning are the same loop with other settings."""
+"""The off-policy run: collect, update, log, save; pre-training and fine-tuning differ in settings only."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,7 +11,7 @@ from hydra.utils import get_class
 from agents.agent import Agent
 from envs.make import DOMAINS, make
 from envs.vector import make_vector
-from replay import RecordSpec, Replay, capacity_for
+from replay import RecordSpec, Replay
 from training import checkpoint
 from utils.errors import UserError
 from utils.seeding import derive, seed_everything
@@ -32,7 +32,9 @@ class Parts(NamedTuple):
     """The snapshot fine-tuning started from."""
 
 
-def build(config: Mapping[str, Any], run_dir: Path, phase: Literal["pretrain", "finetune"], device: torch.device) -> Parts:
+def build(
+    config: Mapping[str, Any], run_dir: Path, phase: Literal["pretrain", "finetune"], device: torch.device
+) -> Parts:
     """Environments, agent (from its snapshot in fine-tuning) and replay, seeded by ``config["seed"]``.
 
     Raises :class:`UserError`; the run folder is not written to before every check has passed.
@@ -49,6 +51,7 @@ def build(config: Mapping[str, Any], run_dir: Path, phase: Literal["pretrain", "
     eval_env = make(config["task"], seed=derive(seed, EVAL_ENV), **settings)
     seed_everything(seed)
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
+    assert obs_space.shape is not None and action_space.shape is not None
     agent = _build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
     spec = _record_spec(config, obs_space, action_space, agent.skill_dim, eval_env)
     if snapshot is not None:
@@ -56,7 +59,9 @@ def build(config: Mapping[str, Any], run_dir: Path, phase: Literal["pretrain", "
         needed = {"observation": [list(obs_space.shape), "|u1"], "action": [list(action_space.shape), "<f4"]}
         checkpoint.check_spec(parent, snapshot["spec"], needed)
         if snapshot["agent"] != agent.name:
-            raise UserError(f"{parent} is of agent={snapshot['agent']}, not agent={agent.name}. Set agent={snapshot['agent']}.")
+            raise UserError(
+                f"{parent} is of agent={snapshot['agent']}, not agent={agent.name}. Set agent={snapshot['agent']}."
+            )
         agent.load_snapshot(snapshot["modules"], init_actor=config["init_actor"], init_critic=config["init_critic"])
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
     return Parts(agent, envs, eval_env, replay, device, parent)
@@ -99,7 +104,7 @@ def _record_spec(
         "observation": (tuple(obs_space.shape or ()), obs_space.dtype),
         "action": (tuple(action_space.shape or ()), "float32"),
         "reward": ((), "float32"),
-        **{flag: ((), "bool") for flag in ("is_first", "is_last", "is_terminal")},
+        **dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool")),
     }
     if skill_dim:
         spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
@@ -111,22 +116,18 @@ def _record_spec(
 def _build_replay(
     config: Mapping[str, Any], run_dir: Path, spec: RecordSpec, seed: int, device: torch.device
 ) -> Replay:
-    repeat, length, envs = config["action_repeat"], config["batch_length"], config["num_envs"]
-    episode_steps = DOMAINS[config["domain"]].control_steps // repeat
-    steps = -(-config["num_train_frames"] // repeat)
-    # every episode has a reset record beside its steps; the shortest run still needs room for whole episodes
-    records = max(steps + steps // episode_steps, 2 * episode_steps * envs) + 2 * envs
-    if length > episode_steps + 1:
-        raise UserError(f"batch_length={length} is longer than an episode of {episode_steps + 1} records. Lower it.")
-    capacity = min(config["replay"]["capacity"], capacity_for(records, batch_length=length, num_envs=envs))
+    length = config["batch_length"]
+    records = DOMAINS[config["domain"]].control_steps // config["action_repeat"] + 1
+    if length > records:
+        raise UserError(f"batch_length={length} is longer than an episode of {records} records. Lower it.")
     return Replay(
         run_dir / "replay",
         spec,
-        capacity=capacity,
+        capacity=config["replay"]["capacity"],
         batch_size=config["batch_size"],
         batch_length=length,
         seed=seed,
-        num_envs=envs,
+        num_envs=config["num_envs"],
         device=device,
-        episode_length=episode_steps + 1,
+        episode_length=records,
     )

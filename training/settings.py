@@ -22,7 +22,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _choice(*options: Any) -> Rule:
-    return Rule("one of " + ", ".join(str(o) for o in options), lambda v: v in options and type(v) in map(type, options))
+    return Rule(
+        "one of " + ", ".join(str(o) for o in options), lambda v: v in options and type(v) in map(type, options)
+    )
 
 
 def _ints(value: Any, low: int) -> bool:
@@ -173,9 +175,9 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda"):
         index = int(name[5:]) if ":" in name else 0
         if not available:
-            raise UserError(f"device={name}: torch {torch.__version__} finds no CUDA device. Use device=cpu or device=auto.")
+            raise UserError(
+                f"device={name}: torch {torch.__version__} finds no CUDA device. Use device=cpu or device=auto."
+            )
         if index >= torch.cuda.device_count():
             raise UserError(f"device={name}: there are {torch.cuda.device_count()} CUDA devices. Use a lower index.")
     return torch.device(name)
-
-

@@ -18,9 +18,16 @@ from utils.wandb_log import wandb_settings
 CHOICES = "choices"
 """Key of the stored configuration that names the chosen group files."""
 
-SAFE_ON_RESUME = frozenset(
-    """num_train_frames device use_tb use_wandb save_video progress log_every_frames recon_every_frames
-    checkpoint_every_minutes""".split()
+SAFE_ON_RESUME = (
+    "checkpoint_every_minutes",
+    "device",
+    "log_every_frames",
+    "num_train_frames",
+    "progress",
+    "recon_every_frames",
+    "save_video",
+    "use_tb",
+    "use_wandb",
 )
 """Keys that may change when a run is resumed; all others would make it another run."""
 
@@ -41,7 +48,9 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
     settings = check(settings)
     device = resolve_device(settings["device"])
     if not resume and (run_dir / CONFIG_FILE).exists():
-        raise UserError(f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another.")
+        raise UserError(
+            f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
+        )
     parts = build(settings, run_dir, phase, device)
     with atomic_path(run_dir / CONFIG_FILE) as path:
         OmegaConf.save(OmegaConf.create(settings), path)
@@ -96,7 +105,7 @@ def _stored_settings(run_dir: Path, config: DictConfig) -> dict[str, Any]:
         if key not in SAFE_ON_RESUME:
             raise UserError(
                 f"{override}: this run has {key}={then} and keeps it. On resume you may change "
-                f"{', '.join(sorted(SAFE_ON_RESUME))}; for anything else start a new run."
+                f"{', '.join(SAFE_ON_RESUME)}; for anything else start a new run."
             )
         stored[key] = now
     return stored

@@ -130,7 +130,9 @@ def _parse(parser: OverridesParser, argument: str) -> Override:
         return parser.parse_override(argument)
     except HydraException as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{argument}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'.") from None
+        raise UserError(
+            f"{argument}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'."
+        ) from None
 
 
 def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:
@@ -146,7 +148,9 @@ def _check_resume(folder: object) -> None:
     if folder is None or folder == "latest":
         return
     if not (Path(str(folder)) / CONFIG_FILE).is_file():
-        raise UserError(f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder under {RUNS}/.")
+        raise UserError(
+            f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder under {RUNS}/."
+        )
 
 
 def _known_keys(config_name: str, groups: Iterable[Override]) -> list[str]:

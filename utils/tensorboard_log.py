@@ -10,6 +10,9 @@ from utils.video import Frames, encode_gif
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+MOST_FRAMES = 128
+"""Of one video: event files are loaded whole, and an episode of 500 frames would weigh megabytes."""
+
 
 class TensorBoardLog:
     """Event files in ``folder``; the file is opened by the first value, after a resumed run has said where it stands.
@@ -40,15 +43,16 @@ class TensorBoardLog:
             writer.add_scalar(tag, value, frame)
 
     def video(self, frame: int, tag: str, frames: Frames, fps: float) -> None:
-        """Write ``frames`` uint8 (T, H, W, 3) as an image that moves.
+        """Write ``frames`` uint8 (T, H, W, 3) as an image that moves; long ones are thinned to ``MOST_FRAMES``.
 
         torch's own ``add_video`` needs moviepy 1 and with moviepy 2 writes a warning only; TensorBoard's image page
         shows any GIF, so no more is needed.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        _, height, width, _ = frames.shape
-        gif = encode_gif(frames, fps)
+        length, height, width, _ = frames.shape
+        stride = -(-length // MOST_FRAMES)
+        gif = encode_gif(frames[::stride], fps / stride)
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         summary = Summary(value=[Summary.Value(tag=tag, image=image)])
         # SummaryWriter itself has no method for an image that is already encoded.

@@ -60,7 +60,8 @@ def encode_gif(frames: Frames, fps: float) -> bytes:
     out.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")  # loop for ever
     ends = [round(100 * (t + 1) / fps) for t in range(len(frames))]
     for frame, start, end in zip(frames, [0, *ends], ends, strict=False):
-        image = Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE)
+        # the octree is ten times faster than the default method and as good on simulator images
+        image = Image.fromarray(frame).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         milliseconds = 10 * max(end - start, 2)
         out.write(b"".join(GifImagePlugin.getdata(image, duration=milliseconds, include_color_table=True)))
     out.write(b";")

@@ -19,7 +19,6 @@ from agents.exploration.intrinsic_reward import (
     TaskReward,
     everywhere,
 )
-from agents.nn.latent import Latent
 from agents.nn.networks import preprocess_image
 from agents.nn.optimizer import Optimizer
 from utils.errors import UserError
@@ -69,9 +68,7 @@ class DreamerAgent(nn.Module):
             elu_output=agent["decoder_elu_output"],
         ).to(self.device)
         rssm = self.world_model.rssm
-        sizes = Sizes(
-            tuple(obs_shape), action_dim, self.world_model.encoder.embed_dim, rssm.feat_dim, rssm.deter
-        )
+        sizes = Sizes(tuple(obs_shape), action_dim, self.world_model.encoder.embed_dim, rssm.feat_dim, rssm.deter)
         self.method = self._build_method(agent, sizes).to(self.device)
         self.skill_dim = self.method.skills.dim
         self.scores = self.method.scores if phase == "pretrain" else "none"
@@ -128,14 +125,14 @@ class DreamerAgent(nn.Module):
             return action, acting._replace(action=action)
         embed = self.world_model.encoder(preprocess_image(observation))
         latent = self.world_model.rssm.observe_step(acting.latent, acting.action, embed, is_first)
-        policy = self.behaviors["main"].actor(latent.feat, acting.skill)
+        policy = self._behavior.actor(latent.feat, acting.skill)
         action = policy.mean if mode == "eval" else policy.rsample()
         return action, Acting(latent, action, acting.skill)
 
     # ---- learning
 
     def update(self, batch: Mapping[str, Tensor]) -> Metrics:
-        """One step of everything, in the order that serves every method (``docs/design.md``).
+        """One step of everything, in the order of ``agents/exploration/intrinsic_reward.py``.
 
         ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
         skill (B, T, n), skill_valid bool (B, T) for skill agents.
@@ -201,13 +198,15 @@ class DreamerAgent(nn.Module):
 
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``openl_observation``: open-loop predictions of the first 8 rows (card 3.7)."""
-        rows = {key: batch[key][:8] for key in ("observation", "action", "is_first")}
-        return {"openl_observation": self.world_model.open_loop(**rows)}
+        observation, action, is_first = (batch[key][:8] for key in ("observation", "action", "is_first"))
+        return {"openl_observation": self.world_model.open_loop(observation, action, is_first)}
 
     # ---- saving
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
-        """State dicts of ``encoder``, ``rssm``, ``decoder``, ``reward_head``, ``actor``, ``critic``, ``slow_critic``, ``method``."""
+        """State dicts of the world model's parts (``encoder``, ``rssm``, ``decoder``, ``reward_head``), of ``actor``,
+        ``critic`` and ``slow_critic``, and of ``method``.
+        """
         parts: dict[str, nn.Module] = {
             "encoder": self.world_model.encoder,
             "rssm": self.world_model.rssm,
@@ -220,8 +219,13 @@ class DreamerAgent(nn.Module):
         }
         return {name: part.state_dict() for name, part in parts.items()}
 
-    def load_snapshot(self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool) -> None:
-        """Copy encoder, RSSM and decoder, the actor if ``init_actor``, the critics if ``init_critic``; the rest stays fresh."""
+    def load_snapshot(
+        self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
+    ) -> None:
+        """Copy encoder, RSSM and decoder, the actor if ``init_actor``, the critics if ``init_critic``.
+
+        Everything else stays fresh (card table 8.1). Raises :class:`UserError` for a snapshot of other sizes.
+        """
         wanted: dict[str, nn.Module] = {name: getattr(self.world_model, name) for name in LOADED_ALWAYS}
         if init_actor:
             wanted["actor"] = self._behavior.actor

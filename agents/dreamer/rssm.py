@@ -16,7 +16,14 @@ class RSSM(nn.Module):
     """
 
     def __init__(
-        self, action_dim: int, embed_dim: int, *, deter: int = 200, hidden: int = 200, stoch: int = 32, discrete: int = 32
+        self,
+        action_dim: int,
+        embed_dim: int,
+        *,
+        deter: int = 200,
+        hidden: int = 200,
+        stoch: int = 32,
+        discrete: int = 32,
     ) -> None:
         super().__init__()
         self.deter, self.stoch, self.discrete = deter, stoch, discrete
@@ -52,7 +59,10 @@ class RSSM(nn.Module):
         return Latent(deter, sample_one_hot(logits), logits)
 
     def observe_step(self, latent: Latent, action: Tensor, embed: Tensor, is_first: Tensor) -> Latent:
-        """One posterior step: ``action`` (N, A) led to the image of ``embed`` (N, E); ``is_first`` (N,) resets state and action."""
+        """One posterior step: ``action`` (N, A) led to the image of ``embed`` (N, E).
+
+        ``is_first`` (N,) resets state and action to zeros before the step.
+        """
         post, _ = self.observe(embed[:, None], action[:, None], is_first[:, None], latent)
         return Latent(*(x[:, 0] for x in post))
 

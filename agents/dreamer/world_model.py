@@ -73,9 +73,10 @@ class WorldModel(nn.Module):
         return Observed(image, embed, post, prior, post.feat, kl)
 
     def kl_loss(self, post_logits: Tensor, prior_logits: Tensor) -> Tensor:
-        """Balanced KL with free nats on the batch mean: 0.2 max(KL(post || sg prior), 1) + 0.8 max(KL(sg post || prior), 1).
+        """Balanced KL: (1 - balance) max(KL(post || sg prior), free) + balance max(KL(sg post || prior), free).
 
-        Below ``free`` nats of mean KL there is no gradient at all. Logits (B, T, stoch, discrete).
+        The maximum is taken of batch means, so below ``free`` nats of mean KL there is no gradient at all.
+        Logits are (B, T, stoch, discrete).
         """
         post, prior = F.log_softmax(post_logits, -1), F.log_softmax(prior_logits, -1)
         to_post = categorical_kl(post, prior.detach()).mean().clamp(min=self.free)

@@ -61,7 +61,10 @@ def everywhere(value: Tensor) -> Scored:
 
 
 def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
-    """Mean of ``value`` over the entries where ``valid`` (same shape) holds; 0 where none does. Entries outside may be NaN."""
+    """Mean of ``value`` over the entries where ``valid`` (same shape) holds, 0 if none does.
+
+    Entries outside may be NaN.
+    """
     return torch.where(valid, value, 0.0).sum() / valid.sum().clamp(min=1)
 
 

@@ -53,6 +53,8 @@ class Policy(Protocol):
     mean: Tensor
     std: Tensor
 
+    def __init__(self, mean: Tensor, std: Tensor) -> None: ...
+
     def rsample(self) -> Tensor: ...
 
     def log_prob(self, action: Tensor) -> Tensor: ...
@@ -116,7 +118,7 @@ class TruncatedNormal:
         return (self.std.log() + 0.5 + LOG_SQRT_2PI + self._mass.log() + tails).sum(-1)
 
 
-POLICIES: dict[str, type] = {
+POLICIES: dict[str, type[Policy]] = {
     "clipped_normal": ClippedNormal,
     "trunc_normal": ClippedNormal,  # the published name of the same thing
     "truncated_normal": TruncatedNormal,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def mlp(inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU) -> nn.Sequential:
-    """``layers`` hidden layers of ``units`` with ``activation``, then a linear output (..., inputs) -> (..., outputs)."""
+    """``layers`` hidden layers of ``units`` with ``activation``, then a linear one: (..., inputs) -> (..., outputs)."""
     sizes = [inputs] + [units] * layers
     hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), activation())]
     return nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))
@@ -79,6 +79,7 @@ class ImageDecoder(nn.Module):
         lead = feat.shape[:-1]
         x = self.input(feat.reshape(-1, feat.shape[-1]))
         first, *rest = self.layers
+        assert isinstance(first, nn.ConvTranspose2d) and first.bias is not None
         # a transposed convolution of a 1x1 input is a matrix product, several times faster on CPU
         kernel = first.kernel_size[0]
         x = (x @ first.weight.flatten(1)).reshape(-1, first.out_channels, kernel, kernel) + first.bias[:, None, None]

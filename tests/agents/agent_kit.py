@@ -3,13 +3,14 @@
 from typing import ClassVar
 
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+
 import utils.config  # noqa: F401  (registers the resolvers)
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import IntrinsicReward, Scored
 from agents.skills import OneHot
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from torch import nn
 from utils.config import CONFIGS
 
 ACTIONS = 6
@@ -98,6 +99,16 @@ class Brightness(IntrinsicReward):
 
 class ThreeSkills(IntrinsicReward):
     """Three skills, rewarded by nothing but the task."""
+
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.skills = OneHot(3)
+
+
+class UniformSkills(Brightness):
+    """Skills, a score of replay and uniform collection at once."""
+
+    acts: ClassVar = "uniform"
 
     def __init__(self, sizes):
         super().__init__(sizes)

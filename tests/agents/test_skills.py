@@ -1,4 +1,5 @@
 import torch
+
 from agents.skills import NoSkills, OneHot, UnitSphere
 
 CPU = torch.device("cpu")

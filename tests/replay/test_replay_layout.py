@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay_feeder import SPEC, Feeder, build
 
-from replay import Replay, capacity_for, check_disk, estimate, plan
+from replay import Replay, check_disk, estimate, plan
 from replay.records import fields_of, record_dtype
 from utils.errors import UserError
 
@@ -50,14 +50,6 @@ def test_every_layout_is_bounded_and_usable(capacity: int, batch_length: int, nu
     assert layout.segment_steps >= 2 * batch_length
     assert 2 <= layout.live_segments < layout.segments
     assert layout.segments * num_envs <= 2 * 512
-
-
-@given(records=st.integers(1, 3_000_000), batch_length=st.integers(1, 100), num_envs=st.integers(1, 16))
-def test_capacity_for_a_run_evicts_nothing_and_wastes_little(records: int, batch_length: int, num_envs: int):
-    capacity = capacity_for(records, batch_length=batch_length, num_envs=num_envs)
-    layout = plan(SPEC, capacity=capacity, batch_length=batch_length, num_envs=num_envs)
-    assert layout.live_segments * layout.segment_steps * num_envs >= records
-    assert capacity <= 1.15 * records + 10 * batch_length * num_envs
 
 
 @pytest.mark.parametrize(

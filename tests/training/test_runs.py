@@ -105,7 +105,7 @@ def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
 
 
 def test_looking_at_a_run_does_not_change_it(settings, tmp_path):
-    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=2010")
+    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=1510")
     quiet = ("evaluate=false", "recon_every_frames=1000000")
     watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
     alone = launch(settings("finetune", *arguments, *quiet), tmp_path / "alone", "finetune")
@@ -117,11 +117,11 @@ def test_looking_at_a_run_does_not_change_it(settings, tmp_path):
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, minutes):
     # 0.0001 minutes: a checkpoint after nearly every step, so the kill falls into an episode
     config = settings(
-        "finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=2610", f"checkpoint_every_minutes={minutes}"
+        "finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=2110", f"checkpoint_every_minutes={minutes}"
     )
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 63)
+        kill_at(patch, 43)
         launch(config, tmp_path / "killed", "finetune")
     resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
     assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")

@@ -129,7 +129,11 @@ def test_the_published_defaults(settings):
     assert check(config)["task"] == "walker_stand"
     assert check(settings("pretrain", "domain=quadruped"))["task"] == "quadruped_walk"
     finetune = settings("finetune", "task=quadruped_jump")
-    assert (finetune["num_train_frames"], finetune["snapshot_ts"], finetune["domain"]) == (100_010, 100_000, "quadruped")
+    assert (finetune["num_train_frames"], finetune["snapshot_ts"], finetune["domain"]) == (
+        100_010,
+        100_000,
+        "quadruped",
+    )
     assert finetune["init_actor"] and not finetune["init_critic"] and finetune["evaluate"]
     assert finetune["agent"]["grad_heads"] == ["decoder", "reward"]
     assert finetune["agent"]["reward_norm"]["momentum"] == 1.0

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import reference64 as ref
 import torch
+
 from agents.dreamer.behavior import Actor, Behavior, imagine
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored, everywhere
@@ -37,7 +38,9 @@ def make(skill_dim=0, seed=0, **more):
                 p.mul_(2).add_(0.1 * torch.randn(p.shape))
     stoch = torch.nn.functional.one_hot(torch.randint(4, (N, 3)), 4).float()
     start = Latent(torch.randn(N, DETER), stoch, torch.randn(N, *GROUPS))
-    skill = torch.nn.functional.one_hot(torch.randint(max(skill_dim, 1), (N,)), skill_dim).float() if skill_dim else None
+    skill = (
+        torch.nn.functional.one_hot(torch.randint(max(skill_dim, 1), (N,)), skill_dim).float() if skill_dim else None
+    )
     skill = torch.zeros(N, 0) if skill is None else skill
     return SimpleNamespace(rssm=rssm, head=head, behavior=behavior, start=start, skill=skill)
 
@@ -205,9 +208,7 @@ def masked_score(parts, filler):
 @pytest.mark.parametrize("actor_grad", ["dynamics", "reinforce"])
 def test_invalid_rewards_reach_no_loss(noise, actor_grad):
     parts = make(actor_grad=actor_grad)
-    metrics, want = check(
-        parts, noise, masked_score(parts, 1e4), invalid=INVALID, reinforce=actor_grad == "reinforce"
-    )
+    metrics, want = check(parts, noise, masked_score(parts, 1e4), invalid=INVALID, reinforce=actor_grad == "reinforce")
     kept = torch.ones(H + 1, N, dtype=torch.bool)
     for t, n in INVALID:
         kept[t, n] = False

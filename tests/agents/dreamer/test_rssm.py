@@ -1,6 +1,7 @@
 import pytest
 import reference64 as ref
 import torch
+
 from agents.dreamer.rssm import RSSM
 from agents.nn.latent import Latent
 
@@ -27,7 +28,9 @@ def states(count, seed=5):
     generator = torch.Generator().manual_seed(seed)
     index = torch.randint(4, (count, 3), generator=generator)
     stoch = torch.nn.functional.one_hot(index, 4).float()
-    return Latent(torch.randn(count, DETER, generator=generator), stoch, torch.randn(count, *GROUPS, generator=generator))
+    return Latent(
+        torch.randn(count, DETER, generator=generator), stoch, torch.randn(count, *GROUPS, generator=generator)
+    )
 
 
 def same(latent, deter, stoch, logits):
@@ -134,5 +137,7 @@ def test_gradients_are_those_of_the_loop(rssm, noise):
     for name, (got, want) in pairs.items():
         scale = want.abs().max().item()
         assert scale > 0, name
-        torch.testing.assert_close(got.double(), want, rtol=1e-3, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            got.double(), want, rtol=1e-3, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}"
+        )
     assert (action.grad[:, 0] == 0).all()  # the action of a first record is dropped

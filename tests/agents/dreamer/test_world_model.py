@@ -2,9 +2,10 @@ import pytest
 import reference64 as ref
 import torch
 from agent_kit import OBS, make_batch, tiny
+from torch.nn import functional as F
+
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import Scored, everywhere
-from torch.nn import functional as F
 
 GROUPS, DETER, ACTION = (4, 4), 16, 6
 
@@ -122,7 +123,9 @@ def test_gradients_against_float64(noise, grad_heads):
         want = weight[name].grad
         scale = want.abs().max().item()
         assert scale > 0, name
-        torch.testing.assert_close(p.grad.double(), want, rtol=2e-3, atol=2e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            p.grad.double(), want, rtol=2e-3, atol=2e-4 * scale, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def test_reward_reaches_the_representation_only_when_asked():
@@ -233,7 +236,9 @@ def test_open_loop_video(noise):
     embed = ref.encode(ref.below(weight, "encoder"), image[:, :5].flatten(0, 1)).reshape(2, 5, -1)
     rssm = ref.below(weight, "rssm")
     steps = drawn[0].double().reshape(5, 2, *GROUPS)
-    deter, stoch, _, _ = ref.observe(rssm, embed, batch["action"][:, :5], batch["is_first"][:, :5], steps, GROUPS, DETER)
+    deter, stoch, _, _ = ref.observe(
+        rssm, embed, batch["action"][:, :5], batch["is_first"][:, :5], steps, GROUPS, DETER
+    )
     feats = [ref.feature(stoch[:, t], deter[:, t]) for t in range(5)]
     h, s = deter[:, 4], stoch[:, 4]
     for t, step in zip(range(5, 8), drawn[-3:], strict=True):

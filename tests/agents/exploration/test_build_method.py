@@ -1,5 +1,6 @@
 import pytest
 from agent_kit import Novelty
+
 from agents.exploration.build import build_method, method_class
 from agents.exploration.intrinsic_reward import IntrinsicReward, RandomActions, Sizes, TaskReward
 from utils.errors import UserError

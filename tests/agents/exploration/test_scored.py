@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
-from agents.exploration.intrinsic_reward import everywhere, masked_mean
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agents.exploration.intrinsic_reward import everywhere, masked_mean
 
 entries = st.lists(st.tuples(st.floats(-100, 100, width=32), st.booleans()), min_size=1, max_size=20)
 

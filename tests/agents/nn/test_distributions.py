@@ -2,6 +2,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Categorical, Normal, kl_divergence
+
 from agents.nn.distributions import (
     CLIP_MARGIN,
     POLICIES,
@@ -12,9 +16,6 @@ from agents.nn.distributions import (
     sample_one_hot,
     unit_normal_log_prob,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.distributions import Categorical, Normal, kl_divergence
 
 
 def cdf(x):
@@ -143,7 +144,9 @@ def test_clipped_density_is_that_of_the_plain_normal():
     action = torch.rand(9, 4) * 2 - 1
     normal = Normal(mean.double(), std.double())
     policy = ClippedNormal(mean, std)
-    torch.testing.assert_close(policy.log_prob(action).double(), normal.log_prob(action.double()).sum(-1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        policy.log_prob(action).double(), normal.log_prob(action.double()).sum(-1), rtol=1e-5, atol=1e-5
+    )
     torch.testing.assert_close(policy.entropy().double(), normal.entropy().sum(-1), rtol=1e-5, atol=1e-5)
 
 

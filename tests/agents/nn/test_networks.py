@@ -1,9 +1,10 @@
 import pytest
 import reference64 as ref
 import torch
+from torch import nn
+
 from agents.nn.latent import Latent
 from agents.nn.networks import GRUCell, ImageDecoder, ImageEncoder, mlp, parameter_count, preprocess_image
-from torch import nn
 
 
 def close(got, want, tolerance=1e-5):

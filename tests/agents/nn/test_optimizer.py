@@ -3,9 +3,10 @@ import copy
 import pytest
 import reference64 as ref
 import torch
+from torch import nn
+
 from agents.nn.networks import mlp
 from agents.nn.optimizer import Optimizer, frozen
-from torch import nn
 
 
 @pytest.mark.parametrize("clip", [100.0, 0.05])

@@ -1,0 +1,167 @@
+"""Every command of README and docs exists and composes, every link leads somewhere, tables say what the code does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from envs.make import PRIMAL_TASKS, TASKS
+from training.settings import check
+from training.start import SAFE_ON_RESUME
+from utils.config import CONFIGS, check_overrides, flatten, to_plain
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+EXAMPLE = "autoencoder_dreamer"  # of docs/add_a_method.md, see test_docs_example.py
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = {"dreamer_pretrain.py": "pretrain", "dreamer_finetune.py": "finetune"}
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's ```bash and ```sh blocks, without comments and variables in front."""
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line.split(" # ")[0].strip() for block in blocks for line in block.splitlines()]
+    return [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in lines if line]
+
+
+def hydra_commands() -> list[str]:
+    found = dict.fromkeys(line for page in PAGES for line in commands(page) if line.startswith("python dreamer_"))
+    return [line for line in found if f"agent={EXAMPLE}" not in line]
+
+
+def sweep(overrides: list[str]) -> list[list[str]]:
+    """The jobs of a multirun, one of each value (not of each combination)."""
+    choices = [override.partition("=")[::2] for override in overrides]
+    values = [value.split(",") if not value.startswith("[") else [value] for _, value in choices]
+    longest = max(map(len, values), default=1)
+    return [
+        [f"{key}={options[i % len(options)]}" for (key, _), options in zip(choices, values, strict=True)]
+        for i in range(longest)
+    ]
+
+
+def test_readme_has_the_published_commands():
+    lines = commands(README)
+    for line in (
+        "python dreamer_pretrain.py configs=dmc_pixels agent=dreamer domain=walker seed=1",
+        "python dreamer_finetune.py configs=dmc_pixels agent=dreamer task=walker_stand snapshot_ts=2000000 seed=1",
+    ):
+        assert line in lines
+
+
+def test_readme_leads_with_its_two_commands():
+    assert commands(README)[:2] == ["make quickstart", "make test"]
+    assert "make quickstart" in "\n".join(README.read_text(encoding="utf-8").splitlines()[:12])
+
+
+@pytest.mark.parametrize("line", hydra_commands())
+def test_every_command_composes_and_passes_the_checks(line):
+    _, script, *arguments = shlex.split(line)
+    assert (ROOT / script).is_file()
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    assert not set(flags) - {"--multirun", "--cfg"}
+    overrides = [argument for argument in arguments if "=" in argument]
+    check_overrides(SCRIPTS[script], overrides)
+    assert any("," in override for override in overrides) == ("--multirun" in flags)
+    for job in sweep(overrides):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose(SCRIPTS[script], job)
+        check(to_plain(config))
+
+
+def test_every_other_command_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        for line in commands(page):
+            program, *arguments = shlex.split(line)
+            if program == "make":
+                assert arguments[0] in targets, line
+            elif program == "python" and arguments[0] == "-m":
+                assert (ROOT / arguments[1].replace(".", "/")).with_suffix(".py").is_file(), line
+            elif program == "python":
+                assert (ROOT / arguments[0]).is_file(), line
+            else:
+                assert program == "tensorboard", line
+
+
+def test_readme_names_every_agent_domain_task_and_preset():
+    text = README.read_text(encoding="utf-8")
+    for folder in ("agent", "preset"):
+        for path in (CONFIGS / folder).glob("*.yaml"):
+            assert f"`{path.stem}`" in text, f"{folder}={path.stem}"
+    for domain, tasks in TASKS.items():
+        row = "| " + " | ".join([f"`{domain}`", ", ".join(f"`{t}`" for t in tasks), f"`{PRIMAL_TASKS[domain]}`"]) + " |"
+        assert row in text
+
+
+def test_every_agent_has_a_page_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for path in (CONFIGS / "agent").glob("*.yaml"):
+        assert f"(agents/{path.stem}.md)" in index
+
+
+def test_the_index_lists_every_page():
+    index = ROOT / "docs" / "index.md"
+    pages = {p.relative_to(ROOT / "docs") for p in PAGES if p not in (README, index)}
+    listed = set(re.findall(r"^\| \[\S+\]\((\S+)\)", index.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {str(p) for p in pages if p.parts[0] != "results"} <= listed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.is_file(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_keys_in_the_text_exist(page):
+    """`key=value` in running text and tables, for every key that is not a template."""
+    known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "agent.code"}
+    known |= {"key", "weights_only", "mpc"}  # any key; torch.load's; said to be missing
+    known |= {"MUJOCO_GL", "WANDB_MODE", "PIP_EXTRA_INDEX_URL"}
+    for script in SCRIPTS.values():
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            known |= set(flatten(compose(script)))
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for span in re.findall(r"`([^`\n]+)`", prose):
+        for key in re.findall(r"(?:^|\s)([A-Za-z_./]+)=(?!=)", span):
+            assert key in known, f"{key} in `{span}`"
+
+
+def test_the_preset_table_is_true(settings):
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0]: cells[1:] for cells in ([c.strip() for c in line.strip("|").split("|")] for line in text.splitlines())
+    }
+    shown = {
+        "`render.quality`": lambda s: s["render"]["quality"],
+        "`batch_size` x `batch_length`": lambda s: f"{s['batch_size']} x {s['batch_length']}",
+        "`rssm.deter`, latents": lambda s: f"{s['rssm']['deter']}, {s['rssm']['stoch']} x {s['rssm']['discrete']}",
+        "`encoder.cnn_depth`": lambda s: str(s["encoder"]["cnn_depth"]),
+        "`actor`, `critic`": lambda s: f"{s['actor']['layers']} x {s['actor']['units']}",
+        "`imag_horizon`": lambda s: str(s["imag_horizon"]),
+        "`train_every_actions` (frames)": lambda s: str(s["train_every_actions"]),
+        "`num_seed_frames`": lambda s: str(s["num_seed_frames"]),
+        "`eval_every_frames`, episodes": lambda s: f"{s['eval_every_frames']}, {s['num_eval_episodes']}",
+        "evaluates in pre-training": lambda s: "yes" if s["evaluate"] else "no",
+    }
+    for index, preset in enumerate(("published", "small", "quickstart", "debug")):
+        values = settings("pretrain", f"preset={preset}")
+        for row, value in shown.items():
+            assert rows[row][index] == value(values), f"{row}, preset={preset}"
+        rates = [float(rate) for rate in rows["`model_opt.lr`, `actor_opt.lr`"][index].split(",")]
+        assert rates == [values["model_opt"]["lr"], values["actor_opt"]["lr"]]
+
+
+def test_the_keys_that_may_change_on_resume_are_all_named():
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"is no change; besides,(.*?) may change", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", sentence)) == SAFE_ON_RESUME
