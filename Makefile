@@ -18,16 +18,13 @@ setup: $(STAMP) ## make .venv/ and install requirements.txt (nothing to do when 
 $(STAMP): requirements.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 	  echo "error: there is no $(PYTHON). Install Python 3.11, or name another one: make setup PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "error: $$($(PYTHON) --version) is too old, 3.10 is needed. Name another one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $$($(PYTHON) --version) is too old for requirements.txt. Name a newer one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@echo "== setup: making $(VENV)/ with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "error: no virtual environment could be made. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
-	then echo "== setup: installing requirements.txt (PyTorch is large: this takes minutes)"; \
-	  $(RUN) -m pip install -r requirements.txt; \
-	else echo "== setup: Python 3.10 is too old for requirements.txt; installing the newest versions pyproject.toml allows"; \
-	  $(RUN) -m pip install -e '.[dev,metaworld]'; fi || { \
+	@echo "== setup: installing requirements.txt (PyTorch is large: this takes minutes)"
+	@$(RUN) -m pip install -r requirements.txt || { \
 	  echo "error: pip failed, see above. Mend the cause and run make setup again" >&2; exit 1; }
 	@touch $(STAMP)
 

@@ -96,7 +96,7 @@ def test_the_pairs_that_work_are_allowed_and_mujoco_4_is_not():
 
 def test_installed_versions_are_those_of_the_environment():
     """In .venv/ the pinned ones; an environment made otherwise has to be in the ranges."""
-    own = Path(sys.prefix) == ROOT / ".venv" and sys.version_info >= (3, 11)
+    own = Path(sys.prefix) == ROOT / ".venv"
     if own:
         # a build such as 2.13.0+cpu is the same version
         assert {name: version(name).split("+")[0] for name in pinned()} == pinned()
@@ -160,7 +160,7 @@ def test_make_refuses_an_old_or_missing_python(tmp_path):
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.10\nexit 1\n')
     old.chmod(0o755)
     for python, expected in (
-        (str(old), "Python 3.8.10 is too old, 3.10 is needed"),
+        (str(old), "Python 3.8.10 is too old"),
         ("nopython", "there is no nopython"),
     ):
         command = ["make", "setup", f"PYTHON={python}"]

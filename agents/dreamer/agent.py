@@ -205,7 +205,7 @@ class DreamerAgent(nn.Module):
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
         """State dicts of the world model's parts (``encoder``, ``rssm``, ``decoder``, ``reward_head``), of ``actor``,
-        ``critic`` and ``slow_critic``, and of ``method``.
+        ``critic`` and ``slow_critic``, of ``method``, and what of the latter fine-tuning restores.
         """
         parts: dict[str, nn.Module] = {
             "encoder": self.world_model.encoder,
@@ -217,7 +217,8 @@ class DreamerAgent(nn.Module):
             "slow_critic": self._behavior.slow_critic,
             "method": self.method,
         }
-        return {name: part.state_dict() for name, part in parts.items()}
+        finetune = {"method_finetune": self.method.finetune_state()}
+        return {name: part.state_dict() for name, part in parts.items()} | finetune
 
     def load_snapshot(
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
@@ -240,6 +241,7 @@ class DreamerAgent(nn.Module):
                     f"the snapshot's {name} does not fit this agent ({reason}). "
                     "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
                 ) from error
+        self.method.load_state_dict(dict(modules.get("method_finetune", {})), strict=False)
 
     def training_state(self) -> dict[str, Any]:
         """Weights, buffers, optimiser states and the update counter."""

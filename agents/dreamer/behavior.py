@@ -126,7 +126,7 @@ class Behavior(nn.Module):
         """
         with frozen(rssm, *through):
             traj, policy = imagine(rssm, self.actor, start, skill, self.horizon)
-            scored = score(traj)
+            scored = score(traj).masked()
         reward = self.reward_norm(scored)
         target_critic = self.slow_critic if self.slow_target else self.critic
         with frozen(target_critic):
@@ -157,7 +157,7 @@ class Behavior(nn.Module):
             "critic_grad_norm": critic_norm,
             "critic": prediction.detach().mean(),
             "critic_slow": value.detach().mean(),
-            "critic_target": target.detach().mean(),
+            "critic_target": masked_mean(target.detach(), valid),
             "reward_mean": mean,
             "reward_std": std,
             "reward_normed_mean": normed_mean,

@@ -38,8 +38,9 @@ class StreamNorm(nn.Module):
         self.register_buffer("mag", torch.ones(()))
 
     def forward(self, reward: Scored) -> Tensor:
-        """Update ``mag`` with the valid entries, return the normalised values, same shape."""
+        """Update ``mag`` with the valid entries (none: no update); returns the normalised values, same shape."""
+        value, valid = reward.masked()
         with torch.no_grad():
-            mean = masked_mean(reward.value.detach().abs(), reward.valid)
-            self.mag.lerp_(mean, 1 - self.momentum)
-        return self.scale * reward.value / (self.mag.clone() + self.eps)
+            weight = (1 - self.momentum) * valid.any().float()
+            self.mag.lerp_(masked_mean(value.abs(), valid), weight)
+        return self.scale * value / (self.mag.clone() + self.eps)

@@ -99,8 +99,11 @@ class WorldModel(nn.Module):
         mean = self.decoder(seen.feat if "decoder" in self.grad_heads else seen.feat.detach())
         image_loss = -unit_normal_log_prob(seen.image, mean, 3).mean()
         out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
-        target = reward.value if reward.value.dim() == out.dim() else reward.value[..., None]
-        reward_loss = masked_mean(-unit_normal_log_prob(target, out, 0).mean(-1), reward.valid)
+        target, valid = reward.masked()
+        if target.dim() < out.dim():
+            target, valid = target[..., None], valid[..., None]
+        assert target.shape == out.shape, f"reward head has {out.shape[-1]} outputs, the reward {tuple(target.shape)}"
+        reward_loss = masked_mean(-unit_normal_log_prob(target, out, 0), valid)
         kl_loss = self.kl_loss(seen.post.logits, seen.prior.logits)
         losses = {"kl": kl_loss, "observation": image_loss, "reward": reward_loss}
         total = sum((self.scales.get(key, 1.0) * value for key, value in losses.items()), torch.zeros_like(kl_loss))
@@ -118,6 +121,7 @@ class WorldModel(nn.Module):
 
         Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S).
         """
+        context = min(context, observation.shape[1] - 1)
         seen = self.observe(observation[:, :context], action[:, :context], is_first[:, :context])
         last = Latent(*(x[:, -1] for x in seen.post))
         future = self.rssm.imagine(last, action[:, context:])

@@ -15,7 +15,7 @@ def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"agent.method={path} cannot be imported ({error}). Name a class as package.module.Class."
         ) from error
@@ -27,7 +27,10 @@ def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
 def build_method(agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
     """Construct the method; its parameters besides ``sizes`` are the keys of the agent's YAML with the same names."""
     found = method_class(agent)
-    parameters = list(inspect.signature(found).parameters.values())[1:]
+    parameters = [
+        p for p in inspect.signature(found).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    parameters = parameters[1:]
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in agent]
     if missing:
         raise UserError(

@@ -52,7 +52,16 @@ class Scored(NamedTuple):
 
     value: Tensor
     valid: Tensor
-    """bool; a shape that ``value``'s leading dimensions start with."""
+    """bool; of the shape of ``value``, or of its leading dimensions only."""
+
+    def masked(self) -> "Scored":
+        """``valid`` expanded to the shape of ``value``, and zeros where it does not hold.
+
+        A NaN there would be hidden by a masked mean, but not by its gradient (0 * NaN).
+        """
+        missing = self.value.dim() - self.valid.dim()
+        valid = self.valid.reshape(*self.valid.shape, *[1] * missing).expand_as(self.value)
+        return Scored(torch.where(valid, self.value, 0.0), valid)
 
 
 def everywhere(value: Tensor) -> Scored:

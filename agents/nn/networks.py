@@ -103,7 +103,7 @@ class GRUCell(nn.Module):
         self.norm = nn.LayerNorm(3 * size)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        reset, candidate, update = self.norm(self.linear(torch.cat([x, h], -1))).chunk(3, -1)
+        reset, candidate, update = self.norm(self.linear(torch.cat([x, h], -1))).float().chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(h, candidate, torch.sigmoid(update - 1))
 

@@ -29,6 +29,8 @@ class Optimizer:
             loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.adam.step()
+        # autocast keeps low-precision copies of weights until its outermost block ends; these are stale now
+        torch.clear_autocast_cache()
         return norm
 
     def state_dict(self) -> dict[str, Any]:

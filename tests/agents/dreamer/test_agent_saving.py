@@ -6,7 +6,8 @@ from agent_kit import make_agent, make_batch, tiny
 
 from utils.errors import UserError
 
-PARTS = {"encoder", "rssm", "decoder", "reward_head", "actor", "critic", "slow_critic", "method"}
+PARTS = {"encoder", "rssm", "decoder", "reward_head", "actor", "critic", "slow_critic", "method", "method_finetune"}
+EMPTY = {"method", "method_finetune"}
 ALWAYS = {"encoder", "rssm", "decoder"}
 
 
@@ -46,7 +47,7 @@ def test_what_finetuning_loads(agent_name, init_actor, init_critic):
     loaded = ALWAYS | ({"actor"} if init_actor else set()) | ({"critic", "slow_critic"} if init_critic else set())
     now = target.snapshot_modules()
     assert same(now, modules) == loaded
-    assert same(now, fresh) == PARTS - loaded - {"method"}
+    assert same(now, fresh) == PARTS - loaded - EMPTY
     assert target.updates == 0 and all(not o.adam.state for o in target._optimizers().values())
     target.update(make_batch())
 
@@ -58,7 +59,7 @@ def test_loading_copies():
     target = make_agent(tiny("finetune"), "finetune", seed=9)
     target.load_snapshot(modules, init_actor=True, init_critic=True)
     target.update(make_batch())
-    assert same(modules, before) == PARTS - {"method"}
+    assert same(modules, before) == PARTS - EMPTY
 
 
 @pytest.mark.parametrize(

@@ -215,14 +215,12 @@ def test_invalid_rewards_reach_no_loss(noise, actor_grad):
     assert metrics["reward_mean"].item() == pytest.approx(want.raw[kept].mean().item(), rel=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="the gradient of a masked loss term that is NaN is 0 * NaN")
 @pytest.mark.parametrize("actor_grad", ["dynamics", "reinforce"])
 def test_invalid_rewards_may_be_nan(noise, actor_grad):
     parts = make(actor_grad=actor_grad)
     check(parts, noise, masked_score(parts, math.nan), invalid=INVALID, reinforce=actor_grad == "reinforce")
 
 
-@pytest.mark.xfail(strict=True, reason="the mean of the targets includes invalid ones")
 def test_invalid_rewards_reach_no_metric(noise):
     parts = make()
     score = masked_score(parts, math.nan)

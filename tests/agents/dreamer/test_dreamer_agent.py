@@ -228,16 +228,24 @@ def test_a_method_that_scores_imagination_replaces_the_head_and_learns_apart():
         return seen[-1][1]
 
     agent.method.score_imagined = spy
+    own, step = [], agent.method_opt.step
+
+    def recorded_step(loss):
+        norm = step(loss)
+        own.append([p.grad.clone() for p in agent.method.parameters()])
+        return norm
+
+    agent.method_opt.step = recorded_step
     metrics = agent.update(batch)
     assert moved(agent.method, before) == set(before)
     (traj, scored), = seen  # fmt: skip
     horizon = agent.behaviors["main"].horizon
     assert traj.feat.shape == (horizon + 1, 18, 32) and traj.skill.shape == (horizon + 1, 18, 0)
     assert metrics["reward_mean"].item() == pytest.approx(scored.value[1:].mean().item(), rel=1e-4)
-    # the behaviour's losses leave no gradient in the method: what is there is its own
-    own = agent.method_opt.parameters
-    assert {id(p) for p in own} == {id(p) for p in agent.method.parameters()}
-    assert all(p.requires_grad for p in own)
+    # the behaviour's losses leave no gradient in the method: what is there is that of its own loss
+    assert len(own) == 1 and len(own[0]) == len(before)
+    for p, grad in zip(agent.method.parameters(), own[0], strict=True):
+        assert p.requires_grad and torch.equal(p.grad, grad)
 
 
 def test_the_replay_view_is_cut_from_the_world_model():
