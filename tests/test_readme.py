@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 
 from envs.make import PRIMAL_TASKS, TASKS
 from training.settings import check
-from training.start import SAFE_ON_RESUME
-from utils.config import CONFIGS, check_overrides, flatten, to_plain
+from training.start import SAFE_ON_RESUME, launch
+from utils.config import CONFIGS, check_overrides, flatten, latest_run, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -69,6 +69,31 @@ def test_every_command_composes_and_passes_the_checks(line):
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose(SCRIPTS[script], job)
         check(to_plain(config))
+
+
+@pytest.mark.parametrize("line", [line for line in commands(README) if line.startswith("python dreamer_")])
+def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
+    """Word for word but for the size: a few frames of the debug preset, the first job of a sweep."""
+    monkeypatch.chdir(tmp_path)
+    _, script, *arguments = shlex.split(line)
+    phase = SCRIPTS[script]
+    small = ["preset=debug", "device=cpu", "progress=false", "num_train_frames=1020", "evaluate=false"]
+    small += ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
+    job = sweep([argument for argument in arguments if "=" in argument and not argument.startswith("resume=")])
+    if "resume=latest" in arguments:
+        half = settings(phase, *small, "num_train_frames=1010")
+        launch(half, tmp_path / "exp_local" / "day" / "run", phase)
+        folder = latest_run().absolute()
+        launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
+        return
+    config = settings(phase, *job[0], *small)
+    if phase == "finetune" and config["snapshot_ts"]:
+        source = [f"agent={config['agent']['name']}", f"domain={config['domain']}", f"seed={config['seed']}"]
+        before = settings("pretrain", *small[:5], *source, "snapshots=[1000]")
+        made = launch(before, tmp_path / "before", "pretrain").files[0]
+        made.rename(made.with_name(f"snapshot_{config['snapshot_ts']}.pt"))
+    run = launch(config, tmp_path / "run", phase)
+    assert run.frame == 1020
 
 
 def test_every_other_command_exists():
@@ -147,7 +172,7 @@ def test_the_preset_table_is_true(settings):
         "`rssm.deter`, latents": lambda s: f"{s['rssm']['deter']}, {s['rssm']['stoch']} x {s['rssm']['discrete']}",
         "`encoder.cnn_depth`": lambda s: str(s["encoder"]["cnn_depth"]),
         "`actor`, `critic`": lambda s: f"{s['actor']['layers']} x {s['actor']['units']}",
-        "`imag_horizon`": lambda s: str(s["imag_horizon"]),
+        "`imag_horizon`, `discount`": lambda s: f"{s['imag_horizon']}, {s['discount']}",
         "`train_every_actions` (frames)": lambda s: str(s["train_every_actions"]),
         "`num_seed_frames`": lambda s: str(s["num_seed_frames"]),
         "`eval_every_frames`, episodes": lambda s: f"{s['eval_every_frames']}, {s['num_eval_episodes']}",

@@ -113,6 +113,8 @@ def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):
     done = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}")
     assert done.returncode == 0, done.stderr
     assert f"continuing at frame {2 * step}" in done.stdout
+    other = run(tmp_path, "dreamer_finetune.py", f"resume={folder}")
+    assert other.returncode == 1 and "resume it with that script" in other.stderr
     refused = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", "batch_size=7")
     assert refused.returncode == 1 and "batch_size=4" in refused.stderr
     again = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}", "batch_size=4")

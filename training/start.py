@@ -18,6 +18,9 @@ from utils.wandb_log import wandb_settings
 CHOICES = "choices"
 """Key of the stored configuration that names the chosen group files."""
 
+PHASE = "phase"
+"""Key of the stored configuration that names the script."""
+
 SAFE_ON_RESUME = (
     "checkpoint_every_minutes",
     "device",
@@ -36,7 +39,7 @@ def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
     run_dir = run_folder().absolute()
     if config["resume"] is not None:
-        return launch(_stored_settings(run_dir, config), run_dir, phase, resume=True)
+        return launch(_stored_settings(run_dir, config, phase), run_dir, phase, resume=True)
     return launch(to_plain(config) | {CHOICES: _choices()}, run_dir, phase)
 
 
@@ -45,7 +48,7 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
 
     Raises :class:`UserError` before anything is written when something is wrong with the request.
     """
-    settings = check(settings)
+    settings = check(settings) | {PHASE: phase}
     device = resolve_device(settings["device"])
     if not resume and (run_dir / CONFIG_FILE).exists():
         raise UserError(
@@ -92,9 +95,11 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
         parts.eval_env.close()
 
 
-def _stored_settings(run_dir: Path, config: DictConfig) -> dict[str, Any]:
+def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[str, Any]:
     """The run's own settings with the command line's safe changes; others are refused by name."""
     stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    if stored[PHASE] != phase:
+        raise UserError(f"resume={run_dir} is a run of dreamer_{stored[PHASE]}.py; resume it with that script.")
     asked = to_plain(config) | {CHOICES: _choices()}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]

@@ -38,7 +38,7 @@ def _run_folder(resume: str | None, fresh: str) -> str:
 
 def latest_run() -> Path:
     """The newest run folder under ``exp_local``. Raises :class:`UserError` when there is none."""
-    found = sorted(RUNS.glob(f"*/*/{CONFIG_FILE}"), key=lambda path: path.stat().st_mtime)
+    found = sorted(RUNS.rglob(CONFIG_FILE), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"resume=latest: there is no run under {RUNS}/. Name the run folder: resume=<folder>.")
     return found[-1].parent
