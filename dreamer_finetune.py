@@ -6,7 +6,7 @@ python dreamer_finetune.py configs=dmc_pixels agent=dreamer task=walker_stand sn
 import hydra
 from omegaconf import DictConfig
 
-from utils.config import cli, job_errors
+from utils.cli import cli, job_errors
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="finetune")

@@ -13,7 +13,8 @@ import agents.exploration
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import TaskReward
 from training.settings import check
-from utils.config import CONFIGS, check_overrides, to_plain
+from utils.cli import check_overrides
+from utils.config import CONFIGS, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "add_a_method.md").read_text(encoding="utf-8")

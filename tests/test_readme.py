@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from envs.make import PRIMAL_TASKS, TASKS
 from training.settings import check
 from training.start import SAFE_ON_RESUME, launch
-from utils.config import CONFIGS, check_overrides, flatten, latest_run, to_plain
+from utils.cli import check_overrides
+from utils.config import CONFIGS, flatten, latest_run, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

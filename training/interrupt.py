@@ -1,6 +1,7 @@
 """Stops a run between two steps on Ctrl-C or SIGTERM, so that its last checkpoint is of a whole step."""
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 
@@ -28,3 +29,5 @@ class StopSignal:
         if self.received:
             raise KeyboardInterrupt
         self.received = True
+        name = signal.Signals(number).name
+        print(f"\n{name}: finishing this step and saving; once more to stop at once", file=sys.stderr, flush=True)

@@ -79,6 +79,7 @@ class OffPolicyRun:
             period = self.config["train_every_actions"] // self.repeat
             for _ in range(times_due(before - 1, after - 1, period)):
                 self.update()
+            self._watch(before * self.repeat - 1, after * self.repeat - 1)
         episodes = self.collector.step(self._mode())
         self.step = after
         for episode in episodes:
@@ -101,17 +102,20 @@ class OffPolicyRun:
         return "random" if seeding else self.agent.collects
 
     def update(self) -> None:
-        """One update of the agent, if the replay has a finished episode; scalars and video when due."""
+        """One update of the agent, if the replay has a finished episode."""
         if not self.replay.ready:
             return
         self._metrics = self.agent.update(self.replay.sample())
         self.updates += 1
         self.logger.log_metrics(self._metrics, "train")
-        done = self.updates * self.config["train_every_actions"]
-        since = done - self.config["train_every_actions"]
-        if times_due(since, done, self.config["log_every_frames"]):
+
+    def _watch(self, before: int, after: int) -> None:
+        """Scalars of the newest update and videos, where a multiple of their period lies in ``(before, after]``."""
+        if self.updates == 0:
+            return
+        if times_due(before, after, self.config["log_every_frames"]):
             self.logger.write_scalars(self.frame, self._metrics, "train")
-        if times_due(since, done, self.config["recon_every_frames"]):
+        if times_due(before, after, self.config["recon_every_frames"]):
             self._report()
 
     @torch.no_grad()

@@ -10,7 +10,8 @@ from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
 from training.parts import build
 from training.settings import check, resolve_device
 from utils.atomic import atomic_path
-from utils.config import CONFIG_FILE, get, run_folder, to_plain
+from utils.cli import run_folder
+from utils.config import CONFIG_FILE, get, to_plain
 from utils.errors import UserError
 from utils.logger import Logger
 from utils.wandb_log import wandb_settings

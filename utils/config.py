@@ -1,33 +1,18 @@
-"""The command line: Hydra's entry with errors a user can read, resolvers, and the value rules' machinery."""
+"""Configurations: where they lie, the resolvers they use, names of their keys, rules for their values."""
 
-import difflib
-import functools
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from utils.errors import UserError, unknown_value
+from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
 """Written into every run folder; what ``resume=`` reads."""
-
-Job = Callable[[DictConfig], None]
 
 
 def _run_folder(resume: str | None, fresh: str) -> str:
@@ -46,121 +31,6 @@ def latest_run() -> Path:
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("task_domain", lambda task: str(task).partition("_")[0], replace=True)
-
-
-def job_errors(job: Job) -> Job:
-    """Decorator below ``@hydra.main``: shows a :class:`UserError` as a message and an interrupt as one line."""
-
-    @functools.wraps(job)
-    def wrapped(config: DictConfig) -> None:
-        folder = run_folder()
-        try:
-            job(config)
-        except UserError as error:
-            _remove_empty(folder)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                # the sweep's other jobs go on; it ends with exit status 1
-                print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
-                raise
-            raise SystemExit(f"error: {error}") from None
-        except KeyboardInterrupt:
-            print(f"\nstopped; the run's files are in {folder} (continue with resume={folder})", file=sys.stderr)
-            raise
-
-    return wrapped
-
-
-def cli(main: Callable[[], None], config_name: str) -> None:
-    """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback."""
-    # let exceptions come here instead of Hydra's own report
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        check_overrides(config_name, sys.argv[1:])
-        main()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(f"error: {str(error).strip()}") from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise SystemExit(
-            f"error: hydra.run.dir: cannot use {error.filename}: {error.strerror}. Choose a folder you may write to."
-        ) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def run_folder() -> Path:
-    """The folder Hydra made for this job."""
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def _remove_empty(folder: Path) -> None:
-    """A refused run leaves no empty folders behind."""
-    for candidate in (folder, folder.parent, folder.parent.parent):
-        try:
-            candidate.rmdir()
-        except OSError:
-            return
-
-
-def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
-    """Refuse unknown keys and unknown group options of a command line, naming the nearest match."""
-    parser = OverridesParser.create()
-    overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and "=" in a]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
-        for name, override in groups.items():
-            _check_options(loader, name, override)
-        known = _known_keys(config_name, groups.values())
-    for override in overrides:
-        key = override.key_or_group
-        if key in groups or key.startswith("hydra") or override.is_add() or override.is_delete():
-            continue
-        if key == "resume":
-            _check_resume(override.value())
-        if key not in known and not any(name.startswith(f"{key}.") for name in known):
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"{override.input_line}: there is no key {key}.{hint} --cfg job prints them all.")
-
-
-def _parse(parser: OverridesParser, argument: str) -> Override:
-    try:
-        return parser.parse_override(argument)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{argument}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'."
-        ) from None
-
-
-def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:
-    options = loader.get_group_options(name)
-    value = override.value()
-    values = value.list if isinstance(value, ChoiceSweep) else [value]
-    for option in values:
-        if isinstance(option, str) and option not in options:
-            raise unknown_value(name, option, options)
-
-
-def _check_resume(folder: object) -> None:
-    if folder is None or folder == "latest":
-        return
-    if not (Path(str(folder)) / CONFIG_FILE).is_file():
-        raise UserError(
-            f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder under {RUNS}/."
-        )
-
-
-def _known_keys(config_name: str, groups: Iterable[Override]) -> list[str]:
-    chosen = []
-    for override in groups:
-        value = override.value()
-        option = value.list[0] if isinstance(value, ChoiceSweep) else value
-        if isinstance(option, str):
-            chosen.append(f"{override.key_or_group}={option}")
-    return list(flatten(compose(config_name, chosen)))
 
 
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

@@ -7,7 +7,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-import utils.config  # noqa: F401  (registers the resolvers)
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import IntrinsicReward, Scored
 from agents.skills import OneHot

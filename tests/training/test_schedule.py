@@ -39,6 +39,9 @@ class Recorder(OffPolicyRun):
     def update(self):
         self.updates += 1
 
+    def _watch(self, before, after):
+        pass
+
     def evaluate(self):
         self.evaluated.append(self.frame)
 
