@@ -27,7 +27,13 @@ def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     fixed = ["configs=dmc_pixels", f"agent={AGENT}", "preset=quickstart", f"hydra.run.dir={run_dir}"]
     command = [script, *fixed, *overrides]
     print(f"\n== {title}\npython {shlex.join(command)}", flush=True)
-    if subprocess.run([sys.executable, *command], check=False).returncode:
+    child = subprocess.Popen([sys.executable, *command])
+    try:
+        failed = child.wait()
+    except KeyboardInterrupt:
+        child.wait()  # it got the signal, too, and is saving
+        raise
+    if failed:
         raise SystemExit(f"error: {script} failed; see its message above")
 
 

@@ -33,6 +33,10 @@ class Agent(Protocol):
         """A fresh acting state for ``count`` environments."""
         ...
 
+    def begin(self, acting: Acting, begins: Tensor) -> Acting:
+        """Prepare the environments where ``begins`` (n,) holds for a new episode: they get new skills."""
+        ...
+
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
         """observation uint8 (n, C, S, S), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and the new state."""
         ...

@@ -9,6 +9,7 @@ import subprocess
 import zipfile
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,11 +44,8 @@ def git_commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """The versions that exact resumption depends on."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "threads": str(torch.get_num_threads()),
-    }
+    packages = {name: metadata.version(name) for name in ("torch", "numpy", "mujoco", "dm_control")}
+    return {"python": platform.python_version(), **packages, "threads": str(torch.get_num_threads())}
 
 
 def arrays_to_tensors(value: Any) -> Any:
@@ -74,10 +72,9 @@ def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write {path}: {reason}. Free space or choose another folder.") from error
 
 
 def load(path: Path, kind: Kind) -> dict[str, Any]:
@@ -125,37 +122,3 @@ def keep_foreign(path: Path, run: str) -> Path | None:
         number += 1
     path.rename(kept)
     return kept
-
-
-def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
-    """The snapshot file for ``snapshot_ts=frames``.
-
-    Raises :class:`UserError` that lists the snapshots which do exist in ``folder``, else those under ``base``.
-    """
-    path = snapshot_path(folder, frames)
-    if path.is_file():
-        return path
-    here = sorted(folder.glob("snapshot_*.pt"), key=_frames)
-    if here:
-        there = "snapshot_ts=" + ", ".join(str(_frames(p)) for p in here)
-        raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
-    others = sorted(base.glob("*/*/*/*/snapshot_*.pt"))
-    listing = (
-        "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
-    )
-    raise UserError(f"snapshot_ts={frames}: {path} does not exist. Snapshots under {base}:{listing}")
-
-
-def _frames(path: Path) -> int:
-    digits = path.stem.removeprefix("snapshot_")
-    return int(digits) if digits.isdigit() else -1
-
-
-def check_spec(path: Path, found: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
-    """Raise :class:`UserError` where the snapshot's observation or action spec is not the environment's."""
-    for key, value in needed.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path} was made with {key}={found.get(key)}, this run has {key}={value}. "
-                "Fine-tune on a task of the domain and observation it was pre-trained on."
-            )

@@ -65,6 +65,7 @@ class Collector:
         seen, info = self.envs.reset(options={"reset_mask": begins})
         self._observation = seen["observation"]
         self._is_first = begins.copy()
+        self._acting = self.agent.begin(self._acting, torch.from_numpy(begins).to(self._device))
         self._returns[begins] = 0
         self._lengths[begins] = 0
         none = np.zeros(len(begins), bool)

@@ -1,5 +1,6 @@
 """Evaluation episodes: the policy's mean action, a stream of random numbers of their own."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gymnasium
@@ -19,11 +20,20 @@ class Evaluation(NamedTuple):
     """uint8 (T, S, S, 3)."""
 
 
-def evaluate(agent: Agent, env: gymnasium.Env, episodes: int, *, action_repeat: int, seed: int) -> Evaluation:
+def evaluate(
+    agent: Agent,
+    env: gymnasium.Env,
+    episodes: int,
+    *,
+    action_repeat: int,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
     """Run ``episodes`` episodes of ``env`` with the agent's evaluation actions.
 
     The global random state of torch is put back afterwards and the episodes draw from ``seed``, so how often a run
-    evaluates does not change what it learns. The environment keeps its own random stream.
+    evaluates does not change what it learns. The environment keeps its own random stream. None when ``should_stop``
+    became true on the way.
     """
     returns, lengths, frames = [], [], []
     start = agent.start(1)
@@ -35,6 +45,8 @@ def evaluate(agent: Agent, env: gymnasium.Env, episodes: int, *, action_repeat: 
             seen, _ = env.reset()
             total, length, done, first = 0.0, 0, False, True
             while not done:
+                if should_stop():
+                    return None
                 if index == 0:
                     frames.append(seen["observation"])
                 observation = torch.from_numpy(seen["observation"])[None].to(device)

@@ -1,7 +1,7 @@
 """Stops a run between two steps on Ctrl-C or SIGTERM, so that its last checkpoint is of a whole step."""
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 
@@ -30,4 +30,5 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = True
         name = signal.Signals(number).name
-        print(f"\n{name}: finishing this step and saving; once more to stop at once", file=sys.stderr, flush=True)
+        # not print: the signal may arrive in the middle of a write to the same stream
+        os.write(2, f"\n{name}: finishing this step and saving; once more to stop at once\n".encode())

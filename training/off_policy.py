@@ -1,9 +1,11 @@
 """The off-policy run: collect, update, log, save; pre-training and fine-tuning differ in settings only."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from agents.agent import Agent, Mode
@@ -11,8 +13,8 @@ from training import checkpoint
 from training.collector import Collector, Episode
 from training.evaluation import evaluate
 from training.interrupt import StopSignal
-from training.parts import Parts
-from utils.logger import Logger
+from training.parts import EVALUATION, Parts
+from utils.logger import Logger, Prefix
 from utils.schedule import crossed, times_due
 from utils.seeding import derive, random_state, set_random_state
 from utils.video import upscale
@@ -23,11 +25,26 @@ FINETUNED = "finetuned_snapshot.pt"
 Phase = Literal["pretrain", "finetune"]
 
 
+@dataclass
+class Counters:
+    """How far a run is."""
+
+    step: int = 0
+    """Agent steps over all environments."""
+    episode: int = 0
+    """Finished training episodes."""
+    updates: int = 0
+    updates_owed: int = 0
+    """Updates that are due and wait for the first finished episode."""
+    evaluations: int = 0
+    evaluation_due: bool = False
+
+
 class OffPolicyRun:
     """One run in one folder; :meth:`run` takes it from where it is to its end.
 
-    Counters are agent steps over all environments; one step is ``action_repeat`` frames. The order inside an
-    iteration is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
+    Steps are agent steps over all environments; one step is ``action_repeat`` frames. The order inside an iteration
+    is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
     snapshot, evaluation, checkpoint.
     """
 
@@ -35,60 +52,81 @@ class OffPolicyRun:
         self.config, self.run_dir, self.phase = config, run_dir, phase
         self.agent: Agent = parts.agent
         self.replay, self.eval_env, self.device = parts.replay, parts.eval_env, parts.device
-        self.parent = parts.parent
+        self.parent, self.spec = parts.parent, parts.spec
         self.logger = logger
         self.repeat: int = config["action_repeat"]
         self.collector = Collector(parts.envs, parts.agent, parts.replay, self.repeat)
-        # only environments out of step with each other get here; `iterate` saves in time for all others
-        self.replay.make_room = self.save_checkpoint
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
-        self.step, self.episode, self.updates, self.evaluations = 0, 0, 0, 0
+        self.counters = Counters(evaluation_due=config["evaluate"])
+        self.stop = StopSignal()
+        self.notes = [*parts.notes, *self._unreached_snapshots()]
         self.files: list[Path] = []
         """Snapshots and videos written since the start of this process."""
         self._saved_at = 0.0
         self._metrics: dict[str, torch.Tensor] = {}
 
     @property
+    def step(self) -> int:
+        """Agent steps so far."""
+        return self.counters.step
+
+    @property
     def frame(self) -> int:
         """Frames so far."""
-        return self.step * self.repeat
+        return self.counters.step * self.repeat
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return self.counters.updates
+
+    def _unreached_snapshots(self) -> list[str]:
+        frames = self.config["num_train_frames"]
+        late = [mark for mark in self.config["snapshots"] if mark > frames]
+        return [f"num_train_frames={frames} ends before snapshots={late}; these are not written"] if late else []
 
     def run(self) -> None:
         """Go on until ``num_train_frames``; the last thing written is a checkpoint.
 
         On Ctrl-C or SIGTERM the step in progress is finished, a checkpoint written and KeyboardInterrupt raised.
         """
-        with StopSignal() as stop:
-            if self.step == 0 and self.config["evaluate"]:
-                self.evaluate()
-            self._saved_at = self.logger.elapsed
-            while self.step < self.total_steps and not stop.received:
+        self._saved_at = self.logger.elapsed
+        with self.stop:
+            self.evaluate_if_due()
+            while self.step < self.total_steps and not self.stop.received:
                 self.iterate()
             self.save_checkpoint()
-        if stop.received:
+        if self.stop.received:
             raise KeyboardInterrupt
-        if self.phase == "finetune" and self.config["save_ft_model"]:
-            self.save_snapshot(self.run_dir / FINETUNED)
+        self.finish()
+
+    def finish(self) -> None:
+        """Write what a finished fine-tuning leaves, unless it is there already."""
+        path = self.run_dir / FINETUNED
+        if self.phase == "finetune" and self.config["save_ft_model"] and not path.exists():
+            self.save_snapshot(path)
 
     def iterate(self) -> None:
         """One step of every environment and the updates that go with it."""
-        before, after = self.step, self.step + self.config["num_envs"]
-        if before >= self.seed_steps:
+        before = self.step
+        after = before + self.config["num_envs"]
+        if after > self.seed_steps:
             # the published loop updates before the step whose number is a multiple of the period
             period = self.config["train_every_actions"] // self.repeat
-            for _ in range(times_due(before - 1, after - 1, period)):
-                self.update()
+            self.counters.updates_owed += times_due(max(before, self.seed_steps) - 1, after - 1, period)
+            self.update()
             self._watch(before * self.repeat - 1, after * self.repeat - 1)
         episodes = self.collector.step(self._mode())
-        self.step = after
+        self.counters.step = after
         for episode in episodes:
             self._log_episode(episode)
         frames = (before * self.repeat, after * self.repeat)
         for mark in crossed(*frames, self.config["snapshots"]):
             self.save_snapshot(checkpoint.snapshot_path(self._snapshot_dir(), mark))
         if self.config["evaluate"] and times_due(*frames, self.config["eval_every_frames"]):
-            self.evaluate()
+            self.counters.evaluation_due = True
+        self.evaluate_if_due()
         self.logger.tick(self.frame)
         if self.replay.checkpoint_due or self._checkpoint_due(bool(episodes)):
             self.save_checkpoint()
@@ -102,12 +140,12 @@ class OffPolicyRun:
         return "random" if seeding else self.agent.collects
 
     def update(self) -> None:
-        """One update of the agent, if the replay has a finished episode."""
-        if not self.replay.ready:
-            return
-        self._metrics = self.agent.update(self.replay.sample())
-        self.updates += 1
-        self.logger.log_metrics(self._metrics, "train")
+        """The updates that are owed; they wait until the replay has a finished episode."""
+        while self.counters.updates_owed and self.replay.ready:
+            self._metrics = self.agent.update(self.replay.sample())
+            self.counters.updates += 1
+            self.counters.updates_owed -= 1
+            self.logger.log_metrics(self._metrics, "train")
 
     def _watch(self, before: int, after: int) -> None:
         """Scalars of the newest update and videos, where a multiple of their period lies in ``(before, after]``."""
@@ -121,44 +159,60 @@ class OffPolicyRun:
     @torch.no_grad()
     def _report(self) -> None:
         """Videos of what the model has learned; draws nothing from the run's own random streams."""
-        sampler, random = self.replay.sampler.state, random_state()
+        sampler, random = self.replay.sampler.state, random_state(self.device)
         videos = self.agent.report(self.replay.sample())
         self.replay.sampler.state = sampler
-        set_random_state(random)
+        set_random_state(random, self.device)
         for name, video in videos.items():
             rows = (video.float().clamp(0, 1) * 255).byte().cpu().permute(1, 3, 0, 4, 2)
             tiled = rows.flatten(2, 3).contiguous().numpy()
-            self.files.append(self.logger.log_video(self.frame, name, upscale(tiled, 2), "train"))
+            self._video(name, upscale(tiled, 2), "train")
 
-    def evaluate(self) -> None:
-        """``num_eval_episodes`` episodes with the policy's mean action: one row of ``eval.csv``."""
+    def evaluate_if_due(self) -> None:
+        """``num_eval_episodes`` episodes with the policy's mean action: one row of ``eval.csv``.
+
+        An evaluation that a stop signal cuts short counts as not begun: a resumed run makes it first.
+        """
+        if not self.counters.evaluation_due:
+            return
+        before = self.eval_env.unwrapped.get_state()  # type: ignore[attr-defined]
         result = evaluate(
             self.agent,
             self.eval_env,
             self.config["num_eval_episodes"],
             action_repeat=self.repeat,
-            seed=derive(self.config["seed"], 3, self.evaluations),
+            seed=derive(self.config["seed"], EVALUATION, self.counters.evaluations),
+            should_stop=lambda: self.stop.received,
         )
-        self.evaluations += 1
+        if result is None:
+            self.eval_env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+            return
+        self.counters.evaluation_due = False
+        self.counters.evaluations += 1
         for reward, length in zip(result.returns, result.lengths, strict=True):
             self.logger.log("episode_reward", reward, "eval")
             self.logger.log("episode_length", length, "eval")
-        spread = float(torch.tensor(result.returns).std(correction=0))
-        self.logger.log("episode_reward_std", spread, "eval")
-        self.logger.log("episode", self.episode, "eval")
+        self.logger.log("episode_reward_std", float(np.std(result.returns)), "eval")
+        self.logger.log("episode", self.counters.episode, "eval")
         self.logger.dump(self.step, "eval")
         if self.config["save_video"]:
-            path = self.logger.log_video(self.frame, "episode", upscale(result.frames, 4), "eval", fps=25)
-            self.files.append(path)
+            self._video("episode", upscale(result.frames, 4), "eval", fps=25)
+
+    def _video(self, name: str, frames: np.ndarray, prefix: Prefix, fps: float = 15) -> None:
+        """Save a video; a run does not end because one cannot be written."""
+        try:
+            self.files.append(self.logger.log_video(self.frame, name, frames, prefix, fps))
+        except OSError as error:
+            self.logger.say(f"note: the video {prefix}_{name} at frame {self.frame} could not be written ({error})")
 
     def _log_episode(self, episode: Episode) -> None:
         """One row and console line per training episode, from the first that ends after updates began."""
-        self.episode += 1
+        self.counters.episode += 1
         if self.updates == 0:
             return
         self.logger.log("episode_reward", episode.reward, "train")
         self.logger.log("episode_length", episode.length, "train")
-        self.logger.log("episode", self.episode, "train")
+        self.logger.log("episode", self.counters.episode, "train")
         self.logger.log("buffer_size", self.replay.steps, "train")
         self.logger.dump(self.step, "train")
 
@@ -174,11 +228,11 @@ class OffPolicyRun:
             "agent": self.agent.name,
             "run": str(self.run_dir),
             "config": dict(self.config),
-            "spec": self.replay_spec,
+            "spec": self.spec,
             "modules": self.agent.snapshot_modules(),
             "frame": self.frame,
             "step": self.step,
-            "episode": self.episode,
+            "episode": self.counters.episode,
             "updates": self.updates,
             "parent": str(self.parent) if self.parent else None,
         }
@@ -188,12 +242,6 @@ class OffPolicyRun:
         checkpoint.save(path, "snapshot", content)
         self.files.append(path)
         self.logger.say(f"snapshot: {path}")
-
-    @property
-    def replay_spec(self) -> dict[str, Any]:
-        """Observation and action specification, for checking that a snapshot fits."""
-        fields = self.replay.layout.to_json()["record"]
-        return {"observation": fields["observation"], "action": fields["action"]}
 
     def save_checkpoint(self) -> None:
         """Write ``checkpoint.pt``, from which :meth:`load_checkpoint` continues exactly."""
@@ -205,8 +253,10 @@ class OffPolicyRun:
             "eval_env": checkpoint.arrays_to_tensors(self.eval_env.unwrapped.get_state()),  # type: ignore[attr-defined]
             "replay": replay,
             "logger": self.logger.state_dict(),
-            "random": random_state(),
-            "counters": {name: getattr(self, name) for name in ("step", "episode", "updates", "evaluations")},
+            "random": random_state(self.device),
+            "counters": asdict(self.counters),
+            "parent": str(self.parent) if self.parent else None,
+            "device": str(self.device),
         }
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
         self.replay.release(replay)
@@ -221,17 +271,17 @@ class OffPolicyRun:
             self.logger.truncate(-1)
             return
         content = checkpoint.load(path, "checkpoint")
-        for name, now in checkpoint.versions().items():
-            if content["versions"].get(name) != now:
-                then = content["versions"].get(name)
-                self.logger.say(f"resume: {name} was {then}, is {now}; the run continues, but not bit for bit")
-        for name, value in content["counters"].items():
-            setattr(self, name, value)
+        then, now = content["versions"] | {"device": content["device"]}, checkpoint.versions()
+        for name, value in (now | {"device": str(self.device)}).items():
+            if then.get(name) != value:
+                self.logger.say(f"note: {name} was {then.get(name)}, is {value}; the run goes on, but not bit for bit")
+        self.counters = Counters(**content["counters"])
+        self.parent = Path(content["parent"]) if content["parent"] else None
         self.agent.load_training_state(content["agent"])
         self.replay.load_state_dict(content["replay"])
         self.collector.load_state_dict(content["collector"])
         self.eval_env.unwrapped.set_state(checkpoint.tensors_to_arrays(content["eval_env"]))  # type: ignore[attr-defined]
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
-        set_random_state(content["random"])
+        set_random_state(content["random"], self.device)
         self.logger.say(f"resume: continuing at frame {self.frame} of {self.config['num_train_frames']}")

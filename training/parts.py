@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
+import numpy as np
 import torch
 from hydra.utils import get_class
 
@@ -12,12 +13,12 @@ from agents.agent import Agent
 from envs.make import DOMAINS, make
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
-from training import checkpoint
+from training.pretrained import load_pretrained, read_pretrained
 from utils.errors import UserError
 from utils.seeding import derive, seed_everything
 
 # what each random stream is for, so that none shares a seed with another
-TRAIN_ENVS, EVAL_ENV, REPLAY = 0, 1, 2
+TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION = range(4)
 
 
 class Parts(NamedTuple):
@@ -30,17 +31,27 @@ class Parts(NamedTuple):
     device: torch.device
     parent: Path | None
     """The snapshot fine-tuning started from."""
+    spec: dict[str, Any]
+    """See :func:`plain_spec`."""
+    notes: list[str]
+    """What the user should know."""
 
 
 def build(
-    config: Mapping[str, Any], run_dir: Path, phase: Literal["pretrain", "finetune"], device: torch.device
+    config: Mapping[str, Any],
+    run_dir: Path,
+    phase: Literal["pretrain", "finetune"],
+    device: torch.device,
+    *,
+    load_snapshot: bool = True,
 ) -> Parts:
     """Environments, agent (from its snapshot in fine-tuning) and replay, seeded by ``config["seed"]``.
 
-    Raises :class:`UserError`; the run folder is not written to before every check has passed.
+    ``load_snapshot=False``: a checkpoint will be loaded over everything. Raises :class:`UserError`; the run folder is
+    not written to before every check has passed.
     """
     seed = config["seed"]
-    snapshot, parent = _read_snapshot(config) if phase == "finetune" else (None, None)
+    source = read_pretrained(config) if phase == "finetune" and load_snapshot else None
     settings = {
         "obs_type": config["obs_type"],
         "action_repeat": config["action_repeat"],
@@ -54,29 +65,16 @@ def build(
     assert obs_space.shape is not None and action_space.shape is not None
     agent = _build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
     spec = _record_spec(config, obs_space, action_space, agent.skill_dim, eval_env)
-    if snapshot is not None:
-        assert parent is not None
-        needed = {"observation": [list(obs_space.shape), "|u1"], "action": [list(action_space.shape), "<f4"]}
-        checkpoint.check_spec(parent, snapshot["spec"], needed)
-        if snapshot["agent"] != agent.name:
-            raise UserError(
-                f"{parent} is of agent={snapshot['agent']}, not agent={agent.name}. Set agent={snapshot['agent']}."
-            )
-        agent.load_snapshot(snapshot["modules"], init_actor=config["init_actor"], init_critic=config["init_critic"])
+    notes = []
+    if source is not None:
+        notes = load_pretrained(agent, source, config, plain_spec(spec))
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
-    return Parts(agent, envs, eval_env, replay, device, parent)
+    return Parts(agent, envs, eval_env, replay, device, source and source.path, plain_spec(spec), notes)
 
 
-def _read_snapshot(config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Path | None]:
-    if config["snapshot_ts"] == 0:
-        return None, None
-    base = Path(config["snapshot_base_dir"]).absolute()
-    if config["custom_snap_dir"] is not None:
-        folder = Path(config["custom_snap_dir"]).absolute()
-    else:
-        folder = base / config["obs_type"] / config["domain"] / config["agent"]["name"] / str(config["seed"])
-    path = checkpoint.find_snapshot(folder, config["snapshot_ts"], base)
-    return checkpoint.load(path, "snapshot"), path
+def plain_spec(spec: RecordSpec) -> dict[str, Any]:
+    """What a snapshot says about observations and actions, in plain values: ``{"action": [[6], "<f4"], ...}``."""
+    return {key: [list(spec[key][0]), np.dtype(spec[key][1]).str] for key in ("observation", "action")}
 
 
 def _build_agent(
@@ -89,6 +87,11 @@ def _build_agent(
         raise UserError(f"agent._target_={config['agent']['_target_']} cannot be imported ({reason}).") from error
     try:
         return agent_class(config, obs_shape, action_dim, phase=phase, device=device)
+    except KeyError as error:
+        name = config["agent"]["name"]
+        raise UserError(
+            f"agent={name}: configs/agent/{name}.yaml or the run's settings lack the key {error}."
+        ) from error
     except ValueError as error:
         raise UserError(f"agent={config['agent']['name']} cannot be built: {error}") from error
 

@@ -145,8 +145,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     check_values(config, RULES)
     config = dict(config)
+    if config["domain"] == "none":
+        config["domain"] = validate_task(config["task"])[0]
     config["task"] = resolve_task(config["domain"], config["task"])
-    validate_task(config["task"])
     repeat = config["action_repeat"]
     for key in FRAME_COUNTS:
         _divides(repeat, key, config[key])

@@ -1,13 +1,16 @@
 """From a Hydra configuration to a running or resumed run."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from training.lock import FolderLock
 from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
-from training.parts import build
+from training.parts import Parts, build
 from training.settings import check, resolve_device
 from utils.atomic import atomic_path
 from utils.cli import run_folder
@@ -40,8 +43,10 @@ def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
     run_dir = run_folder().absolute()
     if config["resume"] is not None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise UserError(f"resume={config['resume']} goes with a single run, not with --multirun.")
         return launch(_stored_settings(run_dir, config, phase), run_dir, phase, resume=True)
-    return launch(to_plain(config) | {CHOICES: _choices()}, run_dir, phase)
+    return launch(_absolute(to_plain(config)) | {CHOICES: _choices()}, run_dir, phase)
 
 
 def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: bool = False) -> OffPolicyRun:
@@ -51,49 +56,72 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
     """
     settings = check(settings) | {PHASE: phase}
     device = resolve_device(settings["device"])
-    if not resume and (run_dir / CONFIG_FILE).exists():
-        raise UserError(
-            f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
-        )
-    parts = build(settings, run_dir, phase, device)
-    with atomic_path(run_dir / CONFIG_FILE) as path:
-        OmegaConf.save(OmegaConf.create(settings), path)
-    logger = Logger(
-        run_dir,
-        use_tb=settings["use_tb"],
-        use_wandb=settings["use_wandb"],
-        wandb_settings=wandb_settings(
-            stage=phase,
-            project_name=settings["project_name"],
-            agent=settings["agent"]["name"],
-            domain_or_task=settings["domain" if phase == "pretrain" else "task"],
-            obs_type=settings["obs_type"],
-            seed=settings["seed"],
-            config=settings,
-            experiment=settings["experiment"],
-        ),
-        action_repeat=settings["action_repeat"],
-        total_frames=settings["num_train_frames"],
-        progress=None if settings["progress"] == "auto" else settings["progress"],
-    )
+    with FolderLock(run_dir):
+        if not resume and (run_dir / CONFIG_FILE).exists():
+            raise UserError(
+                f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
+            )
+        parts = build(settings, run_dir, phase, device, load_snapshot=not (run_dir / CHECKPOINT).exists())
+        try:
+            with _logger(settings, run_dir, phase, parts, resume) as logger:
+                with atomic_path(run_dir / CONFIG_FILE) as path:
+                    OmegaConf.save(OmegaConf.create(settings), path)
+                return _run(OffPolicyRun(settings, run_dir, phase, parts, logger), resume)
+        finally:
+            parts.envs.close()
+            parts.eval_env.close()
+
+
+def _run(run: OffPolicyRun, resume: bool) -> OffPolicyRun:
+    say, folder = run.logger.say, run.run_dir
+    say(f"run folder: {folder}")
+    say(run.replay.describe())
+    for note in run.notes:
+        say(f"note: {note}")
+    if resume:
+        run.load_checkpoint()
+    if run.parent:
+        say(f"fine-tuning from {run.parent}")
+    if run.step >= run.total_steps:
+        run.finish()
+        say(f"resume: {folder} is finished; nothing to do (raise num_train_frames to go on)")
+        return run
+    run.run()
+    say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
+    return run
+
+
+def _logger(settings: dict[str, Any], run_dir: Path, phase: Phase, parts: Parts, resume: bool) -> Logger:
     try:
-        with logger:
-            logger.say(f"run folder: {run_dir}")
-            logger.say(parts.replay.describe())
-            if parts.parent:
-                logger.say(f"fine-tuning from {parts.parent}")
-            run = OffPolicyRun(settings, run_dir, phase, parts, logger)
-            if resume:
-                run.load_checkpoint()
-            if run.step >= run.total_steps:
-                logger.say(f"resume: {run_dir} is finished; nothing to do (raise num_train_frames to go on)")
-                return run
-            run.run()
-            logger.say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {run_dir}")
-            return run
-    finally:
-        parts.envs.close()
-        parts.eval_env.close()
+        return Logger(
+            run_dir,
+            use_tb=settings["use_tb"],
+            use_wandb=settings["use_wandb"],
+            wandb_settings=wandb_settings(
+                stage=phase,
+                project_name=settings["project_name"],
+                agent=settings["agent"]["name"],
+                domain_or_task=settings["domain" if phase == "pretrain" else "task"],
+                obs_type=settings["obs_type"],
+                seed=settings["seed"],
+                config=settings,
+                experiment=settings["experiment"],
+            ),
+            action_repeat=settings["action_repeat"],
+            total_frames=settings["num_train_frames"],
+            progress=None if settings["progress"] == "auto" else settings["progress"],
+        )
+    except UserError:
+        if not resume:
+            # a refused run leaves nothing behind; its replay was made a moment ago and is empty
+            shutil.rmtree(parts.replay.directory)
+        raise
+
+
+def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Folders as seen from where the run was started, so that it can be resumed from anywhere."""
+    folders = {key: settings.get(key) for key in ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir")}
+    return settings | {key: str(Path(path).absolute()) for key, path in folders.items() if path is not None}
 
 
 def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[str, Any]:
@@ -105,7 +133,10 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]
         name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
-        then, now = get(stored, name), get(asked, name)
+        try:
+            then, now = get(stored, name), get(asked, name)
+        except KeyError:
+            raise UserError(f"{override}: this run was started without the key {key}; leave it out.") from None
         if key == "resume" or now == then:
             continue
         if key not in SAFE_ON_RESUME:

@@ -21,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
 from utils.errors import UserError, unknown_value
 
+_job_started = False
+
 Job = Callable[[DictConfig], None]
 
 
@@ -29,6 +31,8 @@ def job_errors(job: Job) -> Job:
 
     @functools.wraps(job)
     def wrapped(config: DictConfig) -> None:
+        global _job_started
+        _job_started = True
         folder = run_folder()
         try:
             job(config)
@@ -56,7 +60,7 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {str(error).strip()}") from None
     except OSError as error:
-        if error.filename is None:
+        if _job_started or error.filename is None:
             raise
         raise SystemExit(
             f"error: hydra.run.dir: cannot use {error.filename}: {error.strerror}. Choose a folder you may write to."

@@ -1,5 +1,6 @@
 """Configurations: where they lie, the resolvers they use, names of their keys, rules for their values."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +16,37 @@ CONFIG_FILE = "config.yaml"
 """Written into every run folder; what ``resume=`` reads."""
 
 
+_claimed: dict[str, str] = {}
+
+
 def _run_folder(resume: str | None, fresh: str) -> str:
-    if resume is None:
-        return fresh
-    return str(latest_run() if resume == "latest" else resume)
+    """The folder of the run to resume; else ``fresh``, with a suffix when another process took it this very second."""
+    if resume is not None:
+        return str(latest_run() if resume == "latest" else resume)
+    if fresh not in _claimed:  # asked for several times in one process
+        candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
+        _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))
+    return _claimed[fresh]
+
+
+def _claim(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def latest_run() -> Path:
     """The newest run folder under ``exp_local``. Raises :class:`UserError` when there is none."""
-    found = sorted(RUNS.rglob(CONFIG_FILE), key=lambda path: path.stat().st_mtime)
+    found = [path for path in RUNS.rglob(CONFIG_FILE) if (path.parent / "replay").is_dir()]
+    found.sort(key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"resume=latest: there is no run under {RUNS}/. Name the run folder: resume=<folder>.")
     return found[-1].parent
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-OmegaConf.register_new_resolver("task_domain", lambda task: str(task).partition("_")[0], replace=True)
 
 
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

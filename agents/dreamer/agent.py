@@ -114,6 +114,11 @@ class DreamerAgent(nn.Module):
         action = torch.zeros(count, self.action_dim, device=self.device)
         return Acting(self.world_model.rssm.initial(count), action, self.method.skills.sample(count, self.device))
 
+    def begin(self, acting: Acting, begins: Tensor) -> Acting:
+        """New skills where ``begins``; the latent is reset by ``is_first``."""
+        fresh = self.method.skills.sample(len(begins), self.device)
+        return acting._replace(skill=torch.where(begins[:, None], fresh, acting.skill))
+
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
         """Filter the image and choose an action (see :class:`agents.agent.Agent`).

@@ -11,7 +11,7 @@ from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Imagined, Scored, masked_mean
 from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
 from agents.nn.latent import Latent
-from agents.nn.networks import mlp
+from agents.nn.networks import MLP
 from agents.nn.optimizer import Optimizer, frozen
 
 Metrics = dict[str, Tensor]
@@ -24,7 +24,7 @@ class Actor(nn.Module):
         self, inputs: int, action_dim: int, *, layers: int = 4, units: int = 400, min_std: float = 0.1, dist: str
     ) -> None:
         super().__init__()
-        self.net = mlp(inputs, 2 * action_dim, layers, units)
+        self.net = MLP(inputs, 2 * action_dim, layers, units)
         self.min_std = min_std
         self.policy = POLICIES[dist]
 
@@ -39,7 +39,7 @@ class Critic(nn.Module):
 
     def __init__(self, inputs: int, *, layers: int = 4, units: int = 400) -> None:
         super().__init__()
-        self.net = mlp(inputs, 1, layers, units)
+        self.net = MLP(inputs, 1, layers, units)
 
     def forward(self, feat: Tensor, skill: Tensor) -> Tensor:
         return self.net(torch.cat([feat, skill], -1)).float()[..., 0]

@@ -11,7 +11,7 @@ from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored, masked_mean
 from agents.nn.distributions import categorical_entropy, categorical_kl, unit_normal_log_prob
 from agents.nn.latent import Latent
-from agents.nn.networks import ImageDecoder, ImageEncoder, mlp, preprocess_image
+from agents.nn.networks import MLP, ImageDecoder, ImageEncoder, preprocess_image
 
 Metrics = dict[str, Tensor]
 
@@ -58,7 +58,7 @@ class WorldModel(nn.Module):
         self.decoder = ImageDecoder(
             self.rssm.feat_dim, image_shape, decoder["cnn_depth"], decoder["cnn_kernels"], elu_output
         )
-        self.reward_head = mlp(self.rssm.feat_dim, reward_outputs, reward_head["layers"], reward_head["units"])
+        self.reward_head = MLP(self.rssm.feat_dim, reward_outputs, reward_head["layers"], reward_head["units"])
         self.free, self.balance = kl["free"], kl["balance"]
         self.scales = dict(loss_scales)
         self.grad_heads = frozenset(grad_heads)

@@ -7,11 +7,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def mlp(inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU) -> nn.Sequential:
-    """``layers`` hidden layers of ``units`` with ``activation``, then a linear one: (..., inputs) -> (..., outputs)."""
-    sizes = [inputs] + [units] * layers
-    hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), activation())]
-    return nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))
+class MLP(nn.Sequential):
+    """``layers`` hidden layers of ``units`` with ``activation``, then a linear one: (..., inputs) -> (..., outputs).
+
+    The last layer runs in float32 under autocast, too: bfloat16 has 8 bits, and a value of 150 would be rounded to
+    whole numbers.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU
+    ) -> None:
+        sizes = [inputs] + [units] * layers
+        hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), activation())]
+        super().__init__(*hidden, nn.Linear(sizes[-1], outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self
+        for layer in hidden:
+            x = layer(x)
+        assert isinstance(last, nn.Linear)
+        with torch.autocast(x.device.type, enabled=False):
+            return last(x.to(last.weight.dtype))
 
 
 def preprocess_image(image: Tensor) -> Tensor:

@@ -5,24 +5,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.off_policy import OffPolicyRun
+from training.interrupt import StopSignal
+from training.off_policy import Counters, OffPolicyRun
 from utils.schedule import crossed, times_due
 
 EPISODE_STEPS = 500
 
 
 class Recorder(OffPolicyRun):
-    """A run whose environment, agent and files are replaced by records of when they were used."""
+    """A run whose environments, agent and files are replaced by records of when they were used."""
 
     def __init__(self, config, phase="pretrain"):
         self.config, self.phase, self.run_dir = config, phase, Path()
         self.repeat = config["action_repeat"]
-        self.agent = SimpleNamespace(collects="train")
-        self.replay = SimpleNamespace(checkpoint_due=False)
-        self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None)
+        self.agent = SimpleNamespace(collects="train", update=lambda batch: {})
+        self.replay = SimpleNamespace(checkpoint_due=False, ready=False, sample=dict)
+        self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None, log_metrics=lambda *_: None)
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
-        self.step = self.episode = self.updates = self.evaluations = 0
+        self.counters, self.stop = Counters(evaluation_due=config["evaluate"]), StopSignal()
         self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
         self._saved_at = 0.0
         self.collector = SimpleNamespace(step=self._collect)
@@ -30,23 +31,24 @@ class Recorder(OffPolicyRun):
     def _collect(self, mode):
         if not self.modes or self.modes[-1][1] != mode:
             self.modes.append((self.step, mode))
-        ended = (self.step + 1) % EPISODE_STEPS == 0
-        return [SimpleNamespace(reward=0.0, length=1000)] if ended else []
+        envs = self.config["num_envs"]
+        ended = (self.step // envs + 1) % EPISODE_STEPS == 0
+        self.replay.ready |= ended
+        return [SimpleNamespace(reward=0.0, length=1000)] * envs if ended else []
 
     def _log_episode(self, episode):
-        self.episode += 1
-
-    def update(self):
-        self.updates += 1
+        self.counters.episode += 1
 
     def _watch(self, before, after):
         pass
 
-    def evaluate(self):
-        self.evaluated.append(self.frame)
+    def evaluate_if_due(self):
+        if self.counters.evaluation_due:
+            self.evaluated.append(self.frame)
+            self.counters.evaluation_due = False
 
     def save_snapshot(self, path):
-        self.snapshots.append((path.name, self.updates, self.episode))
+        self.snapshots.append((path.name, self.updates, self.counters.episode))
 
     def save_checkpoint(self):
         self.checkpoints.append(self.step)
@@ -82,11 +84,12 @@ def test_a_snapshot_is_written_when_its_mark_is_crossed_and_not_only_when_it_is_
     assert [name for name, _, _ in run.snapshots] == ["snapshot_1002.pt", "snapshot_1004.pt", "snapshot_4000.pt"]
 
 
-@pytest.mark.parametrize("envs", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("envs", [1, 2, 3, 4, 7, 16, 64])
 def test_the_ratio_of_updates_to_frames_does_not_depend_on_the_number_of_environments(settings, envs):
-    run = Recorder(settings("pretrain", "num_train_frames=42000", f"num_envs={envs}"))
+    run = Recorder(settings("pretrain", "num_train_frames=100000", f"num_envs={envs}"))
     run.run()
-    assert abs(run.updates - (21_000 - 2000) // 5) <= 2
+    # with many environments the first episodes end long after the seed frames; the updates due by then are made up for
+    assert abs(run.updates - 9600) <= envs // 5 + 1
 
 
 def test_checkpoints_at_every_episode_end_when_asked(settings):

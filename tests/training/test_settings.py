@@ -128,7 +128,7 @@ def test_the_published_defaults(settings):
     assert {key: config[key] for key in published} == published
     assert check(config)["task"] == "walker_stand"
     assert check(settings("pretrain", "domain=quadruped"))["task"] == "quadruped_walk"
-    finetune = settings("finetune", "task=quadruped_jump")
+    finetune = check(settings("finetune", "task=quadruped_jump"))
     assert (finetune["num_train_frames"], finetune["snapshot_ts"], finetune["domain"]) == (
         100_010,
         100_000,

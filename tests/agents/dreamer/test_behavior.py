@@ -10,7 +10,7 @@ from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored, everywhere
 from agents.nn.distributions import CLIP_MARGIN
 from agents.nn.latent import Latent
-from agents.nn.networks import mlp
+from agents.nn.networks import MLP
 
 GROUPS, DETER, ACTION, N, H = (3, 4), 5, 2, 7, 15
 FEAT = 12 + DETER
@@ -30,7 +30,7 @@ def make(skill_dim=0, seed=0, **more):
         "imag_horizon": H,
     }
     rssm = RSSM(ACTION, 4, deter=DETER, hidden=6, stoch=3, discrete=4)
-    head = mlp(FEAT, 1, 1, 6)
+    head = MLP(FEAT, 1, 1, 6)
     behavior = Behavior(FEAT, ACTION, skill_dim, **{**settings, **more})
     with torch.no_grad():
         for module in (rssm, head, behavior.critic, behavior.slow_critic):
@@ -307,7 +307,7 @@ def test_truncated_policy_trains_too():
 
 def test_only_actor_and_critic_get_gradients():
     parts = make()
-    extra = mlp(FEAT, 1, 1, 4)
+    extra = MLP(FEAT, 1, 1, 4)
     score = lambda traj: everywhere((parts.head(traj.feat) * extra(traj.feat))[..., 0])  # noqa: E731
     parts.behavior.update(parts.rssm, parts.start, parts.skill, score, parts.head, extra)
     for module in (parts.rssm, parts.head, extra):

@@ -264,6 +264,18 @@ def test_the_replay_view_is_cut_from_the_world_model():
     torch.testing.assert_close(view.kl.double(), ref.kl(p, q), rtol=1e-3, atol=1e-5)
 
 
+def test_a_new_episode_gets_a_new_skill_and_the_others_keep_theirs():
+    agent = make_agent(tiny("pretrain", *method("ThreeSkills")))
+    torch.manual_seed(0)
+    acting = agent.start(200)
+    begins = torch.arange(200) % 2 == 0
+    after = agent.begin(acting, begins)
+    assert torch.equal(after.skill[~begins], acting.skill[~begins])
+    changed = (after.skill[begins] != acting.skill[begins]).any(-1).float().mean()
+    assert 0.5 < changed < 0.8  # two of three draws differ
+    assert (after.skill.sum(-1) == 1).all() and after.latent is acting.latent
+
+
 def test_skills_condition_actor_and_critic():
     agent = make_agent(tiny("pretrain", *method("ThreeSkills")))
     assert agent.skill_dim == 3

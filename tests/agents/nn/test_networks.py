@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from agents.nn.latent import Latent
-from agents.nn.networks import GRUCell, ImageDecoder, ImageEncoder, mlp, parameter_count, preprocess_image
+from agents.nn.networks import MLP, GRUCell, ImageDecoder, ImageEncoder, parameter_count, preprocess_image
 
 
 def close(got, want, tolerance=1e-5):
@@ -22,7 +22,7 @@ def spread(module):
 
 
 def test_mlp():
-    net = spread(mlp(5, 3, 4, 7))
+    net = spread(MLP(5, 3, 4, 7))
     x = torch.randn(2, 6, 5)
     close(net(x).detach(), ref.mlp(ref.weights(net), x.double()).detach())
     assert parameter_count(net) == 5 * 7 + 7 + 3 * (7 * 7 + 7) + 7 * 3 + 3

@@ -5,14 +5,14 @@ import reference64 as ref
 import torch
 from torch import nn
 
-from agents.nn.networks import mlp
+from agents.nn.networks import MLP
 from agents.nn.optimizer import Optimizer, frozen
 
 
 @pytest.mark.parametrize("clip", [100.0, 0.05])
 @pytest.mark.parametrize("wd", [1e-6, 1e-2, 0.0])
 def test_steps_by_hand(clip, wd):
-    net = mlp(3, 2, 2, 5).double()
+    net = MLP(3, 2, 2, 5).double()
     optimizer = Optimizer(net.parameters(), lr=3e-3, eps=1e-5, clip=clip, wd=wd)
     hand = ref.Adam(net.parameters(), lr=3e-3, eps=1e-5, clip=clip, wd=wd)
     for step in range(8):
@@ -47,7 +47,7 @@ def test_decay_reaches_every_parameter_whatever_the_learning_rate():
 
 
 def test_frozen_parameters_are_left_alone():
-    net = mlp(2, 1, 1, 3)
+    net = MLP(2, 1, 1, 3)
     net[0].requires_grad_(False)
     before = copy.deepcopy(net.state_dict())
     Optimizer(net.parameters(), lr=0.1, wd=0.1).step(net(torch.ones(1, 2)).sum())
@@ -69,7 +69,7 @@ def test_state_round_trip():
         for i in range(steps):
             optimizer.step(net(torch.full((2, 3), float(i))).square().mean())
 
-    net = mlp(3, 1, 1, 4)
+    net = MLP(3, 1, 1, 4)
     optimizer = Optimizer(net.parameters(), lr=1e-2)
     run(net, optimizer, 3)
     other = copy.deepcopy(net)

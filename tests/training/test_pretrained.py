@@ -1,0 +1,73 @@
+"""Which snapshot fine-tuning starts from, and whether it fits."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from training import checkpoint
+from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_pretrained
+from utils.errors import UserError
+
+SPEC = {"observation": [[3, 64, 64], "|u1"], "action": [[6], "<f4"]}
+
+
+def write(path, **changes):
+    content = {"agent": "dreamer", "spec": SPEC, "modules": {"encoder": {"w": torch.ones(3)}}}
+    checkpoint.save(path, "snapshot", content | changes)
+    return path
+
+
+class Loader(SimpleNamespace):
+    """An agent that records what it was given."""
+
+    def load_snapshot(self, modules, **flags):
+        self.modules, self.flags = modules, flags
+
+
+def test_missing_snapshot_lists_those_that_exist(tmp_path):
+    folder = tmp_path / "pixels" / "walker" / "dreamer" / "1"
+    with pytest.raises(UserError, match="none; pre-train first, or use snapshot_ts=0"):
+        find_snapshot(folder, 500, tmp_path)
+    write(folder / "snapshot_2000.pt")
+    write(folder / "snapshot_100000.pt")
+    with pytest.raises(UserError, match="snapshot_ts=2000, 100000"):
+        find_snapshot(folder, 500, tmp_path)
+    with pytest.raises(UserError, match="snapshot_2000.pt"):
+        find_snapshot(tmp_path / "pixels" / "walker" / "dreamer" / "2", 2000, tmp_path)
+    assert find_snapshot(folder, 2000, tmp_path).name == "snapshot_2000.pt"
+
+
+def test_path_by_settings_and_by_custom_folder(settings, tmp_path):
+    base = f"snapshot_base_dir={tmp_path}"
+    expected = write(tmp_path / "pixels" / "walker" / "dreamer" / "3" / "snapshot_500.pt")
+    config = settings("finetune", base, "seed=3", "snapshot_ts=500", "domain=walker")
+    assert read_pretrained(config).path == expected
+    other = write(tmp_path / "elsewhere" / "snapshot_700.pt")
+    config = settings("finetune", base, f"custom_snap_dir={tmp_path / 'elsewhere'}", "snapshot_ts=700")
+    assert read_pretrained(config).path == other
+    assert read_pretrained(settings("finetune", "snapshot_ts=0")) is None
+
+
+def test_another_agent_is_refused(settings, tmp_path):
+    write(tmp_path / "snapshot_500.pt", agent="random_dreamer")
+    config = settings("finetune", f"custom_snap_dir={tmp_path}", "snapshot_ts=500")
+    with pytest.raises(UserError, match="Set agent=random_dreamer"):
+        read_pretrained(config)
+
+
+def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told(settings, tmp_path):
+    config = settings("finetune", "init_actor=false", "init_critic=true", "render.quality=lite")
+    agent = Loader()
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC | {"action": [[12], "<f4"]}, "modules": {}})
+    with pytest.raises(UserError, match=r"action=\[\[12\].*this run has action=\[\[6\]"):
+        load_pretrained(agent, source, config, SPEC)
+    before = settings("pretrain")
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {"encoder": 1}, "config": before})
+    notes = load_pretrained(agent, source, config, SPEC)
+    assert notes == ["the snapshot was made with render.quality=full, this run has render.quality=lite"]
+    assert agent.modules == {"encoder": 1}
+    assert agent.flags == {"init_actor": False, "init_critic": True}
+    before["action_repeat"] = 4
+    with pytest.raises(UserError, match="action_repeat=2: .*was made with action_repeat=4"):
+        load_pretrained(agent, source, config, SPEC)
