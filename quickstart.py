@@ -18,14 +18,14 @@ from utils.plot import learning_curve
 
 AGENT = "dreamer"
 PRETRAIN_FRAMES = 8000
-FINETUNE_FRAMES = 8000
+FINETUNE_FRAMES = 10_000
 SNAPSHOT = Path("pretrained_models/pixels/walker") / AGENT / "1" / f"snapshot_{PRETRAIN_FRAMES}.pt"
 
 
 def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     """Run one of the project's own commands and show it."""
-    fixed = ["configs=dmc_pixels", f"agent={AGENT}", "preset=quickstart", f"hydra.run.dir={run_dir}"]
-    command = [script, *fixed, *overrides]
+    fixed = ["configs=dmc_pixels", f"agent={AGENT}", "preset=quickstart"]
+    command = [script, *fixed, *overrides, f"hydra.run.dir={run_dir}"]
     print(f"\n== {title}\npython {shlex.join(command)}", flush=True)
     child = subprocess.Popen([sys.executable, *command])
     try:
@@ -84,6 +84,7 @@ def main() -> None:
         "task=walker_stand",
         f"snapshot_ts={PRETRAIN_FRAMES}",
         f"num_train_frames={FINETUNE_FRAMES}",
+        "train_every_actions=6",
     )
     learning_curve(
         [folder / "finetune" / "eval.csv"],

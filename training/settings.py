@@ -108,6 +108,7 @@ RULES: dict[str, Rule] = {
     "discount": FRACTION,
     "discount_lambda": FRACTION,
     "actor_grad": _choice("dynamics", "reinforce"),
+    "task_actor_ent": NOT_NEGATIVE,
     "slow_target": FLAG,
     "slow_target_update": COUNT,
     "slow_target_fraction": FRACTION,
@@ -171,7 +172,7 @@ def resolve_device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":
         if not available:
-            print("device: cpu (no CUDA device found; published sizes need tens of seconds per update on a CPU)")
+            print("device: cpu, NO CUDA DEVICE FOUND. The published sizes want a GPU; for a CPU there is preset=small.")
         return torch.device("cuda" if available else "cpu")
     if name.startswith("cuda"):
         index = int(name[5:]) if ":" in name else 0
