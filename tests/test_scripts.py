@@ -117,7 +117,8 @@ def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):
     assert other.returncode == 1 and "resume it with that script" in other.stderr
     refused = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", "batch_size=7")
     assert refused.returncode == 1 and "batch_size=4" in refused.stderr
-    again = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}", "batch_size=4")
+    same = [*DEBUG, "batch_size=4", "task=none", "domain=walker", "snapshot_base_dir=pretrained_models"]
+    again = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", f"num_train_frames={frames}", *same)
     assert again.returncode == 0 and "is finished" in again.stdout
 
 

@@ -54,7 +54,8 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
 
     Raises :class:`UserError` before anything is written when something is wrong with the request.
     """
-    settings = check(settings) | {PHASE: phase}
+    asked = settings | {PHASE: phase}
+    settings = check(asked)
     device = resolve_device(settings["device"])
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
@@ -65,7 +66,7 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
         try:
             with _logger(settings, run_dir, phase, parts, resume) as logger:
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    OmegaConf.save(OmegaConf.create(settings), path)
+                    OmegaConf.save(OmegaConf.create(asked), path)
                 return _run(OffPolicyRun(settings, run_dir, phase, parts, logger), resume)
         finally:
             parts.envs.close()
@@ -129,7 +130,7 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
     stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
     if stored[PHASE] != phase:
         raise UserError(f"resume={run_dir} is a run of dreamer_{stored[PHASE]}.py; resume it with that script.")
-    asked = to_plain(config) | {CHOICES: _choices()}
+    asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]
         name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
