@@ -87,7 +87,7 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         folder = latest_run().absolute()
         launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
         return
-    config = settings(phase, *job[0], *small)
+    config = check(settings(phase, *job[0], *small))
     if phase == "finetune" and config["snapshot_ts"]:
         source = [f"agent={config['agent']['name']}", f"domain={config['domain']}", f"seed={config['seed']}"]
         before = settings("pretrain", *small[:5], *source, "snapshots=[1000]")
@@ -152,7 +152,7 @@ def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "agent.code"}
     known |= {"key", "weights_only", "mpc"}  # any key; torch.load's; said to be missing
-    known |= {"MUJOCO_GL", "WANDB_MODE", "PIP_EXTRA_INDEX_URL"}
+    known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
     for script in SCRIPTS.values():
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             known |= set(flatten(compose(script)))

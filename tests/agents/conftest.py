@@ -1,16 +1,12 @@
-"""One thread for every test here, and noise that can be replayed."""
+"""Noise that can be replayed."""
 
 import pytest
 import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 class Noise:

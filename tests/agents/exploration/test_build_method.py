@@ -38,7 +38,7 @@ def test_a_missing_key_is_named():
         build_method({"name": "mine", "method": "agent_kit.Novelty"}, SIZES)
 
 
-@pytest.mark.parametrize("path", ["agent_kit.NotAMethod", "agents.nn.networks.mlp", "math.pi"])
+@pytest.mark.parametrize("path", ["agent_kit.NotAMethod", "agents.nn.networks.preprocess_image", "math.pi"])
 def test_other_things_are_no_methods(path):
     with pytest.raises(UserError, match="not an IntrinsicReward"):
         method_class({"method": path})
