@@ -16,17 +16,19 @@ from utils.config import RUNS
 from utils.errors import UserError
 from utils.plot import learning_curve
 
+ROOT = Path(__file__).resolve().parent
 AGENT = "dreamer"
+PRESET = "quickstart"
 PRETRAIN_FRAMES = 8000
 FINETUNE_FRAMES = 10_000
-SNAPSHOT = Path("pretrained_models/pixels/walker") / AGENT / "1" / f"snapshot_{PRETRAIN_FRAMES}.pt"
+SNAPSHOTS = Path("pretrained_models/pixels/walker") / AGENT / "1"
 
 
 def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     """Run one of the project's own commands and show it."""
-    fixed = ["configs=dmc_pixels", f"agent={AGENT}", "preset=quickstart"]
-    command = [script, *fixed, *overrides, f"hydra.run.dir={run_dir}"]
-    print(f"\n== {title}\npython {shlex.join(command)}", flush=True)
+    fixed = ["configs=dmc_pixels", f"agent={AGENT}", f"preset={PRESET}"]
+    command = [str(ROOT / script), *fixed, *overrides, f"hydra.run.dir={run_dir}"]
+    print(f"\n== {title}\npython {shlex.join([script, *command[1:]])}", flush=True)
     child = subprocess.Popen([sys.executable, *command])
     try:
         failed = child.wait()
@@ -47,7 +49,10 @@ def summary(folder: Path, started: float) -> str:
     """Every file made, with its size, and what the evaluations measured."""
     evaluations = returns(folder / "finetune" / "eval.csv")
     (first_frame, first), (last_frame, last) = evaluations[0], evaluations[-1]
-    files = [SNAPSHOT, *sorted(p for p in folder.rglob("*") if p.is_file() and "replay" not in p.parts)]
+    files = [
+        SNAPSHOTS / f"snapshot_{PRETRAIN_FRAMES}.pt",
+        *sorted(p for p in folder.rglob("*") if p.is_file() and "replay" not in p.parts),
+    ]
     replay = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file() and "replay" in p.parts)
     lines = [f"  {p}  ({p.stat().st_size / 1e6:.2f} MB)" for p in files]
     lines.append(f"  {folder}/*/replay/  ({replay / 1e6:.0f} MB, the experience; needed only to resume)")
@@ -85,6 +90,7 @@ def main() -> None:
         f"snapshot_ts={PRETRAIN_FRAMES}",
         f"num_train_frames={FINETUNE_FRAMES}",
         "train_every_actions=6",
+        "init_critic=True",
     )
     learning_curve(
         [folder / "finetune" / "eval.csv"],

@@ -36,6 +36,7 @@ def files(folder: Path) -> list[Path]:
         ("dreamer_pretrain.py", ["batch_size=0"], ["batch_size=0", "whole number above 0"]),
         ("dreamer_pretrain.py", ["replay.capacity=900000000000"], ["replay.capacity=900000000000"]),
         ("dreamer_pretrain.py", ["hydra.run.dir=/dev/null/run"], ["hydra.run.dir", "/dev/null"]),
+        ("dreamer_pretrain.py", ["snapshot_base_dir=/dev/null/x"], ["snapshot_dir=/dev/null/x", "not a folder"]),
         ("dreamer_pretrain.py", ["resume=nowhere"], ["resume=nowhere", "config.yaml"]),
         ("dreamer_pretrain.py", ["seed=[1"], ["seed=[1"]),
         pytest.param(

@@ -1,7 +1,9 @@
 """Checks a configuration as a whole before anything is built."""
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -154,7 +156,19 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
         _divides(repeat, key, config[key])
     for mark in config["snapshots"]:
         _divides(repeat, "snapshots", mark)
+    if config["snapshots"] and config["snapshot_dir"] is not None:
+        check_writable("snapshot_dir", config["snapshot_dir"])
     return config
+
+
+def check_writable(key: str, folder: str) -> None:
+    """Raise :class:`UserError` unless ``folder`` can be written to, or made where it does not exist yet."""
+    path = Path(folder).absolute()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"{key}={folder}: {existing} is not a folder. Choose another one.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{key}={folder}: {existing} cannot be written to. Choose another one or change its rights.")
 
 
 def _divides(repeat: int, key: str, value: int) -> None:

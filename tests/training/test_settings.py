@@ -157,3 +157,13 @@ def test_cuda_that_is_not_there(monkeypatch):
     with pytest.raises(UserError, match="device=cuda: .*Use device=cpu"):
         resolve_device("cuda")
     assert resolve_device("auto").type == "cpu"
+
+
+def test_a_snapshot_folder_that_cannot_be_written_is_refused_at_the_start(settings, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="snapshot_dir=.*file is not a folder"):
+        check(settings("pretrain", f"snapshot_base_dir={tmp_path / 'file'}"))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UserError, match="snapshot_dir=.*cannot be written to"):
+        check(settings("pretrain", f"snapshot_base_dir={tmp_path / 'new'}"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
