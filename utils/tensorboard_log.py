@@ -1,5 +1,6 @@
 """Scalars and videos for TensorBoard, with the frame counter as x axis."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,10 @@ class TensorBoardLog:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            # Readers take event files in the order of their names, which count whole seconds; within one second the
+            # order may be wrong, and a purge would then not reach what it is to discard.
+            while any(self._folder.glob(f"events.out.tfevents.{int(time.time())}.*")):
+                time.sleep(0.05)
             self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
             self._purge_step = None
         return self._writer
