@@ -1,11 +1,12 @@
 """What a training loop may ask of any agent, and nothing more."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
 from agents.nn.latent import Latent
+from agents.skills import SkillSchedule
 
 Mode = Literal["random", "train", "eval"]
 """How to act: uniform actions, a sample of the policy, or its mean."""
@@ -19,6 +20,8 @@ class Acting(NamedTuple):
     """The action executed last, (n, A)."""
     skill: Tensor
     """(n, skill_dim)."""
+    age: Tensor
+    """Steps taken with that skill, int64 (n,)."""
 
 
 class Agent(Protocol):
@@ -26,6 +29,7 @@ class Agent(Protocol):
 
     name: str
     skill_dim: int
+    skills: SkillSchedule
     collects: Mode
     """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
 
@@ -39,6 +43,13 @@ class Agent(Protocol):
 
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
         """observation uint8 (n, C, S, S), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and the new state."""
+        ...
+
+    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+        """Called before every step once the replay has a finished episode: the time to choose a skill for good.
+
+        ``frame`` counts from the start of the run, ``sample`` draws batches; returns a note when something changed.
+        """
         ...
 
     def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

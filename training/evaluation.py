@@ -1,6 +1,7 @@
-"""Evaluation episodes: the policy's mean action, a stream of random numbers of their own."""
+"""Episodes played for measuring and for looking: the policy's mean action, a stream of random numbers of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import gymnasium
@@ -8,6 +9,63 @@ import numpy as np
 import torch
 
 from agents.agent import Agent
+from utils.video import label, tile, upscale
+
+
+class Played(NamedTuple):
+    """One episode, or the beginning of one, T steps."""
+
+    images: np.ndarray
+    """uint8 (T + 1, 3, S, S), the reset's first."""
+    states: np.ndarray
+    """Simulator states, float64 (T + 1, P)."""
+    reward: float
+    """Sum of the task's rewards."""
+
+
+def play(
+    agent: Agent,
+    env: gymnasium.Env,
+    skill: torch.Tensor | None = None,
+    *,
+    steps: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Played | None:
+    """One episode of ``env`` with the agent's evaluation actions, its first ``steps`` steps if that is given.
+
+    ``skill`` (skill_dim,) is followed throughout; by default the agent picks one. None when ``should_stop`` became
+    true on the way.
+    """
+    acting = agent.start(1)
+    if skill is not None:
+        acting = acting._replace(skill=skill[None])
+    device = acting.action.device
+    seen, info = env.reset()
+    images, states, total = [seen["observation"]], [info["physics"]], 0.0
+    done = False
+    while not done and len(images) - 1 != steps:
+        if should_stop():
+            return None
+        observation = torch.from_numpy(seen["observation"])[None].to(device)
+        is_first = torch.tensor([len(images) == 1], device=device)
+        action, acting = agent.act(observation, acting, is_first, "eval")
+        seen, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
+        done = terminated or truncated
+        images.append(seen["observation"])
+        states.append(info["physics"])
+        total += float(reward)
+    return Played(np.stack(images), np.stack(states), total)
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Inside, torch draws from ``seed``; the random state is put back afterwards.
+
+    So how often a run is looked at does not change what it learns.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 class Evaluation(NamedTuple):
@@ -29,32 +87,46 @@ def evaluate(
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """Run ``episodes`` episodes of ``env`` with the agent's evaluation actions.
+    """Run ``episodes`` episodes of ``env``, which draw from ``seed``; None when ``should_stop`` became true.
 
-    The global random state of torch is put back afterwards and the episodes draw from ``seed``, so how often a run
-    evaluates does not change what it learns. The environment keeps its own random stream. None when ``should_stop``
-    became true on the way.
+    The environment keeps its own random stream.
     """
-    returns, lengths, frames = [], [], []
-    start = agent.start(1)
-    device = start.action.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    returns, lengths, frames = [], [], np.empty(0)
+    with own_randomness(agent.start(1).action.device, seed):
         for index in range(episodes):
-            acting = agent.start(1)
-            seen, _ = env.reset()
-            total, length, done, first = 0.0, 0, False, True
-            while not done:
-                if should_stop():
-                    return None
-                if index == 0:
-                    frames.append(seen["observation"])
-                observation = torch.from_numpy(seen["observation"])[None].to(device)
-                action, acting = agent.act(observation, acting, torch.tensor([first], device=device), "eval")
-                seen, reward, terminated, truncated, _ = env.step(action[0].cpu().numpy())
-                done, first = terminated or truncated, False
-                total += float(reward)
-                length += action_repeat
-            returns.append(total)
-            lengths.append(length)
-    return Evaluation(returns, lengths, np.stack(frames).transpose(0, 2, 3, 1))
+            played = play(agent, env, should_stop=should_stop)
+            if played is None:
+                return None
+            if index == 0:
+                frames = played.images[:-1].transpose(0, 2, 3, 1)
+            returns.append(played.reward)
+            lengths.append((len(played.images) - 1) * action_repeat)
+    return Evaluation(returns, lengths, frames)
+
+
+def skill_gallery(
+    agent: Agent,
+    env: gymnasium.Env,
+    *,
+    most: int,
+    steps: int,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray | None:
+    """A labelled grid of the first ``steps`` steps of ``most`` skills at most, uint8 (steps + 1, H, W, 3).
+
+    All skills start from states that ``env`` draws one after the other; it is left in the state it had before. None
+    when ``should_stop`` became true.
+    """
+    before = env.unwrapped.get_state()  # type: ignore[attr-defined]
+    videos = []
+    device = agent.start(1).action.device
+    with own_randomness(device, seed):
+        for skill in agent.skills.space.candidates(device)[:most]:
+            played = play(agent, env, skill, steps=steps, should_stop=should_stop)
+            if played is None:
+                break
+            frames = upscale(played.images.transpose(0, 2, 3, 1), 2)
+            videos.append(label(frames, agent.skills.space.name(skill)))
+    env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+    return tile(np.stack(videos), columns=-(-len(videos) // int(len(videos) ** 0.5))) if played is not None else None

@@ -11,9 +11,9 @@ import torch
 from agents.agent import Agent, Mode
 from training import checkpoint
 from training.collector import Collector, Episode
-from training.evaluation import evaluate
+from training.evaluation import evaluate, skill_gallery
 from training.interrupt import StopSignal
-from training.parts import EVALUATION, Parts
+from training.parts import EVALUATION, GALLERY, Parts
 from utils.logger import Logger, Prefix
 from utils.schedule import crossed, times_due
 from utils.seeding import derive, random_state, set_random_state
@@ -117,6 +117,10 @@ class OffPolicyRun:
             self.counters.updates_owed += times_due(max(before, self.seed_steps) - 1, after - 1, period)
             self.update()
             self._watch(before * self.repeat - 1, after * self.repeat - 1)
+        if self.replay.ready:
+            note = self.agent.adapt(before * self.repeat, self.replay.sample)
+            if note:
+                self.logger.say(note)
         episodes = self.collector.step(self._mode())
         self.counters.step = after
         for episode in episodes:
@@ -124,6 +128,7 @@ class OffPolicyRun:
         frames = (before * self.repeat, after * self.repeat)
         for mark in crossed(*frames, self.config["snapshots"]):
             self.save_snapshot(checkpoint.snapshot_path(self._snapshot_dir(), mark))
+            self._show_skills()
         if self.config["evaluate"] and times_due(*frames, self.config["eval_every_frames"]):
             self.counters.evaluation_due = True
         self.evaluate_if_due()
@@ -197,6 +202,21 @@ class OffPolicyRun:
         self.logger.dump(self.step, "eval")
         if self.config["save_video"]:
             self._video("episode", upscale(result.frames, 4), "eval", fps=25)
+
+    def _show_skills(self) -> None:
+        """A video grid of what the skills do; nothing for agents without."""
+        if not self.agent.skill_dim or not self.config["save_video"]:
+            return
+        grid = skill_gallery(
+            self.agent,
+            self.eval_env,
+            most=self.config["num_skill_videos"],
+            steps=self.config["skill_video_steps"],
+            seed=derive(self.config["seed"], GALLERY),
+            should_stop=lambda: self.stop.received,
+        )
+        if grid is not None:
+            self._video("skills", grid, "train", fps=25)
 
     def _video(self, name: str, frames: np.ndarray, prefix: Prefix, fps: float = 15) -> None:
         """Save a video; a run does not end because one cannot be written."""

@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.seeding import derive, seed_everything
 
 # what each random stream is for, so that none shares a seed with another
-TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION = range(4)
+TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY = range(5)
 
 
 class Parts(NamedTuple):
@@ -63,7 +63,7 @@ def build(
     seed_everything(seed)
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
     assert obs_space.shape is not None and action_space.shape is not None
-    agent = _build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
+    agent = build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
     spec = _record_spec(config, obs_space, action_space, agent.skill_dim, eval_env)
     notes = []
     if source is not None:
@@ -77,9 +77,10 @@ def plain_spec(spec: RecordSpec) -> dict[str, Any]:
     return {key: [list(spec[key][0]), np.dtype(spec[key][1]).str] for key in ("observation", "action")}
 
 
-def _build_agent(
+def build_agent(
     config: Mapping[str, Any], obs_shape: tuple[int, ...], action_dim: int, phase: str, device: torch.device
 ) -> Agent:
+    """The agent of ``config`` with fresh weights. Raises :class:`UserError` when it cannot be built."""
     try:
         agent_class = get_class(config["agent"]["_target_"])
     except Exception as error:

@@ -1,6 +1,5 @@
 """Checks a configuration as a whole before anything is built."""
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,40 +8,29 @@ from typing import Any
 import torch
 
 from agents.dreamer.agent import CLIP_REWARDS
+from agents.exploration.build import method_class
 from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
-from utils.config import Rule, check_values
 from utils.errors import UserError
+from utils.rules import (
+    COUNT,
+    FLAG,
+    FRACTION,
+    KERNELS,
+    MARKS,
+    NOT_NEGATIVE,
+    OPTIONAL_TEXT,
+    POSITIVE,
+    TEXT,
+    WHOLE,
+    Rule,
+    check_values,
+    choice,
+    is_int,
+    mlp,
+    optimizer,
+)
 
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _choice(*options: Any) -> Rule:
-    return Rule(
-        "one of " + ", ".join(str(o) for o in options), lambda v: v in options and type(v) in map(type, options)
-    )
-
-
-def _ints(value: Any, low: int) -> bool:
-    return isinstance(value, list) and all(_is_int(v) and v >= low for v in value)
-
-
-COUNT = Rule("a whole number above 0", lambda v: _is_int(v) and v > 0)
-WHOLE = Rule("a whole number, 0 or more", lambda v: _is_int(v) and v >= 0)
-POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
-NOT_NEGATIVE = Rule("a number, 0 or more", lambda v: _is_number(v) and v >= 0)
-FRACTION = Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
-FLAG = Rule("true or false", lambda v: isinstance(v, bool))
-TEXT = Rule("a text", lambda v: isinstance(v, str) and v != "")
-OPTIONAL_TEXT = Rule("a text or null", lambda v: v is None or (isinstance(v, str) and v != ""))
-KERNELS = Rule("a list of whole numbers above 0", lambda v: bool(v) and _ints(v, 1))
-MARKS = Rule("a list of frame counts above 0, such as [100000,500000]", lambda v: _ints(v, 1))
 DEVICE = Rule(
     "auto, cpu, cuda or cuda:<index>",
     lambda v: v in ("auto", "cpu", "cuda") or (isinstance(v, str) and v.startswith("cuda:") and v[5:].isdigit()),
@@ -52,33 +40,24 @@ GRAD_HEADS = Rule(
 )
 
 
-def _optimizer(name: str) -> dict[str, Rule]:
-    rules = {"lr": POSITIVE, "eps": POSITIVE, "clip": POSITIVE, "wd": FRACTION}
-    return {f"{name}.{key}": rule for key, rule in rules.items()}
-
-
-def _mlp(name: str) -> dict[str, Rule]:
-    return {f"{name}.layers": COUNT, f"{name}.units": COUNT}
-
-
 RULES: dict[str, Rule] = {
-    "seed": Rule("a whole number from 0 to 4294967295", lambda v: _is_int(v) and 0 <= v < 2**32),
+    "seed": Rule("a whole number from 0 to 4294967295", lambda v: is_int(v) and 0 <= v < 2**32),
     "device": DEVICE,
     "resume": OPTIONAL_TEXT,
     "num_envs": COUNT,
     "domain": TEXT,
     "task": TEXT,
-    "obs_type": _choice("pixels"),
-    "image_size": _choice(64),
+    "obs_type": choice("pixels"),
+    "image_size": choice(64),
     "action_repeat": COUNT,
-    "render.quality": _choice(*RENDER_QUALITIES),
+    "render.quality": choice(*RENDER_QUALITIES),
     "replay.capacity": COUNT,
     "replay.store_physics": FLAG,
     "batch_size": COUNT,
-    "batch_length": Rule("a whole number above 1", lambda v: _is_int(v) and v > 1),
+    "batch_length": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
     "num_train_frames": COUNT,
     "num_seed_frames": WHOLE,
-    "seed_policy": _choice("random", "actor"),
+    "seed_policy": choice("random", "actor"),
     "train_every_actions": COUNT,
     "log_every_frames": COUNT,
     "recon_every_frames": COUNT,
@@ -97,33 +76,35 @@ RULES: dict[str, Rule] = {
     **{f"rssm.{key}": COUNT for key in ("deter", "hidden", "stoch", "discrete")},
     **{f"{part}.cnn_depth": COUNT for part in ("encoder", "decoder")},
     **{f"{part}.cnn_kernels": KERNELS for part in ("encoder", "decoder")},
-    **_mlp("reward_head"),
+    **mlp("reward_head"),
     "kl.free": NOT_NEGATIVE,
     "kl.balance": FRACTION,
     **{f"loss_scales.{key}": NOT_NEGATIVE for key in ("kl", "observation", "reward")},
-    "clip_rewards": _choice(*CLIP_REWARDS),
-    **_mlp("actor"),
+    "clip_rewards": choice(*CLIP_REWARDS),
+    **mlp("actor"),
     "actor.min_std": POSITIVE,
-    "actor.dist": _choice(*POLICIES),
-    **_mlp("critic"),
-    "imag_horizon": Rule("a whole number above 1", lambda v: _is_int(v) and v > 1),
+    "actor.dist": choice(*POLICIES),
+    **mlp("critic"),
+    "imag_horizon": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
     "discount": FRACTION,
     "discount_lambda": FRACTION,
-    "actor_grad": _choice("dynamics", "reinforce"),
+    "actor_grad": choice("dynamics", "reinforce"),
     "task_actor_ent": NOT_NEGATIVE,
     "slow_target": FLAG,
     "slow_target_update": COUNT,
     "slow_target_fraction": FRACTION,
-    **_optimizer("model_opt"),
-    **_optimizer("actor_opt"),
-    **_optimizer("critic_opt"),
-    "precision": _choice(16, 32),
+    **optimizer("model_opt"),
+    **optimizer("actor_opt"),
+    **optimizer("critic_opt"),
+    "precision": choice(16, 32),
     "use_tb": FLAG,
     "use_wandb": FLAG,
     "project_name": TEXT,
     "experiment": TEXT,
     "save_video": FLAG,
-    "progress": _choice("auto", True, False),
+    "num_skill_videos": COUNT,
+    "skill_video_steps": COUNT,
+    "progress": choice("auto", True, False),
     "agent.name": TEXT,
     "agent._target_": TEXT,
     "agent.method": TEXT,
@@ -135,10 +116,23 @@ RULES: dict[str, Rule] = {
     "agent.reference": FLAG,
     "agent.decoder_elu_output": FLAG,
     "agent.entropy_in_targets": FLAG,
+    "agent.skill_dim": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "agent.update_skill_every_step": COUNT,
+    "agent.num_init_frames": WHOLE,
+    "agent.skill_choice": choice("likelihood", "imagination"),
+    **optimizer("agent.method_opt"),
 }
+"""Rules of the keys that scripts and agents share; a method adds those of its own (:func:`rules_of`)."""
 
 FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
 """Keys in frames that act on agent steps, so ``action_repeat`` must divide them."""
+
+
+def rules_of(config: Mapping[str, Any]) -> dict[str, Rule]:
+    """All rules for ``config``, its agent's method included. Raises :class:`UserError` for a method that is none."""
+    agent = config["agent"]
+    own = method_class(agent).rules if "method" in agent else {}
+    return RULES | {f"agent.{key}": rule for key, rule in own.items()}
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +141,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
     check_values(config, RULES)
+    check_values(config, rules_of(config))
     config = dict(config)
     if config["domain"] == "none":
         config["domain"] = validate_task(config["task"])[0]
@@ -156,9 +151,23 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
         _divides(repeat, key, config[key])
     for mark in config["snapshots"]:
         _divides(repeat, "snapshots", mark)
+    _check_skill_choice(config)
     if config["snapshots"] and config["snapshot_dir"] is not None:
         check_writable("snapshot_dir", config["snapshot_dir"])
     return config
+
+
+def _check_skill_choice(config: Mapping[str, Any]) -> None:
+    """Imagined returns need a reward head that has been trained."""
+    agent = config["agent"]
+    if "snapshot_ts" not in config or agent.get("skill_choice") != "imagination":
+        return
+    if agent["num_init_frames"] <= config["num_seed_frames"]:
+        raise UserError(
+            f"agent.skill_choice=imagination needs a trained reward head, but agent.num_init_frames="
+            f"{agent['num_init_frames']} lies within num_seed_frames={config['num_seed_frames']}. "
+            f"Raise agent.num_init_frames, for example to {2 * config['num_seed_frames']}."
+        )
 
 
 def check_writable(key: str, folder: str) -> None:

@@ -1,8 +1,7 @@
-"""Configurations: where they lie, the resolvers they use, names of their keys, rules for their values."""
+"""Configurations: where they lie, the resolvers they use, names of their keys."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,28 +66,9 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return plain  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a value must be."""
-
-    wanted: str
-    holds: Callable[[Any], bool]
-
-
 def get(config: Mapping[str, Any], dotted: str) -> Any:
     """``config["a"]["b"]`` for ``"a.b"``. Raises KeyError."""
     node: Any = config
     for part in dotted.split("."):
         node = node[part]
     return node
-
-
-def check_values(config: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Raise :class:`UserError` for the first value that breaks its rule; keys the configuration lacks are skipped."""
-    for key, rule in rules.items():
-        try:
-            value = get(config, key)
-        except (KeyError, TypeError):
-            continue
-        if not rule.holds(value):
-            raise UserError(f"{key}={value} is not allowed: it must be {rule.wanted}.")

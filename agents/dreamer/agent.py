@@ -1,6 +1,6 @@
 """The Dreamer agent: one world model, its behaviours, one exploration method, and the only update there is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from agents.agent import Acting, Mode
 from agents.dreamer.behavior import Behavior
+from agents.dreamer.skill_choice import choose_by_imagination, join_views
 from agents.dreamer.world_model import Metrics, Observed, WorldModel
 from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import (
@@ -16,17 +17,20 @@ from agents.exploration.intrinsic_reward import (
     ReplayView,
     Scored,
     Sizes,
-    TaskReward,
     everywhere,
 )
-from agents.nn.networks import preprocess_image
+from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
+from agents.skills import SkillSchedule
 from utils.errors import UserError
 
 CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
 
 LOADED_ALWAYS = ("encoder", "rssm", "decoder")
 """Modules fine-tuning takes from a snapshot without a flag (card table 8.1)."""
+
+CHOICE_RECORDS = 4096
+"""Replayed records, at least, on which fine-tuning chooses a skill."""
 
 
 class DreamerAgent(nn.Module):
@@ -51,10 +55,13 @@ class DreamerAgent(nn.Module):
         self.name: str = agent["name"]
         self.phase = phase
         self.action_dim = action_dim
+        self.config = config
         self.device = torch.device(device)
         self.updates = 0
         self.clip_reward = CLIP_REWARDS[config["clip_rewards"]]
         self.amp = config["precision"] == 16 and self.device.type == "cuda"
+        self.method = self._build_method(config, obs_shape).to(self.device)
+        pretrains = phase == "pretrain"
         self.world_model = WorldModel(
             obs_shape,
             action_dim,
@@ -65,24 +72,33 @@ class DreamerAgent(nn.Module):
             kl=config["kl"],
             loss_scales=config["loss_scales"],
             grad_heads=agent["grad_heads"],
+            reward_outputs=self.method.reward_outputs if pretrains else 1,
             elu_output=agent["decoder_elu_output"],
         ).to(self.device)
-        rssm = self.world_model.rssm
-        sizes = Sizes(tuple(obs_shape), action_dim, self.world_model.encoder.embed_dim, rssm.feat_dim, rssm.deter)
-        self.method = self._build_method(agent, sizes).to(self.device)
         self.skill_dim = self.method.skills.dim
-        self.scores = self.method.scores if phase == "pretrain" else "none"
-        self.trains_behaviors = phase == "finetune" or self.method.acts == "actor"
+        period = agent["update_skill_every_step"] if self.skill_dim else 0
+        self.skills = SkillSchedule(self.method.skills, period).to(self.device)
+        self.scores = self.method.scores if pretrains else "none"
+        self.trains_behaviors = not pretrains or self.method.acts == "actor"
         self.collects: Mode = "train" if self.trains_behaviors else "random"
-        self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, rssm.feat_dim)})
+        self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, self.world_model.rssm.feat_dim)})
         self.model_opt = Optimizer(self.world_model.parameters(), **config["model_opt"])
         learned = [p for p in self.method.parameters() if p.requires_grad]
-        self.method_opt = Optimizer(learned, **config["model_opt"]) if learned and phase == "pretrain" else None
+        method_opt = agent.get("method_opt", config["model_opt"])
+        self.method_opt = Optimizer(learned, **method_opt) if learned and pretrains else None
 
-    def _build_method(self, agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
-        method = build_method(agent, sizes)
-        # without skills, nothing of the method is left in fine-tuning
-        return TaskReward(sizes) if self.phase == "finetune" and method.skills.dim == 0 else method
+    def _build_method(self, config: Mapping[str, Any], obs_shape: Sequence[int]) -> IntrinsicReward:
+        encoder, rssm = config["encoder"], config["rssm"]
+        sizes = Sizes(
+            obs_shape=tuple(obs_shape),
+            action=self.action_dim,
+            embed=ImageEncoder.outputs(obs_shape, encoder["cnn_depth"], encoder["cnn_kernels"]),
+            feat=rssm["stoch"] * rssm["discrete"] + rssm["deter"],
+            deter=rssm["deter"],
+            domain=config["domain"],
+        )
+        method = build_method(config["agent"], sizes)
+        return method if self.phase == "pretrain" else method.finetuned()
 
     def _build_behavior(self, config: Mapping[str, Any], feat_dim: int) -> Behavior:
         agent = config["agent"]
@@ -112,19 +128,24 @@ class DreamerAgent(nn.Module):
     def start(self, count: int) -> Acting:
         """Zero latents and actions and fresh skills for ``count`` environments."""
         action = torch.zeros(count, self.action_dim, device=self.device)
-        return Acting(self.world_model.rssm.initial(count), action, self.method.skills.sample(count, self.device))
+        age = torch.zeros(count, dtype=torch.int64, device=self.device)
+        return Acting(self.world_model.rssm.initial(count), action, self.skills.draw(count), age)
 
     def begin(self, acting: Acting, begins: Tensor) -> Acting:
         """New skills where ``begins``; the latent is reset by ``is_first``."""
-        fresh = self.method.skills.sample(len(begins), self.device)
-        return acting._replace(skill=torch.where(begins[:, None], fresh, acting.skill))
+        skill = torch.where(begins[:, None], self.skills.draw(len(begins)), acting.skill)
+        return acting._replace(skill=skill, age=torch.where(begins, 0, acting.age))
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
         """Filter the image and choose an action (see :class:`agents.agent.Agent`).
 
         ``random`` actions are uniform in [-1, 1] and leave the latent alone; the posterior is sampled in ``eval``, too.
+        While training data is collected, skills are renewed on schedule; in ``eval`` they are held.
         """
+        if mode != "eval":
+            skill, age = self.skills.renew(acting.skill, acting.age)
+            acting = acting._replace(skill=skill, age=age + 1)
         if mode == "random":
             action = 2 * torch.rand_like(acting.action) - 1
             return action, acting._replace(action=action)
@@ -132,7 +153,28 @@ class DreamerAgent(nn.Module):
         latent = self.world_model.rssm.observe_step(acting.latent, acting.action, embed, is_first)
         policy = self._behavior.actor(latent.feat, acting.skill)
         action = policy.mean if mode == "eval" else policy.rsample()
-        return action, Acting(latent, action, acting.skill)
+        return action, acting._replace(latent=latent, action=action)
+
+    @torch.no_grad()
+    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+        """Fine-tuning chooses one skill at ``agent.num_init_frames`` and keeps it (see :class:`agents.agent.Agent`)."""
+        waits = self.phase == "finetune" and self.skill_dim and not self.skills.settled
+        if not waits or frame < self.config["agent"]["num_init_frames"]:
+            return None
+        views: list[ReplayView] = []
+        rewards: list[Tensor] = []
+        while sum(reward.numel() for reward in rewards) < CHOICE_RECORDS:
+            batch = sample()
+            seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
+            views.append(self._view(seen, batch))
+            rewards.append(self.clip_reward(batch["reward"]))
+        view, reward = join_views(views), torch.cat(rewards)
+        if self.config["agent"]["skill_choice"] == "imagination":
+            skill = choose_by_imagination(self.world_model, self._behavior, self.skills.space, view)
+        else:
+            skill = self.method.choose_skill(view, reward, self._behavior.actor)
+        self.skills.settle(skill)
+        return f"skill chosen at frame {frame}: {self.skills.space.name(skill)}"
 
     # ---- learning
 
@@ -146,12 +188,13 @@ class DreamerAgent(nn.Module):
             seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
             view = self._view(seen, batch)
             metrics = self._train_method(view)
-            loss, model_metrics = self.world_model.loss(seen, self._reward_target(view, batch["reward"]))
+            target = self._reward_target(view, batch["reward"])
+            loss, model_metrics = self.world_model.loss(seen, target)
             model_metrics["model_grad_norm"] = self.model_opt.step(loss)
-            metrics |= model_metrics
+            metrics |= {**target.metrics, **model_metrics}
             if self.trains_behaviors:
                 start = seen.post.detach().flatten()
-                skill = self.method.skills.sample(start.deter.shape[0], self.device)
+                skill = self.skills.draw(start.deter.shape[0])
                 metrics |= self._behavior.update(
                     self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
                 )
@@ -222,6 +265,8 @@ class DreamerAgent(nn.Module):
             "slow_critic": self._behavior.slow_critic,
             "method": self.method,
         }
+        if self.skill_dim:
+            parts["skills"] = self.skills
         finetune = {"method_finetune": self.method.finetune_state()}
         return {name: part.state_dict() for name, part in parts.items()} | finetune
 

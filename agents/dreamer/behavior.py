@@ -149,6 +149,7 @@ class Behavior(nn.Module):
         mean, std = _mean_std(scored.value.detach(), scored.valid)
         normed_mean, normed_std = _mean_std(reward.detach(), scored.valid)
         return {
+            **scored.metrics,
             "actor_loss": actor_loss.detach(),
             "actor_grad_norm": actor_norm,
             "actor_ent": entropy.detach().mean(),

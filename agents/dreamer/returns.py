@@ -39,7 +39,7 @@ class StreamNorm(nn.Module):
 
     def forward(self, reward: Scored) -> Tensor:
         """Update ``mag`` with the valid entries (none: no update); returns the normalised values, same shape."""
-        value, valid = reward.masked()
+        value, valid, _ = reward.masked()
         with torch.no_grad():
             weight = (1 - self.momentum) * valid.any().float()
             self.mag.lerp_(masked_mean(value.abs(), valid), weight)

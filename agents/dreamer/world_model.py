@@ -99,7 +99,7 @@ class WorldModel(nn.Module):
         mean = self.decoder(seen.feat if "decoder" in self.grad_heads else seen.feat.detach())
         image_loss = -unit_normal_log_prob(seen.image, mean, 3).mean()
         out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
-        target, valid = reward.masked()
+        target, valid, _ = reward.masked()
         if target.dim() < out.dim():
             target, valid = target[..., None], valid[..., None]
         assert target.shape == out.shape, f"reward head has {out.shape[-1]} outputs, the reward {tuple(target.shape)}"

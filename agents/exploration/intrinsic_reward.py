@@ -7,13 +7,19 @@ One update of :class:`agents.dreamer.agent.DreamerAgent` calls a method in this 
 Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
-from agents.skills import NoSkills, SkillSpace
+from agents.skills import NoSkills, SkillSpace, likelihood_values
+from utils.rules import Rule
+
+NO_METRICS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class ReplayView(NamedTuple):
@@ -53,6 +59,8 @@ class Scored(NamedTuple):
     value: Tensor
     valid: Tensor
     """bool; of the shape of ``value``, or of its leading dimensions only."""
+    metrics: Mapping[str, Tensor] = NO_METRICS
+    """What to log about this score, 0-dim tensors."""
 
     def masked(self) -> "Scored":
         """``valid`` expanded to the shape of ``value``, and zeros where it does not hold.
@@ -61,12 +69,12 @@ class Scored(NamedTuple):
         """
         missing = self.value.dim() - self.valid.dim()
         valid = self.valid.reshape(*self.valid.shape, *[1] * missing).expand_as(self.value)
-        return Scored(torch.where(valid, self.value, 0.0), valid)
+        return Scored(torch.where(valid, self.value, 0.0), valid, self.metrics)
 
 
-def everywhere(value: Tensor) -> Scored:
+def everywhere(value: Tensor, metrics: Mapping[str, Tensor] = NO_METRICS) -> Scored:
     """``value`` with every entry valid."""
-    return Scored(value, torch.ones_like(value, dtype=torch.bool))
+    return Scored(value, torch.ones_like(value, dtype=torch.bool), metrics)
 
 
 def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
@@ -78,13 +86,14 @@ def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
 
 
 class Sizes(NamedTuple):
-    """What a method needs to build its networks."""
+    """What a method needs to know of the run it is built for."""
 
     obs_shape: tuple[int, ...]
     action: int
     embed: int
     feat: int
     deter: int
+    domain: str = "walker"
 
 
 class IntrinsicReward(nn.Module):
@@ -101,11 +110,15 @@ class IntrinsicReward(nn.Module):
 
     metric_name: ClassVar[str] = "method"
     """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
+    rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
+    """What the values of the method's own keys in the agent's YAML must be; checked before anything is built."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
         self.skills: SkillSpace = NoSkills()
+        self.reward_outputs = 1
+        """Outputs of the reward head in pre-training: n where :meth:`score_replay` gives (B, T, n)."""
 
     def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]] | None:
         """Loss (scalar) and metrics on replay, or None when the method trains nothing."""
@@ -118,6 +131,21 @@ class IntrinsicReward(nn.Module):
     def score_imagined(self, traj: Imagined) -> Scored:
         """Reward of being in each imagined state, (H + 1, N); differentiable where the method wants it to be."""
         raise TypeError(f"{type(self).__name__} does not score imagined states")
+
+    def choose_skill(self, view: ReplayView, reward: Tensor, actor: Callable[[Tensor, Tensor], Policy]) -> Tensor:
+        """The skill fine-tuning keeps, (n,), from replayed sequences and their task rewards (B, T).
+
+        By default the candidate with the largest :func:`agents.skills.likelihood_values`.
+        """
+        candidates = self.skills.candidates(view.feat.device)
+        values = likelihood_values(actor, candidates, view.feat, view.action, view.is_first, reward)
+        return candidates[values.argmax()]
+
+    def finetuned(self) -> "IntrinsicReward":
+        """What stays of the method in fine-tuning, where the task gives the reward: its skills, by default."""
+        rest = TaskReward(self.sizes)
+        rest.skills = self.skills
+        return rest
 
     def finetune_state(self) -> dict[str, Tensor]:
         """Tensors that fine-tuning restores from a snapshot; nothing by default."""

@@ -35,6 +35,13 @@ def preprocess_image(image: Tensor) -> Tensor:
     return image.float() / 255 - 0.5
 
 
+def conv_size(size: int, kernels: Sequence[int]) -> int:
+    """Side of the image after convolutions of stride 2 without padding; below 1 when it is too small for them."""
+    for kernel in kernels:
+        size = (size - kernel) // 2 + 1
+    return size
+
+
 class ImageEncoder(nn.Module):
     """Strided convolutions, each followed by ELU (Hafner et al. 2021, appendix); 64x64 -> 32 * depth values.
 
@@ -48,11 +55,15 @@ class ImageEncoder(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], kernel, stride=2) for i, kernel in enumerate(kernels)
         )
-        for kernel in kernels:
-            size = (size - kernel) // 2 + 1
+        size = conv_size(size, kernels)
         if size < 1:
             raise ValueError(f"an image of {image_shape[1]} px is too small for encoder kernels {tuple(kernels)}")
-        self.embed_dim = widths[-1] * size * size
+        self.embed_dim = self.outputs(image_shape, depth, kernels)
+
+    @staticmethod
+    def outputs(image_shape: Sequence[int], depth: int, kernels: Sequence[int]) -> int:
+        """``embed_dim`` of an encoder that is not built yet."""
+        return depth * 2 ** (len(kernels) - 1) * conv_size(image_shape[1], kernels) ** 2
 
     def forward(self, image: Tensor) -> Tensor:
         lead = image.shape[:-3]

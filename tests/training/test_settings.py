@@ -2,8 +2,8 @@
 
 import pytest
 
-from training.settings import RULES, check, resolve_device
-from utils.config import flatten, get
+from training.settings import check, resolve_device, rules_of
+from utils.config import CONFIGS, flatten, get
 from utils.errors import UserError
 
 BAD_VALUES = [
@@ -69,11 +69,58 @@ def put(config, key, value):
     config[last] = value
 
 
+AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml"))
+
+
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
-def test_every_key_has_a_rule(settings, script):
-    config = settings(script)
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_key_has_a_rule(settings, script, agent):
+    config = settings(script, f"agent={agent}")
+    rules = rules_of(config)
     leaves = [key for key in flatten(config) if not isinstance(get(config, key), dict)]
-    assert [key for key in leaves if key not in RULES] == []
+    assert [key for key in leaves if key not in rules and key.rpartition(".")[0] not in rules] == []
+
+
+SD3_BAD_VALUES = [
+    ("agent.skill_dim", 1),
+    ("agent.update_skill_every_step", 0),
+    ("agent.num_init_frames", -1),
+    ("agent.skill_choice", "random"),
+    ("agent.weight", 0),
+    ("agent.explor_rate", -0.1),
+    ("agent.explor_rate", {"walker": "high"}),
+    ("agent.skill_conditioned_reward", 1),
+    ("agent.log_density_floor", "none"),
+    ("agent.beta", None),
+    ("agent.num_modules", 0),
+    ("agent.density_image_size", 48),
+    ("agent.temperature", 0),
+    ("agent.method_opt.lr", 0),
+]
+
+
+@pytest.mark.parametrize("key, value", SD3_BAD_VALUES)
+def test_a_bad_value_of_sd3_is_named(settings, key, value):
+    config = settings("pretrain", "agent=deviation_dreamer")
+    put(config, key, value)
+    with pytest.raises(UserError, match=f"^{key}=.* is not allowed: it must be "):
+        check(config)
+
+
+def test_explor_rate_is_one_number_or_a_table(settings):
+    for value in (0, 0.5, {"walker": 0.1}):
+        config = settings("pretrain", "agent=deviation_dreamer")
+        put(config, "agent.explor_rate", value)
+        check(config)
+
+
+def test_a_choice_by_imagined_return_waits_for_the_reward_head(settings):
+    wanted = ("agent=deviation_dreamer", "agent.skill_choice=imagination")
+    with pytest.raises(UserError, match="agent.num_init_frames=4000 lies within num_seed_frames=4000"):
+        check(settings("finetune", *wanted))
+    check(settings("finetune", *wanted, "agent.num_init_frames=5000"))
+    check(settings("pretrain", *wanted))
 
 
 @pytest.mark.parametrize("key, value", BAD_VALUES)
@@ -93,8 +140,8 @@ def test_frame_counts_follow_the_action_repeat(settings):
 
 
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("agent", ["dreamer", "random_dreamer"])
-@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_combination_of_config_files_composes_and_is_allowed(settings, script, agent, preset):
     check(settings(script, f"agent={agent}", f"preset={preset}", "configs=dmc_pixels"))
 

@@ -18,6 +18,9 @@ BEHAVIOR_KEYS = {
 }  # fmt: skip
 
 
+SKILL_KEYS = ("+agent.update_skill_every_step=50", "+agent.num_init_frames=4000", "+agent.skill_choice=likelihood")
+
+
 def method(name, *more):
     return (f"agent.method=agent_kit.{name}", *more)
 
@@ -265,7 +268,7 @@ def test_the_replay_view_is_cut_from_the_world_model():
 
 
 def test_a_new_episode_gets_a_new_skill_and_the_others_keep_theirs():
-    agent = make_agent(tiny("pretrain", *method("ThreeSkills")))
+    agent = make_agent(tiny("pretrain", *method("ThreeSkills"), *SKILL_KEYS))
     torch.manual_seed(0)
     acting = agent.start(200)
     begins = torch.arange(200) % 2 == 0
@@ -277,7 +280,7 @@ def test_a_new_episode_gets_a_new_skill_and_the_others_keep_theirs():
 
 
 def test_skills_condition_actor_and_critic():
-    agent = make_agent(tiny("pretrain", *method("ThreeSkills")))
+    agent = make_agent(tiny("pretrain", *method("ThreeSkills"), *SKILL_KEYS))
     assert agent.skill_dim == 3
     behavior = agent.behaviors["main"]
     assert behavior.actor.net[0].in_features == behavior.critic.net[0].in_features == 32 + 3
@@ -297,9 +300,9 @@ def test_skills_condition_actor_and_critic():
 
 def test_a_skill_method_stays_in_finetuning_but_neither_scores_nor_collects():
     batch = make_batch(skill=3)
-    before = make_agent(tiny("pretrain", *method("UniformSkills")))
+    before = make_agent(tiny("pretrain", *method("UniformSkills"), *SKILL_KEYS))
     assert (before.scores, before.collects, before.skill_dim) == ("replay", "random", 3)
-    agent = make_agent(tiny("finetune", *method("UniformSkills")), "finetune")
+    agent = make_agent(tiny("finetune", *method("UniformSkills"), *SKILL_KEYS), "finetune")
     assert (agent.scores, agent.collects, agent.skill_dim) == ("none", "train", 3)
     torch.manual_seed(2)
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])

@@ -1,0 +1,97 @@
+"""One density model for all skills: a conditional, soft-modular variational autoencoder of images (SD3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.exploration.intrinsic_reward import masked_mean
+from agents.nn.networks import ImageDecoder, ImageEncoder, preprocess_image
+from agents.nn.soft_modular import SoftModular, chunks
+
+CHUNK = 4096
+"""Image-skill pairs scored at once; bounds the memory of :meth:`SkillDensity.all_skills`."""
+
+
+KERNELS = {64: ((4, 4, 4, 4), (5, 5, 6, 6)), 32: ((4, 4, 4), (5, 6, 6))}
+"""Kernels of encoder and decoder by the side of the image that is modelled."""
+
+
+class SkillDensity(nn.Module):
+    """d_z(s) = exp(-e_z(s)) with e_z(s) = ||s - s^(s, z)||^2, and k_z(s) = KL(q(h | s, z) || N(0, I)).
+
+    Encoder and decoder are soft-modular networks of their own (Yang et al. 2020) that share the embedding of the
+    skill. Images are (..., C, S, S) in [-0.5, 0.5], skills one-hot (..., n) (Xiao et al. 2025).
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        skill_dim: int,
+        *,
+        latent_dim: int = 64,
+        num_modules: int = 4,
+        num_layers: int = 2,
+        module_hidden: int = 1024,
+        image_size: int = 64,
+        cnn_depth: int = 48,
+        temperature: float = 1.0,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        hidden = module_hidden
+        self.skill_dim, self.latent_dim = skill_dim, latent_dim
+        kernels_in, kernels_out = KERNELS[image_size]
+        small_shape = (image_shape[0], image_size, image_size)
+        self.shrink = image_shape[1] // image_size
+        convolutions = ImageEncoder(small_shape, cnn_depth, kernels_in)
+        self.image_in = nn.Sequential(convolutions, nn.Linear(convolutions.embed_dim, hidden))
+        self.skill_in = nn.Linear(skill_dim, hidden)
+        settings = {"modules": num_modules, "layers": num_layers, "temperature": temperature, "batch_norm": batch_norm}
+        self.encoder = SoftModular(hidden, **settings)  # type: ignore[arg-type]
+        self.moments = nn.Linear(hidden, 2 * latent_dim)
+        self.latent_in = nn.Linear(latent_dim, hidden)
+        self.decoder = SoftModular(hidden, **settings)  # type: ignore[arg-type]
+        self.image_out = ImageDecoder(hidden, small_shape, cnn_depth, kernels_out)
+
+    def _images(self, obs: Tensor) -> Tensor:
+        """uint8 (..., C, S, S) -> [-0.5, 0.5], averaged down to the modelled size, (N, 1, C, s, s)."""
+        image = preprocess_image(obs.flatten(0, -4))
+        return (F.avg_pool2d(image, self.shrink) if self.shrink > 1 else image)[:, None]
+
+    def _evaluate(self, image: Tensor, skill: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """e and k of images (N, 1 or n, C, S, S) under skills (N or 1, n, skill_dim); noise (N, 1 or n, latent)."""
+        embedding = self.skill_in(skill)
+        mean, log_var = self.moments(self.encoder(self.image_in(image), embedding)).float().chunk(2, -1)
+        divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
+        latent = mean + (0.5 * log_var).exp() * noise
+        reconstruction = self.image_out(self.decoder(self.latent_in(latent), embedding))
+        return (image - reconstruction.float()).square().flatten(-3).sum(-1), divergence
+
+    def loss(self, obs: Tensor, skill: Tensor, valid: Tensor, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """mean (e + beta k) over the pairs of uint8 images (..., C, S, S) and skills (..., n) where ``valid`` holds."""
+        image = self._images(obs)
+        noise = torch.randn(len(image), 1, self.latent_dim, device=image.device)
+        error, divergence = self._evaluate(image, skill.flatten(0, -2)[:, None], noise)
+        error, divergence = (masked_mean(x[:, 0], valid.flatten()) for x in (error, divergence))
+        return error + beta * divergence, {"density_error": error.detach(), "density_kl": divergence.detach()}
+
+    @torch.no_grad()
+    def all_skills(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """e and k of uint8 images (..., C, S, S) under every skill, (..., n) each.
+
+        Uses the running statistics of batch normalisation, and the same latent noise for all skills of an image, so
+        that skills differ by what the model knows of them only.
+        """
+        training = self.training
+        self.eval()
+        image = self._images(obs)
+        skills = torch.eye(self.skill_dim, device=obs.device)
+        noise = torch.randn(len(image), 1, self.latent_dim, device=obs.device)
+        parts = [
+            self._evaluate(image[part], skills, noise[part]) for part in chunks(len(image), CHUNK // self.skill_dim)
+        ]
+        self.train(training)
+        error, divergence = (torch.cat(x).unflatten(0, obs.shape[:-3]) for x in zip(*parts, strict=True))
+        return error, divergence

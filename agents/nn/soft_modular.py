@@ -1,0 +1,94 @@
+"""Soft modularisation: layers of modules, and a network that decides how the modules are connected."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Modules(nn.Module):
+    """M linear modules side by side, held as one (M, inputs, outputs) tensor: (..., M or 1, H) -> (..., M, H).
+
+    ``batch_norm`` normalises every unit of every module over the rows, before and after the linear map.
+    """
+
+    def __init__(self, count: int, size: int, *, batch_norm: bool) -> None:
+        super().__init__()
+        self.count, self.size = count, size
+        bound = size**-0.5  # as nn.Linear
+        self.weight = nn.Parameter(torch.empty(count, size, size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(count, 1, size).uniform_(-bound, bound))
+        self.norm_in = _UnitNorm(count, size) if batch_norm else nn.Identity()
+        self.norm_out = _UnitNorm(count, size) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[:-2]
+        rows = self.norm_in(x.reshape(-1, x.shape[-2], self.size).expand(-1, self.count, -1))
+        out = torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
+        return self.norm_out(out).reshape(*lead, self.count, self.size)
+
+
+class _UnitNorm(nn.BatchNorm1d):
+    """Batch normalisation over rows of (rows, M, H), one mean and variance for each of the M * H units."""
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__(count * size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1)).view_as(x)
+
+
+class SoftModular(nn.Module):
+    """L layers of M modules of width H, soft-routed by the task (Yang et al. 2020, section 3).
+
+    With the feature f and the task embedding g, all (..., H) and broadcast against each other::
+
+        u = G relu(g * f)
+        p^1 = softmax(W^1 relu(u) / temperature)                          M x M, over the last axis
+        p^{l+1} = softmax(W^{l+1} relu(V^l [p^1 ... p^l] * u) / temperature)
+        module j of layer l+1 receives relu(sum_i p^l[j, i] out_i^l); the first layer receives relu(f)
+        result = relu(sum_i p^L[i] out_i^L)                               the last routing has M weights
+
+    ``forward(f, g)`` gives (..., H). What does not depend on g (the first layer) is computed once for all g: pass
+    f as (N, 1, H) and g as (n, H) for every pair of N features and n tasks.
+    """
+
+    def __init__(
+        self, size: int, *, modules: int, layers: int, temperature: float = 1.0, batch_norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.count, self.temperature = modules, temperature
+        self.layers = nn.ModuleList(Modules(modules, size, batch_norm=batch_norm) for _ in range(layers))
+        self.gate = nn.Linear(size, size)
+        routes = [modules * modules] * (layers - 1) + [modules]
+        self.logits = nn.ModuleList(nn.Linear(size, route) for route in routes)
+        self.conditions = nn.ModuleList(nn.Linear(modules * modules * (i + 1), size) for i in range(layers - 1))
+
+    def routing(self, f: Tensor, g: Tensor) -> list[Tensor]:
+        """p^1 .. p^L: (..., M, M) but the last, (..., M)."""
+        u = self.gate(F.relu(g * f))
+        flat: list[Tensor] = []
+        found: list[Tensor] = []
+        for index, layer in enumerate(self.logits):
+            hidden = self.conditions[index - 1](torch.cat(flat, -1)) * u if index else u
+            raw = layer(F.relu(hidden)).float() / self.temperature
+            if index < len(self.logits) - 1:
+                found.append(F.softmax(raw.unflatten(-1, (self.count, self.count)), -1))
+                flat.append(found[-1].flatten(-2))
+            else:
+                found.append(F.softmax(raw, -1))
+        return found
+
+    def forward(self, f: Tensor, g: Tensor) -> Tensor:
+        *inner, last = self.routing(f, g)
+        out = self.layers[0](F.relu(f)[..., None, :])
+        for route, layer in zip(inner, self.layers[1:], strict=True):
+            out = layer(F.relu(route.to(out.dtype) @ out))
+        return F.relu((last.to(out.dtype)[..., None, :] @ out)[..., 0, :])
+
+
+def chunks(rows: int, most: int) -> Sequence[slice]:
+    """Slices of at most ``most`` rows (at least one) that cover ``rows``."""
+    step = max(most, 1)
+    return [slice(start, start + step) for start in range(0, rows, step)]

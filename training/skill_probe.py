@@ -1,0 +1,301 @@
+"""``python -m training.skill_probe SNAPSHOT.pt``: can one tell the skill from where it leads?
+
+Every skill of a snapshot is followed for whole episodes. A linear classifier then has to name the skill from the
+encoder's embedding of the last image, on episodes it was not fitted to. ``--untrained`` does the same with fresh
+random weights: what an agent reaches that has learned nothing.
+
+The probe's settings are constants, so that numbers of different snapshots can be compared: standardised features,
+logistic regression with an L2 penalty of strength 1 / ``PENALTY_C``, and as many folds as there are episodes of a
+skill, so that every episode is held out exactly once, in a fold with one of each other skill.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from agents.dreamer.agent import DreamerAgent
+from agents.nn.networks import preprocess_image
+from envs.coverage import coverage, measure
+from envs.make import make
+from training import checkpoint
+from training.evaluation import play
+from training.parts import build_agent
+from training.settings import check_writable
+from utils.atomic import atomic_path
+from utils.errors import UserError
+from utils.seeding import derive, seed_everything
+from utils.video import label, tile, upscale
+
+PENALTY_C = 1.0
+"""Inverse strength of the L2 penalty on the classifier's weights."""
+
+MAX_ITERATIONS = 5000
+"""Of the classifier's solver."""
+
+FOLD_SEED = 0
+"""Shuffles the episodes into folds."""
+
+WILSON_Z = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+
+# what each random stream is for
+ENV, ACTING = range(2)
+
+
+class Probe(NamedTuple):
+    """Share of held-out episodes whose skill was named, and its 95 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+class Rollouts(NamedTuple):
+    """E episodes, skill by skill."""
+
+    features: np.ndarray
+    """Embedding of the last image of each, float32 (E, F)."""
+    labels: np.ndarray
+    """Its skill's number among the candidates, int64 (E,)."""
+    returns: np.ndarray
+    """Sum of the task's rewards, float64 (E,)."""
+    frames: np.ndarray
+    """The last images, uint8 (E, S, S, 3)."""
+    states: list[np.ndarray]
+    """Simulator states of each episode, reset included, float64 (T, P)."""
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval (low, high) of a share, after Wilson (1927). Raises ``ValueError`` without trials."""
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials")
+    share, spread = successes / trials, WILSON_Z**2 / trials
+    middle = (share + spread / 2) / (1 + spread)
+    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    # at both ends the bound is exact; rounding must not push the interval off the share
+    low = 0.0 if successes == 0 else float(middle - half)
+    return low, 1.0 if successes == trials else float(middle + half)
+
+
+def probe(features: np.ndarray, labels: np.ndarray) -> Probe:
+    """How well ``labels`` (E,) can be told from ``features`` (E, F) of held-out episodes.
+
+    Raises ``ValueError`` unless all of two labels or more have the same number of episodes, two at least.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.min() < 2 or counts.min() != counts.max():
+        raise ValueError(
+            f"episodes per label are {counts.tolist()}; wanted equal counts of 2 or more, 2 labels or more"
+        )
+    folds = StratifiedKFold(n_splits=int(counts[0]), shuffle=True, random_state=FOLD_SEED)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY_C, max_iter=MAX_ITERATIONS))
+    hits = int((cross_val_predict(classifier, features, labels, cv=folds) == labels).sum())
+    return Probe(hits / len(labels), *wilson(hits, len(labels)))
+
+
+def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[DreamerAgent, dict[str, Any]]:
+    """The pre-training agent of the snapshot ``path`` on the CPU, and the snapshot's content.
+
+    With ``untrained`` the weights are fresh, drawn from ``seed``. Raises :class:`UserError` when there is no such
+    file, its agent has no skills to tell apart, or its weights do not fit.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist. Name a snapshot file, such as .../snapshot_100000.pt.")
+    content = checkpoint.load(path, "snapshot")
+    spec = content["spec"]
+    shape, actions = spec["observation"][0], spec["action"][0][0]
+    seed_everything(seed)
+    agent = build_agent(content["config"], tuple(shape), actions, "pretrain", torch.device("cpu"))
+    if not isinstance(agent, DreamerAgent) or len(skills_of(agent)) < 2:
+        raise UserError(f"{path} is of agent={content['agent']}, which has no skills to tell apart.")
+    if not untrained:
+        agent.load_snapshot(content["modules"], init_actor=True, init_critic=False)
+    return agent.eval(), content
+
+
+def skills_of(agent: DreamerAgent) -> torch.Tensor:
+    """The skills that stand for all, (n, skill_dim): (1, 0) for an agent without."""
+    return agent.skills.space.candidates(agent.device)
+
+
+def build_env(config: Mapping[str, Any], seed: int) -> gymnasium.Env:
+    """The environment of the task and rendering in ``config``, with its own initial states."""
+    return make(
+        config["task"],
+        obs_type=config["obs_type"],
+        action_repeat=config["action_repeat"],
+        seed=derive(seed, ENV),
+        image_size=config["image_size"],
+        render_quality=config["render"]["quality"],
+    )
+
+
+@torch.no_grad()
+def rollouts(
+    agent: DreamerAgent, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
+) -> Rollouts:
+    """``episodes`` episodes of each skill, held throughout, with the policy's mean actions.
+
+    ``seed`` drives the samples of the latent state. ``progress`` is told of every finished skill.
+    """
+    torch.manual_seed(derive(seed, ACTING))
+    skills = skills_of(agent)
+    images, returns, states = [], [], []
+    for number, skill in enumerate(skills):
+        for _ in range(episodes):
+            played = play(agent, env, skill)
+            assert played is not None
+            images.append(played.images[-1])
+            returns.append(played.reward)
+            states.append(played.states)
+        mean = np.mean(returns[-episodes:])
+        progress(f"{agent.skills.space.name(skill)} ({number + 1}/{len(skills)}): mean return {mean:.1f}")
+    last = np.stack(images)
+    features = agent.world_model.encoder(preprocess_image(torch.from_numpy(last).to(agent.device)))
+    return Rollouts(
+        features.float().cpu().numpy(),
+        np.repeat(np.arange(len(skills)), episodes),
+        np.array(returns),
+        last.transpose(0, 2, 3, 1),
+        states,
+    )
+
+
+def summary(made: Rollouts, found: Probe, names: Sequence[str], domain: str) -> dict[str, Any]:
+    """The numbers of the report, in plain values; ``names`` are those of the skills."""
+    skills = len(names)
+    by_skill = [
+        np.concatenate([s for s, of in zip(made.states, made.labels, strict=True) if of == k]) for k in range(skills)
+    ]
+    own = [coverage(domain, states) for states in by_skill]
+    return {
+        "skills": skills,
+        "episodes": len(made.labels) // skills,
+        "accuracy": found.accuracy,
+        "interval": [found.low, found.high],
+        "chance": 1 / skills,
+        "times_chance": found.accuracy * skills,
+        "returns": {name: float(made.returns[made.labels == k].mean()) for k, name in enumerate(names)},
+        "coverage": coverage(domain, np.concatenate(by_skill)),
+        "coverage_by_skill": dict(zip(names, own, strict=True)),
+        "coverage_mean": float(np.mean(own)),
+    }
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report for people, a line per quantity."""
+    low, high = report["interval"]
+    weights = " (untrained weights)" if report["untrained"] else ""
+    returns = [f"{name.removeprefix('skill ')}: {value:.1f}" for name, value in report["returns"].items()]
+    rows = {
+        "snapshot": f"{report['snapshot']}{weights}",
+        "frames": f"{report['frames']}",
+        "episodes": f"{report['skills']} skills x {report['episodes']}",
+        "accuracy": f"{report['accuracy']:.3f}",
+        "95 % interval": f"{low:.3f} .. {high:.3f}",
+        "chance": f"{report['chance']:.3f}",
+        "times chance": f"{report['times_chance']:.1f}",
+        "coverage": f"{report['coverage']} bins, {report['coverage_mean']:.1f} per skill",
+        "return by skill": "  ".join(returns),
+    }
+    return "\n".join(f"{name:<16}{value}" for name, value in rows.items())
+
+
+def save_picture(made: Rollouts, path: Path) -> None:
+    """Write the last images as a grid, a row per skill (numbered in its first image), a column per episode."""
+    videos = upscale(made.frames, 2)[:, None]
+    episodes = len(videos) // len(np.unique(made.labels))
+    for index in range(0, len(videos), episodes):
+        videos[index] = label(videos[index], f"skill {made.labels[index]}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(tile(videos, episodes)[0]).save(temporary, format="png")
+
+
+def save_json(report: Mapping[str, Any], path: Path) -> None:
+    """Write the report, all or nothing."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
+    """The report the command line asks for, and the episodes behind it; writes nothing. Raises :class:`UserError`."""
+    if options.episodes < 2:
+        raise UserError(f"--episodes={options.episodes} is not possible: one is held out, others are learned from.")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed={options.seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
+    for key, path in (("--json", options.json), ("--frames-png", options.frames_png)):
+        if path is not None:
+            check_writable(key, str(path.absolute().parent))  # now rather than after the episodes
+    agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained)
+    config = content["config"]
+    measure(config["domain"])  # likewise
+    env = build_env(config, options.seed)
+    try:
+        made = rollouts(agent, env, options.episodes, options.seed, _progress)
+    finally:
+        env.close()
+    names = [agent.skills.space.name(skill) for skill in skills_of(agent)]
+    report = {
+        "snapshot": str(options.snapshot),
+        "frames": content["frame"],
+        "untrained": options.untrained,
+        "seed": options.seed,
+        **summary(made, probe(made.features, made.labels), names, config["domain"]),
+    }
+    return report, made
+
+
+def _write(save: Callable[[Any, Path], None], what: Any, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        save(what, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Choose another place.") from error
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("python -m training.skill_probe", description=__doc__.split("\n\n")[0])
+    made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt")
+    made.add_argument("--untrained", action="store_true", help="fresh random weights in place of the snapshot's")
+    made.add_argument("--episodes", type=int, default=10, help="per skill (default: 10)")
+    made.add_argument("--seed", type=int, default=0, help="of the episodes, and of untrained weights (default: 0)")
+    made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
+    made.add_argument("--frames-png", type=Path, metavar="PATH", help="write a picture of the last images")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table of one snapshot."""
+    options = parser().parse_args(arguments)
+    try:
+        report, made = run(options)
+        print(table(report))
+        _write(save_json, report, options.json)
+        _write(save_picture, made, options.frames_png)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
