@@ -1,4 +1,4 @@
-"""The README's first command: check rendering, pre-train on walker pixels, fine-tune on walker_stand, sum up.
+"""The README's first command: check rendering, pre-train with SD3 on walker pixels, fine-tune on walker_stand, sum up.
 
 python quickstart.py
 """
@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.plot import learning_curve
 
 ROOT = Path(__file__).resolve().parent
-AGENT = "dreamer"
+AGENT = "deviation_dreamer"
 PRESET = "quickstart"
 PRETRAIN_FRAMES = 8000
 FINETUNE_FRAMES = 10_000
@@ -53,6 +53,7 @@ def summary(folder: Path, started: float) -> str:
         SNAPSHOTS / f"snapshot_{PRETRAIN_FRAMES}.pt",
         *sorted(p for p in folder.rglob("*") if p.is_file() and "replay" not in p.parts),
     ]
+    skills = next(iter((folder / "pretrain" / "videos").glob("train_skills_*")), "no video was written")
     replay = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file() and "replay" in p.parts)
     lines = [f"  {p}  ({p.stat().st_size / 1e6:.2f} MB)" for p in files]
     lines.append(f"  {folder}/*/replay/  ({replay / 1e6:.0f} MB, the experience; needed only to resume)")
@@ -62,6 +63,7 @@ def summary(folder: Path, started: float) -> str:
             *lines,
             f"\nwalker_stand, mean return of the evaluations: {first:.0f} at frame {first_frame}, {last:.0f} at frame "
             f"{last_frame} (1000 is the most; uniform random actions get about 136)",
+            f"skills after pre-training: {skills}",
             f"curve: {folder}/learning_curve.png",
             f"watch: tensorboard --logdir {folder}",
             "go on: python dreamer_finetune.py "

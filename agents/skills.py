@@ -104,7 +104,7 @@ class SkillSchedule(nn.Module):
     def draw(self, count: int) -> Tensor:
         """Skills for ``count`` episodes or imagined rollouts, (count, dim): the chosen one once there is one."""
         if self.settled:
-            return self.chosen.expand(count, -1)
+            return self.chosen.repeat(count, 1)
         return self.space.sample(count, self.chosen.device)
 
     def renew(self, skill: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:

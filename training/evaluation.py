@@ -1,5 +1,6 @@
 """Episodes played for measuring and for looking: the policy's mean action, a stream of random numbers of their own."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -115,18 +116,18 @@ def skill_gallery(
 ) -> np.ndarray | None:
     """A labelled grid of the first ``steps`` steps of ``most`` skills at most, uint8 (steps + 1, H, W, 3).
 
-    All skills start from states that ``env`` draws one after the other; it is left in the state it had before. None
-    when ``should_stop`` became true.
+    All skills begin in the same state, the one ``env`` would have begun its next episode in, and still will: it is
+    left as it was. None when ``should_stop`` became true.
     """
+    device = agent.start(1).action.device
     before = env.unwrapped.get_state()  # type: ignore[attr-defined]
     videos = []
-    device = agent.start(1).action.device
     with own_randomness(device, seed):
         for skill in agent.skills.space.candidates(device)[:most]:
             played = play(agent, env, skill, steps=steps, should_stop=should_stop)
+            env.unwrapped.set_state(before)  # type: ignore[attr-defined]
             if played is None:
-                break
+                return None
             frames = upscale(played.images.transpose(0, 2, 3, 1), 2)
             videos.append(label(frames, agent.skills.space.name(skill)))
-    env.unwrapped.set_state(before)  # type: ignore[attr-defined]
-    return tile(np.stack(videos), columns=-(-len(videos) // int(len(videos) ** 0.5))) if played is not None else None
+    return tile(np.stack(videos), columns=math.ceil(len(videos) ** 0.5))

@@ -42,6 +42,8 @@ class SkillDensity(nn.Module):
         super().__init__()
         hidden = module_hidden
         self.skill_dim, self.latent_dim = skill_dim, latent_dim
+        if image_shape[1] % image_size:
+            raise ValueError(f"density_image_size={image_size} does not divide images of {image_shape[1]} px")
         kernels_in, kernels_out = KERNELS[image_size]
         small_shape = (image_shape[0], image_size, image_size)
         self.shrink = image_shape[1] // image_size

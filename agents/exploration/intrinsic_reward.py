@@ -93,7 +93,7 @@ class Sizes(NamedTuple):
     embed: int
     feat: int
     deter: int
-    domain: str = "walker"
+    domain: str
 
 
 class IntrinsicReward(nn.Module):

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 class Modules(nn.Module):
     """M linear modules side by side, held as one (M, inputs, outputs) tensor: (..., M or 1, H) -> (..., M, H).
 
-    ``batch_norm`` normalises every unit of every module over the rows, before and after the linear map.
+    ``batch_norm`` normalises every unit of every module over the rows, before and after the linear map. There is then
+    one bias, the last: the second normalisation would cancel any before it.
     """
 
     def __init__(self, count: int, size: int, *, batch_norm: bool) -> None:
@@ -18,22 +19,29 @@ class Modules(nn.Module):
         self.count, self.size = count, size
         bound = size**-0.5  # as nn.Linear
         self.weight = nn.Parameter(torch.empty(count, size, size).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(count, 1, size).uniform_(-bound, bound))
-        self.norm_in = _UnitNorm(count, size) if batch_norm else nn.Identity()
-        self.norm_out = _UnitNorm(count, size) if batch_norm else nn.Identity()
+        self.bias = None if batch_norm else nn.Parameter(torch.empty(count, 1, size).uniform_(-bound, bound))
+        self.norm_in = UnitNorm(count, size, bias=False) if batch_norm else nn.Identity()
+        self.norm_out = UnitNorm(count, size, bias=True) if batch_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        lead = x.shape[:-2]
-        rows = self.norm_in(x.reshape(-1, x.shape[-2], self.size).expand(-1, self.count, -1))
-        out = torch.baddbmm(self.bias, rows.transpose(0, 1), self.weight).transpose(0, 1)
-        return self.norm_out(out).reshape(*lead, self.count, self.size)
+        rows = self.norm_in(x.reshape(-1, x.shape[-2], self.size).expand(-1, self.count, -1)).transpose(0, 1)
+        out = rows @ self.weight if self.bias is None else torch.baddbmm(self.bias, rows, self.weight)
+        return self.norm_out(out.transpose(0, 1)).reshape(*x.shape[:-2], self.count, self.size)
 
 
-class _UnitNorm(nn.BatchNorm1d):
+class UnitNorm(nn.BatchNorm1d):
     """Batch normalisation over rows of (rows, M, H), one mean and variance for each of the M * H units."""
 
-    def __init__(self, count: int, size: int) -> None:
+    def __init__(self, count: int, size: int, *, bias: bool) -> None:
         super().__init__(count * size)
+        if not bias:
+            self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        self.reset_running_stats()
+        nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flatten(1)).view_as(x)

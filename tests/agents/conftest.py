@@ -1,7 +1,8 @@
-"""Noise that can be replayed."""
+"""Noise that can be replayed, and calls that are watched."""
 
 import pytest
 import torch
+from skill_kit import Spy
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,9 @@ def noise(monkeypatch):
     monkeypatch.setattr(torch, "randn_like", recorded_randn)
     monkeypatch.setattr(torch, "rand_like", recorded_rand)
     return log
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """``spy(owner, name)``: the calls of a function that still does what it did."""
+    return lambda owner, name: Spy(monkeypatch, owner, name)

@@ -206,6 +206,7 @@ def test_a_planted_skill_is_found(best, second):
 def test_returns_belong_to_their_sequences():
     """The reference's product of all pairs does not notice which sequence had which return."""
     data = planted(2, 3)
+    assert likelihood_values(planted_actor, torch.eye(4), **data).argmax() == 2
     data["reward"] = data["reward"].flip(0)
     assert likelihood_values(planted_actor, torch.eye(4), **data).argmax() == 3
 

@@ -5,7 +5,7 @@ from agents.exploration.build import build_method, method_class
 from agents.exploration.intrinsic_reward import IntrinsicReward, RandomActions, Sizes, TaskReward
 from utils.errors import UserError
 
-SIZES = Sizes((3, 64, 64), 6, 1536, 1224, 200)
+SIZES = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 HERE = "agents.exploration.intrinsic_reward"
 
 

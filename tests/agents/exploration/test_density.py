@@ -139,11 +139,6 @@ def test_nothing_valid_gives_zero():
 # ---- parameters
 
 
-def cancelled(name):
-    """A constant added before a batch normalisation is subtracted again by it: these biases have no effect at all."""
-    return name.endswith("norm_in.bias") or (".layers." in name and name.endswith("bias") and "norm" not in name)
-
-
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("image_size", [32, 64])
 @pytest.mark.parametrize("num_layers", [2, 3])
@@ -154,11 +149,7 @@ def test_every_parameter_gets_a_gradient(batch_norm, image_size, num_layers):
     loss.backward()
     for name, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all(), name
-        inside = name.startswith(("encoder.", "decoder."))
-        if batch_norm and inside and cancelled(name):
-            assert p.grad.abs().max() < 1e-2, name
-        else:
-            assert p.grad.abs().max() > 1e-6, name
+        assert p.grad.abs().max() > 1e-6, name
     for body in (model.encoder, model.decoder):
         for layer in body.layers:
             assert (layer.weight.grad.abs().amax((1, 2)) > 1e-6).all()  # of every module
@@ -171,7 +162,7 @@ def test_one_step_moves_every_parameter(batch_norm):
     optimizer = Optimizer(model.parameters(), lr=1e-3)
     optimizer.step(model.loss(images(6, 4), one_hot(6, 4), torch.ones(6, 4, dtype=torch.bool), 0.1)[0])
     same = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
-    assert not {name for name in same if not (batch_norm and cancelled(name))}
+    assert not same
 
 
 def test_the_skill_embedding_is_shared_and_the_bodies_are_not():
@@ -330,3 +321,8 @@ def test_it_learns_which_images_belong_to_a_skill_with_batch_norm():
     own, other = (torch.stack([after[0, :, z], after[1, :, 1 - z]]).mean().item() for z in (0, 1))
     assert own < 0.5 * before.mean().item() and own < other
     assert sum(own_is_smaller(after)) / 2 > 0.55
+
+
+def test_images_that_cannot_be_averaged_down_are_refused():
+    with pytest.raises(ValueError, match="density_image_size=64 does not divide images of 84 px"):
+        SkillDensity((3, 84, 84), 3, image_size=64)
