@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from agents.nn.latent import Latent
@@ -28,6 +29,7 @@ class Agent(Protocol):
     """An agent that acts on n environments at once and learns from batches of B sequences of T records."""
 
     name: str
+    device: torch.device
     skill_dim: int
     skills: SkillSchedule
     collects: Mode

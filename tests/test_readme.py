@@ -154,8 +154,9 @@ def test_keys_in_the_text_exist(page):
     known |= {"key", "weights_only", "mpc"}  # any key; torch.load's; said to be missing
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
     for script in SCRIPTS.values():
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            known |= set(flatten(compose(script)))
+        for agent in (CONFIGS / "agent").glob("*.yaml"):
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                known |= set(flatten(compose(script, [f"agent={agent.stem}"])))
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
         for key in re.findall(r"(?:^|\s)([A-Za-z_./]+)=(?!=)", span):

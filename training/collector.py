@@ -33,7 +33,7 @@ class Collector:
         self.envs, self.agent, self.replay = envs, agent, replay
         self.action_repeat = action_repeat
         count = envs.num_envs
-        self._device = next(iter(agent.start(1).latent)).device
+        self._device = agent.device
         self._acting: Acting = agent.start(count)
         space = envs.observation_space["observation"]  # type: ignore[index]
         self._observation = np.zeros(space.shape, space.dtype)

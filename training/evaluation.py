@@ -40,15 +40,14 @@ def play(
     acting = agent.start(1)
     if skill is not None:
         acting = acting._replace(skill=skill[None])
-    device = acting.action.device
     seen, info = env.reset()
     images, states, total = [seen["observation"]], [info["physics"]], 0.0
     done = False
     while not done and len(images) - 1 != steps:
         if should_stop():
             return None
-        observation = torch.from_numpy(seen["observation"])[None].to(device)
-        is_first = torch.tensor([len(images) == 1], device=device)
+        observation = torch.from_numpy(seen["observation"])[None].to(agent.device)
+        is_first = torch.tensor([len(images) == 1], device=agent.device)
         action, acting = agent.act(observation, acting, is_first, "eval")
         seen, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
         done = terminated or truncated
@@ -93,7 +92,7 @@ def evaluate(
     The environment keeps its own random stream.
     """
     returns, lengths, frames = [], [], np.empty(0)
-    with own_randomness(agent.start(1).action.device, seed):
+    with own_randomness(agent.device, seed):
         for index in range(episodes):
             played = play(agent, env, should_stop=should_stop)
             if played is None:
@@ -119,11 +118,10 @@ def skill_gallery(
     All skills begin in the same state, the one ``env`` would have begun its next episode in, and still will: it is
     left as it was. None when ``should_stop`` became true.
     """
-    device = agent.start(1).action.device
     before = env.unwrapped.get_state()  # type: ignore[attr-defined]
     videos = []
-    with own_randomness(device, seed):
-        for skill in agent.skills.space.candidates(device)[:most]:
+    with own_randomness(agent.device, seed):
+        for skill in agent.skills.space.candidates(agent.device)[:most]:
             played = play(agent, env, skill, steps=steps, should_stop=should_stop)
             env.unwrapped.set_state(before)  # type: ignore[attr-defined]
             if played is None:

@@ -1,6 +1,7 @@
 """Whole runs on real environments at debug size: outputs, determinism, exact resume."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,29 @@ def test_random_dreamer_runs(settings, tmp_path, script):
     assert run.updates > 0
 
 
+def test_skills_from_pretraining_to_their_choice(settings, tmp_path, capsys):
+    sd3 = (*DEBUG, "agent=deviation_dreamer", "num_train_frames=2010")
+    config = settings("pretrain", *sd3, "snapshots=[1500]", "agent.update_skill_every_step=20")
+    run = launch(config, tmp_path / "pt", "pretrain")
+    assert (tmp_path / "pt" / "videos" / "train_skills_1500.mp4").stat().st_size > 0
+    assert {"deviation", "density_acc"} <= set(rows(tmp_path / "pt" / "train.csv")[-1])
+    # what is stored: skills change at episode starts and every 20 steps; those of random actions do not count
+    records = run.replay.read(0, 0, 1000)
+    skill, valid, first = records["skill"].argmax(-1), records["skill_valid"], records["is_first"]
+    assert first.nonzero()[0].tolist() == [0, 501]
+    assert not valid[:501].any() and not valid[501] and valid[502:].all()
+    changes = (skill[503:] != skill[502:-1]).nonzero()[0] + 1
+    assert len(changes) > 10 and (changes % 20 == 0).all()
+
+    config = settings("finetune", *sd3, "snapshot_ts=1500", "task=walker_walk", "agent.update_skill_every_step=20")
+    run = launch(config, tmp_path / "ft", "finetune")
+    chosen = int(re.search(r"skill chosen at frame 1000: skill (\d)", capsys.readouterr().out).group(1))
+    skill = run.replay.read(0, 0, 1000)["skill"].argmax(-1)
+    assert len(set(skill[:501])) > 1 and set(skill[502:]) == {chosen}
+    final = torch.load(tmp_path / "ft" / "finetuned_snapshot.pt", weights_only=True)
+    assert final["modules"]["skills"]["chosen"].argmax() == chosen
+
+
 def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
     arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=2010")
     runs = [
@@ -106,8 +130,9 @@ def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
     assert rows(tmp_path / "a" / "train.csv") != rows(tmp_path / "c" / "train.csv")
 
 
-def test_looking_at_a_run_does_not_change_it(settings, tmp_path):
-    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=1510")
+@pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer"])
+def test_looking_at_a_run_does_not_change_it(settings, tmp_path, agent):
+    arguments = (*DEBUG, f"agent={agent}", "snapshot_ts=0", "num_train_frames=1510")
     quiet = ("evaluate=false", "recon_every_frames=1000000")
     watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
     alone = launch(settings("finetune", *arguments, *quiet), tmp_path / "alone", "finetune")
@@ -126,6 +151,21 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_p
         kill_at(patch, 43)
         launch(config, tmp_path / "killed", "finetune")
     resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
+    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+def test_a_killed_skill_agent_resumes_bit_for_bit(settings, tmp_path, monkeypatch, script):
+    frames = "num_train_frames=1610"
+    sd3 = (*DEBUG, "agent=deviation_dreamer", frames, "checkpoint_every_minutes=0.005", "evaluate=false")
+    more = ("snapshots=[1500]",) if script == "pretrain" else ("snapshot_ts=0",)
+    config = settings(script, *sd3, *more, "agent.update_skill_every_step=20")
+    whole = launch(config, tmp_path / "whole", script)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 20)
+        launch(config, tmp_path / "killed", script)
+    resumed = launch(config, tmp_path / "killed", script, resume=True)
+    assert resumed.agent.skills.settled == (script == "finetune")
     assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
 
 
