@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from utils.errors import UserError
+from utils.errors import UserError, exit_status
 
 CANDIDATES = ("egl", "osmesa") if sys.platform.startswith("linux") else ("glfw",)
 NO_RENDERING = ("disabled", "disable", "off", "false", "0", "none", "no")
@@ -139,15 +139,11 @@ def _explain(asked: str, failures: dict[str, str]) -> str:
     return message + "\nThe choice is automatic; set MUJOCO_GL=egl or MUJOCO_GL=osmesa to force one."
 
 
-def main() -> int:
+@exit_status
+def main() -> None:
     """Prints the chosen backend and the time of one frame."""
-    try:
-        backend = choose_backend()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
+    backend = choose_backend()
     print(f"MUJOCO_GL={backend}: one 64 x 64 frame of a sphere takes {1e3 * probe(backend).seconds:.1f} ms")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from replay.storage import Stream
 from training import checkpoint
 from training.off_policy import CHECKPOINT
 from utils.config import CONFIG_FILE, get, to_plain
-from utils.errors import UserError
+from utils.errors import UserError, exit_status
 
 CHUNK = 4096
 """Records looked at at once; each brings a page or two of the file into memory."""
@@ -162,18 +162,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@exit_status
+def main(arguments: Sequence[str] | None = None) -> None:
     """One line per run folder: its name, the frames counted, the distinct bins."""
     options = parser().parse_args(arguments)
-    try:
-        if options.frames is not None and options.frames <= 0:
-            raise UserError(f"--frames={options.frames} is not possible. Set it to a whole number above 0.")
-        for folder in options.folders:
-            print(run_coverage(folder, options.frames).line())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if options.frames is not None and options.frames <= 0:
+        raise UserError(f"--frames={options.frames} is not possible. Set it to a whole number above 0.")
+    for folder in options.folders:
+        print(run_coverage(folder, options.frames).line())
 
 
 if __name__ == "__main__":

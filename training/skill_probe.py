@@ -34,7 +34,7 @@ from training.evaluation import play
 from training.parts import build_agent
 from training.settings import check_writable
 from utils.atomic import atomic_path
-from utils.errors import UserError
+from utils.errors import UserError, exit_status
 from utils.seeding import derive, seed_everything
 from utils.video import label, tile, upscale
 
@@ -283,18 +283,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@exit_status
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table of one snapshot."""
     options = parser().parse_args(arguments)
-    try:
-        report, made = run(options)
-        print(table(report))
-        _write(save_json, report, options.json)
-        _write(save_picture, made, options.frames_png)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    report, made = run(options)
+    print(table(report))
+    _write(save_json, report, options.json)
+    _write(save_picture, made, options.frames_png)
 
 
 if __name__ == "__main__":

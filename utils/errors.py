@@ -1,7 +1,12 @@
 """Errors that are the user's to mend: shown as one short message, without a traceback."""
 
 import difflib
-from collections.abc import Iterable
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
 class UserError(Exception):
@@ -14,3 +19,18 @@ def unknown_value(key: str, value: object, allowed: Iterable[object]) -> UserErr
     near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
     hint = f" Did you mean {key}={near[0]}?" if near else ""
     return UserError(f"{key}={value} is not known. Allowed: {', '.join(options)}.{hint}")
+
+
+def exit_status(command: Callable[P, None]) -> Callable[P, int]:
+    """Decorator for a tool's ``main``: 0 when it returns, 1 and the message on stderr for a :class:`UserError`."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return wrapped
