@@ -117,6 +117,7 @@ RULES: dict[str, Rule] = {
     "agent.decoder_elu_output": FLAG,
     "agent.entropy_in_targets": FLAG,
     "agent.skill_dim": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "agent.skill_actor_ent": NOT_NEGATIVE,
     "agent.update_skill_every_step": COUNT,
     "agent.num_init_frames": WHOLE,
     "agent.skill_choice": choice("likelihood", "imagination"),

@@ -199,6 +199,20 @@ def test_agent_reference_restores_every_defect_at_once(settings):
     assert agent["entropy_in_targets"] and not agent["decoder_elu_output"]
 
 
+def test_reference_of_sd3(settings):
+    agent = settings("pretrain", "agent=deviation_dreamer")["agent"]
+    assert agent["skill_conditioned_reward"] and agent["deviation_floor"] == 0
+    agent = settings("pretrain", "agent=deviation_dreamer", "agent.reference=true")["agent"]
+    assert not agent["skill_conditioned_reward"] and agent["deviation_floor"] is None and agent["entropy_in_targets"]
+
+
+@pytest.mark.parametrize("preset, pretrain, finetune", [("published", 0.1, 1e-4), ("small", 0.01, 3e-2)])
+def test_the_entropy_weight_of_skills_is_that_of_pretraining(settings, preset, pretrain, finetune):
+    wanted = ("agent=deviation_dreamer", f"preset={preset}")
+    assert settings("pretrain", *wanted)["agent"]["actor_ent"] == pretrain
+    assert settings("finetune", *wanted)["agent"]["actor_ent"] == finetune
+
+
 def test_cuda_that_is_not_there(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="device=cuda: .*Use device=cpu"):

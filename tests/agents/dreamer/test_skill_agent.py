@@ -206,7 +206,7 @@ def body(hidden, modules, layers):
 
 
 def test_parameter_counts_at_the_published_sizes(published):
-    n, hidden, latent, depth = 16, 1024, 64, 48
+    n, hidden, latent, depth = 16, 1024, 2, 48
     density = published.method.density
     assert isinstance(published.method, Deviation) and isinstance(density, SkillDensity)
     counts = {name: parameter_count(part) for name, part in density.named_children()}

@@ -150,7 +150,9 @@ def test_minimum():
 
 
 def make_method(*overrides, domain="walker", **more):
-    agent = composed("pretrain", "agent=deviation_dreamer", "preset=debug", *overrides)["agent"] | more
+    """The debug preset's method, without the lower bound that is shipped."""
+    agent = composed("pretrain", "agent=deviation_dreamer", "preset=debug", *overrides)["agent"]
+    agent |= {"deviation_floor": None} | more
     return build_method(agent, Sizes(OBS, 6, 32, 32, 16, domain))
 
 
@@ -290,9 +292,9 @@ def test_reward_outputs(conditioned, outputs):
 def test_the_shipped_values_are_those_of_the_card():
     agent = composed("pretrain", "agent=deviation_dreamer")["agent"]
     want = {
-        "skill_dim": 16, "update_skill_every_step": 50, "weight": 1.5, "latent_dim": 64, "temperature": 1.0,
+        "skill_dim": 16, "update_skill_every_step": 50, "weight": 1.5, "latent_dim": 2, "temperature": 1.0,
         "beta": 0.1, "num_modules": 4, "num_layers": 2, "module_hidden": 1024, "num_init_frames": 4000,
-        "log_density_floor": -101.31, "deviation_floor": None, "skill_conditioned_reward": True, "batch_norm": True,
+        "log_density_floor": -101.31, "deviation_floor": 0.0, "skill_conditioned_reward": True, "batch_norm": True,
     }  # fmt: skip
     assert {key: agent[key] for key in want} == want
     assert agent["explor_rate"] == {"walker": 0.01, "quadruped": 0.01, "jaco": 0.01}
