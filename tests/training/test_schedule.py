@@ -18,13 +18,16 @@ class Recorder(OffPolicyRun):
     def __init__(self, config, phase="pretrain"):
         self.config, self.phase, self.run_dir = config, phase, Path()
         self.repeat = config["action_repeat"]
-        self.agent = SimpleNamespace(collects="train", update=lambda batch: {})
+        self.agent = SimpleNamespace(
+            collects="train", skill_dim=0, update=lambda batch: {}, adapt=lambda frame, sample: self.asked.append(frame)
+        )
         self.replay = SimpleNamespace(checkpoint_due=False, ready=False, sample=dict)
         self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None, log_metrics=lambda *_: None)
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
         self.counters, self.stop = Counters(evaluation_due=config["evaluate"]), StopSignal()
         self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
+        self.asked = []
         self._saved_at = 0.0
         self.collector = SimpleNamespace(step=self._collect)
 
@@ -57,6 +60,7 @@ class Recorder(OffPolicyRun):
 def test_pretraining_makes_9600_updates_before_the_100k_snapshot(settings):
     run = Recorder(settings("pretrain", "num_train_frames=100010"))
     run.run()
+    assert run.asked == list(range(1000, 100_010, 2))  # before every step, from the first finished episode on
     assert run.snapshots == [("snapshot_100000.pt", 9600, 100)]
     assert run.modes == [(0, "random"), (2000, "train")]
     assert run.evaluated == []
