@@ -29,6 +29,9 @@ CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
 LOADED_ALWAYS = ("encoder", "rssm", "decoder")
 """Modules fine-tuning takes from a snapshot without a flag (card table 8.1)."""
 
+SPREAD_STATES = 64
+"""States on which the dependence of the policy on the skill is measured."""
+
 CHOICE_RECORDS = 4096
 """Replayed records, at least, on which fine-tuning chooses a skill."""
 
@@ -198,10 +201,23 @@ class DreamerAgent(nn.Module):
                 metrics |= self._behavior.update(
                     self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
                 )
+                if self.skill_dim:
+                    metrics["skill_spread"] = self._skill_spread(start.feat)
         self._behavior.after_update(self.updates)
         self.method.after_update(self.updates)
         self.updates += 1
         return metrics
+
+    @torch.no_grad()
+    def _skill_spread(self, feat: Tensor) -> Tensor:
+        """How much the policy depends on the skill: standard deviation of its mean action over the skills.
+
+        Averaged over actions and at most ``SPREAD_STATES`` of the features (N, F).
+        """
+        skills = self.skills.space.candidates(self.device)
+        pairs = feat[:SPREAD_STATES, None].expand(-1, len(skills), -1)
+        policy = self._behavior.actor(pairs, skills.expand(*pairs.shape[:2], -1))
+        return policy.mean.std(1).mean()
 
     @property
     def _behavior(self) -> Behavior:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved
+from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
 from skill_kit import ONE_OUTPUT, SD3, N, finetuning, pretraining, records
 
 from agents.dreamer import agent as agent_module
@@ -109,6 +109,19 @@ def test_a_head_with_one_output_ignores_the_skill(spy):
     feat = torch.randn(2, 5, agent.world_model.rssm.feat_dim)
     a, b = (agent.world_model.reward(feat, torch.eye(N)[[z] * 5].expand(2, 5, N)) for z in (0, 1))
     assert a.shape == (2, 5) and torch.equal(a, b)
+
+
+def test_skill_spread_is_the_deviation_of_the_mean_action_over_skills():
+    agent = pretraining()
+    feat = torch.randn(70, 32)
+    spread = agent._skill_spread(feat)
+    actor = agent.behaviors["main"].actor
+    means = torch.stack([actor(feat[:64], skill.expand(64, -1)).mean for skill in torch.eye(N)]).double()
+    assert spread.item() == pytest.approx(means.std(0).mean().item(), rel=1e-4)
+    with torch.no_grad():
+        actor.net[0].weight[:, 32:] = 0  # blind to the skill
+    assert agent._skill_spread(feat) < 1e-6
+    assert "skill_spread" in agent.update(records()) and "skill_spread" not in make_agent(tiny()).update(make_batch())
 
 
 # ---- the density model
