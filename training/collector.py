@@ -33,7 +33,6 @@ class Collector:
         self.envs, self.agent, self.replay = envs, agent, replay
         self.action_repeat = action_repeat
         count = envs.num_envs
-        self._device = agent.device
         self._acting: Acting = agent.start(count)
         space = envs.observation_space["observation"]  # type: ignore[index]
         self._observation = np.zeros(space.shape, space.dtype)
@@ -45,8 +44,8 @@ class Collector:
     def step(self, mode: Mode) -> list[Episode]:
         """One step of every environment (new episodes begin first); returns the episodes that just ended."""
         self._begin_episodes()
-        observation = torch.from_numpy(self._observation).to(self._device)
-        is_first = torch.from_numpy(self._is_first).to(self._device)
+        observation = torch.from_numpy(self._observation).to(self.agent.device)
+        is_first = torch.from_numpy(self._is_first).to(self.agent.device)
         action, self._acting = self.agent.act(observation, self._acting, is_first, mode)
         actions = action.cpu().numpy()
         seen, reward, terminated, truncated, info = self.envs.step(actions)
@@ -65,7 +64,7 @@ class Collector:
         seen, info = self.envs.reset(options={"reset_mask": begins})
         self._observation = seen["observation"]
         self._is_first = begins.copy()
-        self._acting = self.agent.begin(self._acting, torch.from_numpy(begins).to(self._device))
+        self._acting = self.agent.begin(self._acting, torch.from_numpy(begins).to(self.agent.device))
         self._returns[begins] = 0
         self._lengths[begins] = 0
         none = np.zeros(len(begins), bool)
@@ -115,8 +114,8 @@ class Collector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the environments back (unfinished episodes are stepped again without rendering) and go on from there."""
         self._observation = set_states(self.envs, tensors_to_arrays(state["envs"]))["observation"]
-        latent = Latent(*(x.to(self._device) for x in state["latent"]))
-        self._acting = Acting(latent, *(state[key].to(self._device) for key in ("action", "skill", "age")))
+        latent = Latent(*(x.to(self.agent.device) for x in state["latent"]))
+        self._acting = Acting(latent, *(state[key].to(self.agent.device) for key in ("action", "skill", "age")))
         self._is_first = np.array(state["is_first"])
         self._done = np.array(state["done"])
         self._returns = np.array(state["returns"], float)

@@ -52,12 +52,7 @@ def build(
     """
     seed = config["seed"]
     source = read_pretrained(config) if phase == "finetune" and load_snapshot else None
-    settings = {
-        "obs_type": config["obs_type"],
-        "action_repeat": config["action_repeat"],
-        "image_size": config["image_size"],
-        "render_quality": config["render"]["quality"],
-    }
+    settings = env_settings(config)
     envs = make_vector(config["task"], config["num_envs"], seed=derive(seed, TRAIN_ENVS), **settings)
     eval_env = make(config["task"], seed=derive(seed, EVAL_ENV), **settings)
     seed_everything(seed)
@@ -70,6 +65,16 @@ def build(
         notes = load_pretrained(agent, source, config, plain_spec(spec))
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
     return Parts(agent, envs, eval_env, replay, device, source and source.path, plain_spec(spec), notes)
+
+
+def env_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``envs.make.make`` takes from ``config`` besides task and seed."""
+    return {
+        "obs_type": config["obs_type"],
+        "action_repeat": config["action_repeat"],
+        "image_size": config["image_size"],
+        "render_quality": config["render"]["quality"],
+    }
 
 
 def plain_spec(spec: RecordSpec) -> dict[str, Any]:

@@ -123,17 +123,17 @@ RULES: dict[str, Rule] = {
     "agent.skill_choice": choice("likelihood", "imagination"),
     **optimizer("agent.method_opt"),
 }
-"""Rules of the keys that scripts and agents share; a method adds those of its own (:func:`rules_of`)."""
+"""Rules of the keys that scripts and agents share; a method adds those of its own (:func:`method_rules`)."""
 
 FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
 """Keys in frames that act on agent steps, so ``action_repeat`` must divide them."""
 
 
-def rules_of(config: Mapping[str, Any]) -> dict[str, Rule]:
-    """All rules for ``config``, its agent's method included. Raises :class:`UserError` for a method that is none."""
+def method_rules(config: Mapping[str, Any]) -> dict[str, Rule]:
+    """Rules for the keys of the agent's method. Raises :class:`UserError` for a method that is none."""
     agent = config["agent"]
     own = method_class(agent).rules if "method" in agent else {}
-    return RULES | {f"agent.{key}": rule for key, rule in own.items()}
+    return {f"agent.{key}": rule for key, rule in own.items()}
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
     check_values(config, RULES)
-    check_values(config, rules_of(config))
+    check_values(config, method_rules(config))
     config = dict(config)
     if config["domain"] == "none":
         config["domain"] = validate_task(config["task"])[0]

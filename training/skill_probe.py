@@ -31,7 +31,7 @@ from envs.coverage import coverage, measure
 from envs.make import make
 from training import checkpoint
 from training.evaluation import play
-from training.parts import build_agent
+from training.parts import build_agent, env_settings
 from training.settings import check_writable
 from utils.atomic import atomic_path
 from utils.errors import UserError, exit_status
@@ -132,14 +132,7 @@ def skills_of(agent: DreamerAgent) -> torch.Tensor:
 
 def build_env(config: Mapping[str, Any], seed: int) -> gymnasium.Env:
     """The environment of the task and rendering in ``config``, with its own initial states."""
-    return make(
-        config["task"],
-        obs_type=config["obs_type"],
-        action_repeat=config["action_repeat"],
-        seed=derive(seed, ENV),
-        image_size=config["image_size"],
-        render_quality=config["render"]["quality"],
-    )
+    return make(config["task"], seed=derive(seed, ENV), **env_settings(config))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.settings import check, resolve_device, rules_of
+from training.settings import RULES, check, method_rules, resolve_device
 from utils.config import CONFIGS, flatten, get
 from utils.errors import UserError
 
@@ -77,7 +77,7 @@ PRESETS = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml"))
 @pytest.mark.parametrize("agent", AGENTS)
 def test_every_key_has_a_rule(settings, script, agent):
     config = settings(script, f"agent={agent}")
-    rules = rules_of(config)
+    rules = RULES | method_rules(config)
     leaves = [key for key in flatten(config) if not isinstance(get(config, key), dict)]
     assert [key for key in leaves if key not in rules and key.rpartition(".")[0] not in rules] == []
 
