@@ -23,6 +23,8 @@ class Acting(NamedTuple):
     """(n, skill_dim)."""
     age: Tensor
     """Steps taken with that skill, int64 (n,)."""
+    plan: Tensor
+    """What the planner found last, (n, P, A); P = 0 without a planner."""
 
 
 class Agent(Protocol):
@@ -48,7 +50,8 @@ class Agent(Protocol):
         ...
 
     def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
-        """Called before every step once the replay has a finished episode: the time to choose a skill for good.
+        """Called before every step once the replay has a finished episode: the time to choose a skill for good, or to
+        begin to plan.
 
         ``frame`` counts from the start of the run, ``sample`` draws batches; returns a note when something changed.
         """
@@ -70,6 +73,10 @@ class Agent(Protocol):
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
     ) -> None:
         """Start fine-tuning from the modules of a snapshot."""
+        ...
+
+    def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take all that a snapshot of the same phase holds, to act as the agent that was saved."""
         ...
 
     def training_state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""State coverage: how many cells of a coarse grid over posture and speed a set of simulator states touches.
+"""State coverage: how many cells of a coarse grid (of posture and speed, or of place) a set of states touches.
 
 Works on stored states alone, float64 [qpos, qvel, act] as dm_control's ``physics.get_state()`` gives them; MuJoCo is
 not imported. The grids are fixed, so counts of different runs on one body can be compared.
@@ -74,6 +74,38 @@ def quadruped(states: States) -> States:
     return np.stack([states[:, 2], angle, np.hypot(*velocity.T)], 1)
 
 
+JACO_LINKS: tuple[tuple[float, float, float, float], ...] = (
+    (0.0, 0.4, 0.15675, 0.0),
+    (0.0, 0.0016, -0.11875, 1.5 * np.pi),
+    (0.0, -0.41, 0.0, 0.0),
+    (0.0, 0.2073, -0.0114, 1.5 * np.pi),
+    (0.0, -0.03703, -0.06414, 2 / 3 * np.pi),
+    (0.0, -0.03703, -0.06414, 2 / 3 * np.pi),
+)
+"""The six moving links of the Jaco arm, base first, from dm_control's jaco_arm.xml: x, y, z of a link's origin in its
+parent's frame (the first: in the world), in m; then its frame is half a turn about an axis in the parent's y-z plane,
+given as twice its angle from y, in rad. A joint turns its link about the link's own z."""
+
+JACO_TOOL = (0.015, 0.0024, -0.193)
+"""The tool centre point in the frame of the last link, in m: pinch site of dm_control's jaco_hand.xml."""
+
+
+def jaco(states: States) -> States:
+    """(N, 31) -> x, y, z of the tool centre point in the world, in m.
+
+    The first six coordinates are the angles of the arm's joints.
+    """
+    x, y, z = (np.full(len(states), value) for value in JACO_TOOL)
+    for joint in reversed(range(len(JACO_LINKS))):
+        right, forward, up, twice = JACO_LINKS[joint]
+        cosine, sine = np.cos(states[:, joint]), np.sin(states[:, joint])
+        x, y = cosine * x - sine * y, sine * x + cosine * y
+        # half a turn about (0, cos a, sin a), with 2 a = twice
+        y, z = np.cos(twice) * y + np.sin(twice) * z, np.sin(twice) * y - np.cos(twice) * z
+        x, y, z = right - x, forward + y, up + z
+    return np.stack([x, y, z], 1)
+
+
 MEASURES: dict[str, Measure] = {
     # bins of 0.1 m, pi/8 and 0.5 m/s; the fastest task asks for 8 m/s
     "walker": Measure(
@@ -94,6 +126,17 @@ MEASURES: dict[str, Measure] = {
             Axis("horizontal speed", 0.0, 8.0, 16),
         ),
         quadruped,
+    ),
+    # Bins of 0.1 m over all that the arm can reach: a reward of 1 extends 0.05 m to all sides of the brick. The tasks
+    # ask to bring this point somewhere; a grid over six joint angles would have too many cells to compare runs by.
+    "jaco": Measure(
+        31,
+        (
+            Axis("tool x", -1.0, 1.0, 20),
+            Axis("tool y", -0.6, 1.4, 20),
+            Axis("tool z", 0.0, 1.3, 13),
+        ),
+        jaco,
     ),
 }
 

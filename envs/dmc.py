@@ -1,4 +1,4 @@
-"""DeepMind Control suite tasks, stock and custom, as Gymnasium environments."""
+"""Tasks of dm_control, those of its suite and custom ones, as Gymnasium environments."""
 
 from typing import Any
 
@@ -14,27 +14,27 @@ from envs.rendering import Renderer
 
 Observation = dict[str, np.ndarray]
 
-CAMERAS = {"walker": 0, "quadruped": 2}  # the side views of the benchmark; other domains use camera 0
+CAMERAS = {"walker": "side", "quadruped": "y", "jaco": "front_close"}  # the benchmark's; other domains use number 0
 
 
 class DMCEnv(gymnasium.Env):
-    """A control suite task with action repeat, pixels or states, and exact save and restore.
+    """A dm_control task with action repeat, pixels or states, and exact save and restore.
 
     One agent step holds the action for ``action_repeat`` control steps and sums their rewards; only the returned
     observation is rendered. Time limits truncate, they never terminate.
 
     Observations are ``{"observation": x}``, with x uint8 (3, image_size, image_size) for ``obs_type="pixels"`` and
-    float32 (D,) for ``"states"`` (the suite's observation, flattened in its own order). Actions are float32 (A,) in
+    float32 (D,) for ``"states"`` (the task's observation, flattened in its own order). Actions are float32 (A,) in
     [-1, 1], clipped to it, then mapped affinely to the native range.
 
     Args:
-        domain: suite domain, e.g. ``walker``.
+        domain: domain of the suite or of the custom tasks, e.g. ``walker``.
         task: task name without its domain, e.g. ``flip``.
         obs_type: ``pixels`` or ``states``.
         action_repeat: control steps per agent step.
         seed: drives every initial state; ``reset(seed=...)`` starts the sequence anew.
         image_size: side of the frame in pixels.
-        camera_id: camera number in the model; None takes the domain's own.
+        camera_id: number or name of a camera in the model; None takes the domain's own.
         render_quality: ``full`` (the suite's own image) or ``lite`` (faster, other pixels): see ``envs.rendering``.
     """
 
@@ -46,7 +46,7 @@ class DMCEnv(gymnasium.Env):
         action_repeat: int = 2,
         seed: int = 1,
         image_size: int = 64,
-        camera_id: int | None = None,
+        camera_id: int | str | None = None,
         render_quality: str = "full",
     ):
         self._env = load(domain, task, seed)
@@ -141,7 +141,10 @@ class DMCEnv(gymnasium.Env):
 
     @property
     def physics(self) -> mujoco.Physics:
-        """dm_control's simulation, for tests and measures; changing it breaks save and restore."""
+        """dm_control's simulation, for tests and measures; changing it breaks save and restore.
+
+        Some tasks hand out a weak reference: keep this environment as long as its simulation is used.
+        """
         return self._env.physics
 
     @property

@@ -32,6 +32,11 @@ class Domain:
 DOMAINS: dict[str, Domain] = {
     "walker": Domain(("stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
     "quadruped": Domain(("walk", "run", "stand", "jump"), primal="walk", control_steps=1000),
+    "jaco": Domain(
+        ("reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
+        primal="reach_top_left",
+        control_steps=250,
+    ),
 }
 TASKS: dict[str, tuple[str, ...]] = {
     domain: tuple(f"{domain}_{name}" for name in entry.names) for domain, entry in DOMAINS.items()

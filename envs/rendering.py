@@ -3,9 +3,8 @@
 import numpy as np
 from dm_control import _render, mujoco
 
+from envs.make import RENDER_QUALITIES
 from utils.errors import UserError, unknown_value
-
-QUALITIES = ("full", "lite")
 
 
 class Renderer:
@@ -19,7 +18,7 @@ class Renderer:
         physics: the simulation. Its model's off-screen buffer and quality settings are overwritten, which counts only
             if this happens before the first frame.
         size: side of the frame in pixels.
-        camera_id: number of a camera in the model, or -1 for the free camera.
+        camera_id: number or name of a camera in the model, or -1 for the free camera.
         quality: ``full`` or ``lite``.
 
     Raises:
@@ -27,9 +26,9 @@ class Renderer:
         ValueError: the model has no such camera.
     """
 
-    def __init__(self, physics: mujoco.Physics, size: int, camera_id: int, quality: str = "full"):
-        if quality not in QUALITIES:
-            raise unknown_value("render.quality", quality, QUALITIES)
+    def __init__(self, physics: mujoco.Physics, size: int, camera_id: int | str, quality: str = "full"):
+        if quality not in RENDER_QUALITIES:
+            raise unknown_value("render.quality", quality, RENDER_QUALITIES)
         if _render.BACKEND in (None, "off"):
             raise UserError(
                 "This process cannot render: dm_control was loaded without a GL backend. Start again with "

@@ -151,7 +151,7 @@ def test_links_lead_somewhere(page):
 def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "agent.code"}
-    known |= {"key", "weights_only", "mpc"}  # any key; torch.load's; said to be missing
+    known |= {"key", "weights_only"}  # any key; torch.load's
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
     for script in SCRIPTS.values():
         for agent in (CONFIGS / "agent").glob("*.yaml"):

@@ -29,7 +29,7 @@ def files(folder: Path) -> list[Path]:
     [
         ("dreamer_pretrain.py", ["agent=dreemer"], ["agent=dreemer", "Did you mean agent=dreamer?"]),
         ("dreamer_pretrain.py", ["num_train_frame=10"], ["num_train_frame", "Did you mean num_train_frames?"]),
-        ("dreamer_pretrain.py", ["domain=hopper"], ["domain=hopper", "quadruped, walker"]),
+        ("dreamer_pretrain.py", ["domain=hopper"], ["domain=hopper", "jaco, quadruped, walker"]),
         ("dreamer_pretrain.py", ["task=quadruped_run"], ["task=quadruped_run", "domain=walker"]),
         ("dreamer_finetune.py", ["task=walker_fly"], ["task=walker_fly", "Allowed"]),
         ("dreamer_finetune.py", ["snapshot_ts=7000"], ["snapshot_ts=7000", "does not exist", "snapshot_ts=0"]),

@@ -19,10 +19,10 @@ import torch
 from utils.atomic import atomic_path
 from utils.errors import UserError
 
-FORMAT = 1
-"""Version of both file formats."""
-
 Kind = Literal["snapshot", "checkpoint"]
+
+FORMATS: dict[Kind, int] = {"snapshot": 1, "checkpoint": 2}
+"""Versions of what the files hold."""
 
 
 @cache
@@ -68,7 +68,7 @@ def tensors_to_arrays(value: Any) -> Any:
 
 def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
     """Write ``payload`` with its header atomically. Raises :class:`UserError` when the file cannot be written."""
-    content = {"format": FORMAT, "kind": kind, "commit": git_commit(), "versions": versions(), **payload}
+    content = {"format": FORMATS[kind], "kind": kind, "commit": git_commit(), "versions": versions(), **payload}
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
@@ -94,9 +94,9 @@ def load(path: Path, kind: Kind) -> dict[str, Any]:
         raise UserError(f"{path} is not a readable {kind} ({reason}). Take another one or write it again.") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise UserError(f"{path} is not a {kind} of this project. Take a file written by it.")
-    if content["format"] != FORMAT:
+    if content["format"] != FORMATS[kind]:
         raise UserError(
-            f"{path} has format {content['format']}; this version reads format {FORMAT}. Use matching versions."
+            f"{path} has format {content['format']}; this version reads format {FORMATS[kind]}. Use matching versions."
         )
     return content
 

@@ -105,6 +105,7 @@ class Collector:
             "action": self._acting.action,
             "skill": self._acting.skill,
             "age": self._acting.age,
+            "plan": self._acting.plan,
             "is_first": self._is_first.tolist(),
             "done": self._done.tolist(),
             "returns": self._returns.tolist(),
@@ -115,7 +116,7 @@ class Collector:
         """Put the environments back (unfinished episodes are stepped again without rendering) and go on from there."""
         self._observation = set_states(self.envs, tensors_to_arrays(state["envs"]))["observation"]
         latent = Latent(*(x.to(self.agent.device) for x in state["latent"]))
-        self._acting = Acting(latent, *(state[key].to(self.agent.device) for key in ("action", "skill", "age")))
+        self._acting = Acting(latent, *(state[key].to(self.agent.device) for key in ("action", "skill", "age", "plan")))
         self._is_first = np.array(state["is_first"])
         self._done = np.array(state["done"])
         self._returns = np.array(state["returns"], float)

@@ -1,8 +1,7 @@
 """Episodes played for measuring and for looking: the policy's mean action, a stream of random numbers of their own."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gymnasium
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from agents.agent import Agent
+from utils.seeding import own_randomness
 from utils.video import label, tile, upscale
 
 
@@ -55,17 +55,6 @@ def play(
         states.append(info["physics"])
         total += float(reward)
     return Played(np.stack(images), np.stack(states), total)
-
-
-@contextmanager
-def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Inside, torch draws from ``seed``; the random state is put back afterwards.
-
-    So how often a run is looked at does not change what it learns.
-    """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 class Evaluation(NamedTuple):

@@ -13,10 +13,10 @@ from training import checkpoint
 from training.collector import Collector, Episode
 from training.evaluation import evaluate, skill_gallery
 from training.interrupt import StopSignal
-from training.parts import EVALUATION, GALLERY, Parts
+from training.parts import EVALUATION, GALLERY, REPORT, Parts
 from utils.logger import Logger, Prefix
 from utils.schedule import crossed, times_due
-from utils.seeding import derive, random_state, set_random_state
+from utils.seeding import derive, own_randomness, random_state, set_random_state
 from utils.video import upscale
 
 CHECKPOINT = "checkpoint.pt"
@@ -164,10 +164,10 @@ class OffPolicyRun:
     @torch.no_grad()
     def _report(self) -> None:
         """Videos of what the model has learned; draws nothing from the run's own random streams."""
-        sampler, random = self.replay.sampler.state, random_state(self.device)
-        videos = self.agent.report(self.replay.sample())
+        sampler = self.replay.sampler.state
+        with own_randomness(self.device, derive(self.config["seed"], REPORT)):
+            videos = self.agent.report(self.replay.sample())
         self.replay.sampler.state = sampler
-        set_random_state(random, self.device)
         for name, video in videos.items():
             rows = (video.float().clamp(0, 1) * 255).byte().cpu().permute(1, 3, 0, 4, 2)
             tiled = rows.flatten(2, 3).contiguous().numpy()

@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.seeding import derive, seed_everything
 
 # what each random stream is for, so that none shares a seed with another
-TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY = range(5)
+TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY, REPORT = range(6)
 
 
 class Parts(NamedTuple):
@@ -100,6 +100,19 @@ def build_agent(
         ) from error
     except ValueError as error:
         raise UserError(f"agent={config['agent']['name']} cannot be built: {error}") from error
+
+
+def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Agent:
+    """The agent of a snapshot's ``content`` on the CPU, to act as it did; fresh weights with ``untrained``.
+
+    Raises :class:`UserError` when it cannot be built or its weights do not fit.
+    """
+    config, spec = content["config"], content["spec"]
+    phase = "finetune" if "snapshot_ts" in config else "pretrain"
+    agent = build_agent(config, tuple(spec["observation"][0]), spec["action"][0][0], phase, torch.device("cpu"))
+    if not untrained:
+        agent.load_weights(content["modules"])
+    return agent
 
 
 def _record_spec(

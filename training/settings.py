@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from agents.dreamer.agent import CLIP_REWARDS
-from agents.exploration.build import method_class
+from agents.exploration.build import check_keys, method_class
 from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
 from utils.errors import UserError
@@ -93,6 +93,15 @@ RULES: dict[str, Rule] = {
     "slow_target": FLAG,
     "slow_target_update": COUNT,
     "slow_target_fraction": FRACTION,
+    "mpc": FLAG,
+    **{f"planner.{key}": COUNT for key in ("iterations", "num_samples", "num_elites")},
+    "planner.start_after": WHOLE,
+    "planner.horizon": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "planner.mixture_coef": FRACTION,
+    "planner.temperature": NOT_NEGATIVE,
+    "planner.momentum": FRACTION,
+    "planner.min_std": POSITIVE,
+    "planner.use_value": FLAG,
     **optimizer("model_opt"),
     **optimizer("actor_opt"),
     **optimizer("critic_opt"),
@@ -120,7 +129,8 @@ RULES: dict[str, Rule] = {
     "agent.skill_actor_ent": NOT_NEGATIVE,
     "agent.update_skill_every_step": COUNT,
     "agent.num_init_frames": WHOLE,
-    "agent.skill_choice": choice("likelihood", "imagination"),
+    "agent.skill_choice": choice("replay", "imagination"),
+    "agent.train_before_choice": FLAG,
     **optimizer("agent.method_opt"),
 }
 """Rules of the keys that scripts and agents share; a method adds those of its own (:func:`method_rules`)."""
@@ -131,9 +141,17 @@ FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "e
 
 def method_rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     """Rules for the keys of the agent's method. Raises :class:`UserError` for a method that is none."""
-    agent = config["agent"]
-    own = method_class(agent).rules if "method" in agent else {}
-    return {f"agent.{key}": rule for key, rule in own.items()}
+    return {f"agent.{key}": rule for key, rule in method_class(config["agent"]).rules.items()}
+
+
+def _check_method(config: Mapping[str, Any]) -> None:
+    """The keys of the agent's exploration method: all there, each of them allowed, and fitting the others."""
+    if "method" not in config["agent"]:
+        return
+    check_keys(config["agent"])
+    check_values(config, method_rules(config))
+    for check_whole in method_class(config["agent"]).checks:
+        check_whole(config)
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +160,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
     check_values(config, RULES)
-    check_values(config, method_rules(config))
+    _check_method(config)
     config = dict(config)
     if config["domain"] == "none":
         config["domain"] = validate_task(config["task"])[0]
@@ -153,6 +171,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     for mark in config["snapshots"]:
         _divides(repeat, "snapshots", mark)
     _check_skill_choice(config)
+    _check_planner(config)
     if config["snapshots"] and config["snapshot_dir"] is not None:
         check_writable("snapshot_dir", config["snapshot_dir"])
     return config
@@ -168,6 +187,24 @@ def _check_skill_choice(config: Mapping[str, Any]) -> None:
             f"agent.skill_choice=imagination needs a trained reward head, but agent.num_init_frames="
             f"{agent['num_init_frames']} lies within num_seed_frames={config['num_seed_frames']}. "
             f"Raise agent.num_init_frames, for example to {2 * config['num_seed_frames']}."
+        )
+
+
+def _check_planner(config: Mapping[str, Any]) -> None:
+    """Planning needs a reward head for the task, and as many candidates as elites."""
+    if not config["mpc"]:
+        return
+    if "snapshot_ts" not in config:
+        raise UserError(
+            "mpc=true plans with the reward head of a task, and pre-training has none. "
+            "Use it with dreamer_finetune.py; leave it out here."
+        )
+    planner = config["planner"]
+    candidates = planner["num_samples"] + int(planner["mixture_coef"] * planner["num_samples"])
+    if planner["num_elites"] > candidates:
+        raise UserError(
+            f"planner.num_elites={planner['num_elites']} is more than the {candidates} candidates of an iteration "
+            f"(planner.num_samples={planner['num_samples']} and the policy's). Lower it."
         )
 
 

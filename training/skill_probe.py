@@ -10,7 +10,6 @@ skill, so that every episode is held out exactly once, in a fold with one of eac
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,10 +30,10 @@ from envs.coverage import coverage, measure
 from envs.make import make
 from training import checkpoint
 from training.evaluation import play
-from training.parts import build_agent, env_settings
+from training.parts import env_settings, restore_agent
 from training.settings import check_writable
-from utils.atomic import atomic_path
 from utils.errors import UserError, exit_status
+from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
 from utils.video import label, tile, upscale
 
@@ -106,7 +105,7 @@ def probe(features: np.ndarray, labels: np.ndarray) -> Probe:
 
 
 def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[DreamerAgent, dict[str, Any]]:
-    """The pre-training agent of the snapshot ``path`` on the CPU, and the snapshot's content.
+    """The agent of the snapshot ``path`` on the CPU, and the snapshot's content.
 
     With ``untrained`` the weights are fresh, drawn from ``seed``. Raises :class:`UserError` when there is no such
     file, its agent has no skills to tell apart, or its weights do not fit.
@@ -114,14 +113,10 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Dream
     if not path.is_file():
         raise UserError(f"{path} does not exist. Name a snapshot file, such as .../snapshot_100000.pt.")
     content = checkpoint.load(path, "snapshot")
-    spec = content["spec"]
-    shape, actions = spec["observation"][0], spec["action"][0][0]
     seed_everything(seed)
-    agent = build_agent(content["config"], tuple(shape), actions, "pretrain", torch.device("cpu"))
+    agent = restore_agent(content, untrained=untrained)
     if not isinstance(agent, DreamerAgent) or len(skills_of(agent)) < 2:
         raise UserError(f"{path} is of agent={content['agent']}, which has no skills to tell apart.")
-    if not untrained:
-        agent.load_snapshot(content["modules"], init_actor=True, init_critic=False)
     return agent.eval(), content
 
 
@@ -212,14 +207,7 @@ def save_picture(made: Rollouts, path: Path) -> None:
     episodes = len(videos) // len(np.unique(made.labels))
     for index in range(0, len(videos), episodes):
         videos[index] = label(videos[index], f"skill {made.labels[index]}")
-    with atomic_path(path) as temporary:
-        Image.fromarray(tile(videos, episodes)[0]).save(temporary, format="png")
-
-
-def save_json(report: Mapping[str, Any], path: Path) -> None:
-    """Write the report, all or nothing."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
+    Image.fromarray(tile(videos, episodes)[0]).save(path, format="png")
 
 
 def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
@@ -250,15 +238,6 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     return report, made
 
 
-def _write(save: Callable[[Any, Path], None], what: Any, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        save(what, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Choose another place.") from error
-
-
 def _progress(line: str) -> None:
     if sys.stderr.isatty():
         print(line, file=sys.stderr, flush=True)
@@ -282,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     report, made = run(options)
     print(table(report))
-    _write(save_json, report, options.json)
-    _write(save_picture, made, options.frames_png)
+    write_json(options.json, report)
+    write_file(options.frames_png, lambda path: save_picture(made, path))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """One seed for everything, and random states that can be saved."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,17 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  third-party code draws from it
     torch.manual_seed(seed)
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Inside, torch draws from ``seed``; the random state is put back afterwards.
+
+    So how often a run is looked at does not change what it learns.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from agents.agent import Acting, Mode
 from agents.dreamer.behavior import Behavior
+from agents.dreamer.planner import Planner
 from agents.dreamer.skill_choice import choose_by_imagination, join_views
 from agents.dreamer.world_model import Metrics, Observed, WorldModel
 from agents.exploration.build import build_method
@@ -83,7 +84,10 @@ class DreamerAgent(nn.Module):
         self.skills = SkillSchedule(self.method.skills, period).to(self.device)
         self.scores = self.method.scores if pretrains else "none"
         self.trains_behaviors = not pretrains or self.method.acts == "actor"
+        self.trains_before_choice = agent.get("train_before_choice", True)
         self.collects: Mode = "train" if self.trains_behaviors else "random"
+        self.planner = Planner(**config["planner"]) if config["mpc"] else None
+        self.planning = False
         self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, self.world_model.rssm.feat_dim)})
         self.model_opt = Optimizer(self.world_model.parameters(), **config["model_opt"])
         learned = [p for p in self.method.parameters() if p.requires_grad]
@@ -111,6 +115,7 @@ class DreamerAgent(nn.Module):
             self.skill_dim,
             actor=config["actor"],
             critic=config["critic"],
+            critic_head=self.method.critic_head,
             actor_opt=config["actor_opt"],
             critic_opt=config["critic_opt"],
             reward_norm=agent["reward_norm"],
@@ -132,7 +137,8 @@ class DreamerAgent(nn.Module):
         """Zero latents and actions and fresh skills for ``count`` environments."""
         action = torch.zeros(count, self.action_dim, device=self.device)
         age = torch.zeros(count, dtype=torch.int64, device=self.device)
-        return Acting(self.world_model.rssm.initial(count), action, self.skills.draw(count), age)
+        plan = torch.zeros(count, self.planner.horizon if self.planner else 0, self.action_dim, device=self.device)
+        return Acting(self.world_model.rssm.initial(count), action, self.skills.draw(count), age, plan)
 
     def begin(self, acting: Acting, begins: Tensor) -> Acting:
         """New skills where ``begins``; the latent is reset by ``is_first``."""
@@ -154,16 +160,34 @@ class DreamerAgent(nn.Module):
             return action, acting._replace(action=action)
         embed = self.world_model.encoder(preprocess_image(observation))
         latent = self.world_model.rssm.observe_step(acting.latent, acting.action, embed, is_first)
-        policy = self._behavior.actor(latent.feat, acting.skill)
-        action = policy.mean if mode == "eval" else policy.rsample()
-        return action, acting._replace(latent=latent, action=action)
+        plan = acting.plan
+        if self.planner and self.planning:
+            action, plan, _ = self.planner.plan(
+                self.world_model, self._behavior, latent, acting.skill, plan, is_first, explore=mode != "eval"
+            )
+        else:
+            policy = self._behavior.actor(latent.feat, acting.skill)
+            action = policy.mean if mode == "eval" else policy.rsample()
+        return action, acting._replace(latent=latent, action=action, plan=plan)
+
+    @property
+    def _choosing(self) -> bool:
+        """Fine-tuning has yet to choose the skill it keeps."""
+        return bool(self.phase == "finetune" and self.skill_dim and not self.skills.settled)
+
+    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+        """Fine-tuning chooses one skill at ``agent.num_init_frames`` and keeps it; then planning begins, if asked for
+        (see :class:`agents.agent.Agent`).
+        """
+        if self._choosing and frame >= self.config["agent"]["num_init_frames"]:
+            return f"skill chosen at frame {frame}: {self.skills.space.name(self._choose_skill(sample))}"
+        if self.planner and not self.planning and not self._choosing:
+            self.planning = frame >= self.config["num_seed_frames"] + self.planner.start_after
+            return f"planning from frame {frame} on" if self.planning else None
+        return None
 
     @torch.no_grad()
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
-        """Fine-tuning chooses one skill at ``agent.num_init_frames`` and keeps it (see :class:`agents.agent.Agent`)."""
-        waits = self.phase == "finetune" and self.skill_dim and not self.skills.settled
-        if not waits or frame < self.config["agent"]["num_init_frames"]:
-            return None
+    def _choose_skill(self, sample: Callable[[], Mapping[str, Tensor]]) -> Tensor:
         views: list[ReplayView] = []
         rewards: list[Tensor] = []
         while sum(reward.numel() for reward in rewards) < CHOICE_RECORDS:
@@ -177,7 +201,7 @@ class DreamerAgent(nn.Module):
         else:
             skill = self.method.choose_skill(view, reward, self._behavior.actor)
         self.skills.settle(skill)
-        return f"skill chosen at frame {frame}: {self.skills.space.name(skill)}"
+        return skill
 
     # ---- learning
 
@@ -195,7 +219,7 @@ class DreamerAgent(nn.Module):
             loss, model_metrics = self.world_model.loss(seen, target)
             model_metrics["model_grad_norm"] = self.model_opt.step(loss)
             metrics |= {**target.metrics, **model_metrics}
-            if self.trains_behaviors:
+            if self.trains_behaviors and (self.trains_before_choice or not self._choosing):
                 start = seen.post.detach().flatten()
                 skill = self.skills.draw(start.deter.shape[0])
                 metrics |= self._behavior.update(
@@ -271,6 +295,11 @@ class DreamerAgent(nn.Module):
         """State dicts of the world model's parts (``encoder``, ``rssm``, ``decoder``, ``reward_head``), of ``actor``,
         ``critic`` and ``slow_critic``, of ``method``, and what of the latter fine-tuning restores.
         """
+        finetune = {"method_finetune": self.method.finetune_state()}
+        return {name: part.state_dict() for name, part in self._parts().items()} | finetune
+
+    def _parts(self) -> dict[str, nn.Module]:
+        """The modules of a snapshot by name."""
         parts: dict[str, nn.Module] = {
             "encoder": self.world_model.encoder,
             "rssm": self.world_model.rssm,
@@ -283,8 +312,7 @@ class DreamerAgent(nn.Module):
         }
         if self.skill_dim:
             parts["skills"] = self.skills
-        finetune = {"method_finetune": self.method.finetune_state()}
-        return {name: part.state_dict() for name, part in parts.items()} | finetune
+        return parts
 
     def load_snapshot(
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
@@ -299,26 +327,34 @@ class DreamerAgent(nn.Module):
         if init_critic:
             wanted |= {"critic": self._behavior.critic, "slow_critic": self._behavior.slow_critic}
         for name, module in wanted.items():
-            try:
-                module.load_state_dict(modules[name])
-            except (KeyError, RuntimeError) as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise UserError(
-                    f"the snapshot's {name} does not fit this agent ({reason}). "
-                    "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
-                ) from error
-        self.method.load_state_dict(dict(modules.get("method_finetune", {})), strict=False)
+            _load(module, name, modules.get(name, {}))
+        kept, found = self.method.finetune_state(), modules.get("method_finetune", {})
+        if missing := sorted(kept.keys() - found.keys()):
+            raise UserError(
+                f"the snapshot lacks {missing[0]}, which agent={self.name} needs in fine-tuning. It was made with "
+                "another setting of this agent; pre-train again, or fine-tune with the setting it was made with."
+            )
+        _load(self.method, "method", self.method.state_dict() | {key: found[key] for key in kept})
+
+    def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take everything a snapshot of the same phase holds: the agent then acts and plans as the one that was saved.
+
+        Raises :class:`UserError` for a snapshot of other sizes.
+        """
+        for name, module in self._parts().items():
+            _load(module, name, modules.get(name, {}))
 
     def training_state(self) -> dict[str, Any]:
-        """Weights, buffers, optimiser states and the update counter."""
+        """Weights, buffers, optimiser states, the update counter and whether planning has begun."""
         optimizers = {name: opt.state_dict() for name, opt in self._optimizers().items()}
-        return {"modules": self.state_dict(), "optimizers": optimizers, "updates": self.updates}
+        counters = {"updates": self.updates, "planning": self.planning}
+        return {"modules": self.state_dict(), "optimizers": optimizers, **counters}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         self.load_state_dict(state["modules"])
         for name, opt in self._optimizers().items():
             opt.load_state_dict(state["optimizers"][name])
-        self.updates = state["updates"]
+        self.updates, self.planning = state["updates"], state["planning"]
 
     def _optimizers(self) -> dict[str, Optimizer]:
         found = {
@@ -327,3 +363,15 @@ class DreamerAgent(nn.Module):
             "critic": self._behavior.critic_opt,
         }
         return found | ({"method": self.method_opt} if self.method_opt else {})
+
+
+def _load(module: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
+    """Load a part of a snapshot. Raises :class:`UserError` when it is of other sizes."""
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"the snapshot's {name} does not fit this agent ({reason}). "
+            "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
+        ) from error

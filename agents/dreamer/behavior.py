@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
-from agents.exploration.intrinsic_reward import Imagined, Scored, masked_mean
+from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored, masked_mean
 from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
 from agents.nn.latent import Latent
 from agents.nn.networks import MLP
@@ -24,6 +24,7 @@ class Actor(nn.Module):
         self, inputs: int, action_dim: int, *, layers: int = 4, units: int = 400, min_std: float = 0.1, dist: str
     ) -> None:
         super().__init__()
+        self.action_dim = action_dim
         self.net = MLP(inputs, 2 * action_dim, layers, units)
         self.min_std = min_std
         self.policy = POLICIES[dist]
@@ -37,12 +38,38 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """MLP on [feat, skill] -> the mean of a unit-variance Normal over the return, (..., F) -> (...)."""
 
-    def __init__(self, inputs: int, *, layers: int = 4, units: int = 400) -> None:
+    def __init__(self, feat_dim: int, skill_dim: int, *, outputs: int = 1, layers: int = 4, units: int = 400) -> None:
         super().__init__()
-        self.net = MLP(inputs, 1, layers, units)
+        self.net = MLP(feat_dim + skill_dim, outputs, layers, units)
 
     def forward(self, feat: Tensor, skill: Tensor) -> Tensor:
+        """feat (..., F), skill (..., n) -> values (...)."""
         return self.net(torch.cat([feat, skill], -1)).float()[..., 0]
+
+    def loss(self, value: Tensor, target: Tensor) -> Tensor:
+        """-log N(target; value, 1), elementwise; its floor is 0.919."""
+        return -unit_normal_log_prob(target, value, 0)
+
+
+class SuccessorCritic(Critic):
+    """psi(f, z) in R^n with value psi . z and squared error without a half (APS; card 6.1).
+
+    Only the product is regressed, so psi need not be a vector of successor features.
+    """
+
+    def __init__(self, feat_dim: int, skill_dim: int, **sizes: int) -> None:
+        assert skill_dim > 0, "a successor critic needs skills"
+        super().__init__(feat_dim, skill_dim, outputs=skill_dim, **sizes)
+
+    def forward(self, feat: Tensor, skill: Tensor) -> Tensor:
+        return (self.net(torch.cat([feat, skill], -1)).float() * skill).sum(-1)
+
+    def loss(self, value: Tensor, target: Tensor) -> Tensor:
+        """(value - target)^2, elementwise."""
+        return (value - target).square()
+
+
+CRITICS: dict[CriticHead, type[Critic]] = {"scalar": Critic, "successor": SuccessorCritic}
 
 
 def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor, horizon: int) -> tuple[Imagined, Policy]:
@@ -84,6 +111,7 @@ class Behavior(nn.Module):
         *,
         actor: Mapping[str, Any],
         critic: Mapping[str, Any],
+        critic_head: CriticHead = "scalar",
         actor_opt: Mapping[str, float],
         critic_opt: Mapping[str, float],
         reward_norm: Mapping[str, float],
@@ -100,8 +128,8 @@ class Behavior(nn.Module):
     ) -> None:
         super().__init__()
         self.actor = Actor(feat_dim + skill_dim, action_dim, **actor)
-        self.critic = Critic(feat_dim + skill_dim, **critic)
-        self.slow_critic = Critic(feat_dim + skill_dim, **critic).requires_grad_(False)
+        self.critic = CRITICS[critic_head](feat_dim, skill_dim, **critic)
+        self.slow_critic = CRITICS[critic_head](feat_dim, skill_dim, **critic).requires_grad_(False)
         self.reward_norm = StreamNorm(**reward_norm)
         self.to(device)
         self.actor_ent, self.actor_grad = actor_ent, actor_grad
@@ -142,8 +170,7 @@ class Behavior(nn.Module):
             bonus = self.actor_ent * entropy.detach()[:-1]
             critic_target = torch.cat([critic_target[:1], critic_target[1:] + bonus])
         prediction = self.critic(traj.feat[:-1].detach(), traj.skill[:-1])
-        critic_nll = -unit_normal_log_prob(critic_target, prediction, 0)
-        critic_loss = masked_mean(self.weight * critic_nll, valid)
+        critic_loss = masked_mean(self.weight * self.critic.loss(prediction, critic_target), valid)
         critic_norm = self.critic_opt.step(critic_loss)
 
         mean, std = _mean_std(scored.value.detach(), scored.valid)

@@ -24,16 +24,29 @@ def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
     return found
 
 
-def build_method(agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
-    """Construct the method; its parameters besides ``sizes`` are the keys of the agent's YAML with the same names."""
+def check_keys(agent: Mapping[str, Any]) -> list[str]:
+    """The constructor parameters of the method besides ``sizes`` that the agent's YAML gives.
+
+    Raises :class:`UserError` for one that it lacks, and for skill options of a method without skills.
+    """
     found = method_class(agent)
-    parameters = [
+    _, *parameters = [
         p for p in inspect.signature(found).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    parameters = parameters[1:]
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in agent]
     if missing:
         raise UserError(
             f"configs/agent/{agent['name']}.yaml lacks {', '.join(missing)}, which {found.__name__} needs; add the key."
         )
-    return found(sizes, **{p.name: agent[p.name] for p in parameters if p.name in agent})
+    names = [p.name for p in parameters if p.name in agent]
+    if "skill_dim" in agent and "skill_dim" not in names:
+        raise UserError(
+            f"agent.skill_dim={agent['skill_dim']}: agent={agent['name']} has no skills. Leave the key out, or choose "
+            "an agent with skills, such as agent=diayn_dreamer."
+        )
+    return names
+
+
+def build_method(agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
+    """Construct the method; its parameters besides ``sizes`` are the keys of the agent's YAML with the same names."""
+    return method_class(agent)(sizes, **{name: agent[name] for name in check_keys(agent)})

@@ -7,9 +7,9 @@ One update of :class:`agents.dreamer.agent.DreamerAgent` calls a method in this 
 Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
 from agents.skills import NoSkills, SkillSpace, likelihood_values
 from utils.rules import Rule
+
+CriticHead = Literal["scalar", "successor"]
 
 NO_METRICS: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -85,6 +87,12 @@ def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, value, 0.0).sum() / valid.sum().clamp(min=1)
 
 
+def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
+    """sum weight * value / sum weight, 0 if nothing has weight; ``weight`` (bool or numbers >= 0) as ``value``."""
+    weight = weight.to(value.dtype)
+    return (weight * value).sum() / weight.sum().clamp(min=torch.finfo(value.dtype).tiny)
+
+
 class Sizes(NamedTuple):
     """What a method needs to know of the run it is built for."""
 
@@ -112,6 +120,8 @@ class IntrinsicReward(nn.Module):
     """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     """What the values of the method's own keys in the agent's YAML must be; checked before anything is built."""
+    checks: ClassVar[Sequence[Callable[[Mapping[str, Any]], None]]] = ()
+    """Checks of a whole configuration, which raise UserError; made before anything is built, after ``rules``."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -119,6 +129,8 @@ class IntrinsicReward(nn.Module):
         self.skills: SkillSpace = NoSkills()
         self.reward_outputs = 1
         """Outputs of the reward head in pre-training: n where :meth:`score_replay` gives (B, T, n)."""
+        self.critic_head: CriticHead = "scalar"
+        """What the behaviour's critic puts out: a value, or psi in R^d whose product with the skill is the value."""
 
     def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]] | None:
         """Loss (scalar) and metrics on replay, or None when the method trains nothing."""
@@ -144,7 +156,7 @@ class IntrinsicReward(nn.Module):
     def finetuned(self) -> "IntrinsicReward":
         """What stays of the method in fine-tuning, where the task gives the reward: its skills, by default."""
         rest = TaskReward(self.sizes)
-        rest.skills = self.skills
+        rest.skills, rest.critic_head = self.skills, self.critic_head
         return rest
 
     def finetune_state(self) -> dict[str, Tensor]:

@@ -135,6 +135,16 @@ class GRUCell(nn.Module):
         return torch.lerp(h, candidate, torch.sigmoid(update - 1))
 
 
+def orthogonal_(network: nn.Module) -> nn.Module:
+    """Orthogonal weights, gain sqrt 2 for convolutions and 1 for linear layers, and zero biases; in place."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, gain=2**0.5 if isinstance(layer, nn.Conv2d) else 1.0)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return network
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable and frozen parameters, buffers not counted."""
     return sum(p.numel() for p in module.parameters())

@@ -1,24 +1,31 @@
-"""Tasks that the Unsupervised RL Benchmark adds to the DeepMind Control suite, on the suite's own models."""
+"""Tasks that the Unsupervised RL Benchmark adds to the DeepMind Control suite, on dm_control's own models."""
 
+from collections.abc import Callable
+from functools import partial
+
+import dm_env
 from dm_control import suite
-from dm_control.rl import control
 
-from envs.custom_dmc_tasks import quadruped, walker
+from envs.custom_dmc_tasks import jaco, quadruped, walker
 
-CUSTOM_TASKS = {
+CUSTOM_TASKS: dict[tuple[str, str], Callable[..., dm_env.Environment]] = {
     ("walker", "flip"): walker.flip,
     ("quadruped", "stand"): quadruped.stand,
     ("quadruped", "jump"): quadruped.jump,
+    **{("jaco", f"reach_{corner}"): partial(jaco.reach, corner) for corner in jaco.TARGETS},
 }
 
 
-def load(domain: str, task: str, seed: int) -> control.Environment:
+def load(domain: str, task: str, seed: int) -> dm_env.Environment:
     """The environment of ``task`` in ``domain``, custom or stock.
 
+    Besides what dm_env asks for it has dm_control's ``physics``, ``control_timestep()`` and a ``task`` whose ``random``
+    draws every initial state.
+
     Args:
-        domain: name of a suite domain, e.g. ``walker``.
+        domain: name of a domain, e.g. ``walker``.
         task: name of the task without its domain, e.g. ``flip``.
-        seed: seeds the task's own random state, which draws every initial state.
+        seed: seeds the task's own random state.
 
     Raises:
         ValueError: the suite knows no such domain or task.

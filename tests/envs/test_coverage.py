@@ -52,6 +52,34 @@ def test_quadruped_quantities_are_those_of_the_simulator(task):
     np.testing.assert_allclose(found[:, 2], np.hypot(velocities[:, 0], velocities[:, 1]), atol=1e-9)
 
 
+def test_jaco_quantities_are_those_of_the_simulator():
+    env = make("jaco_reach_top_left", "states")
+    physics = env.unwrapped.physics
+    site = mujoco.mj_name2id(physics.model.ptr, mujoco.mjtObj.mjOBJ_SITE, "jaco_arm/jaco_hand/pinchsite")
+    rng, states, places = np.random.default_rng(0), [], []
+    for _ in range(200):
+        physics.data.qpos[:9] = rng.uniform(-2 * np.pi, 2 * np.pi, 9)
+        physics.data.qpos[9:] = [*rng.normal(size=3), 1, 0, 0, 0]
+        physics.forward()
+        states.append(physics.get_state())
+        places.append(physics.data.site_xpos[site].copy())
+    assert np.ptp(places, axis=0).min() > 0.9
+    np.testing.assert_allclose(MEASURES["jaco"].quantities(np.stack(states)), places, atol=1e-6)
+
+
+def test_the_grid_holds_all_that_jaco_can_reach():
+    env = make("jaco_reach_top_left", "states")
+    physics = env.unwrapped.physics
+    states = np.random.default_rng(0).uniform(0, 2 * np.pi, (100_000, 31))
+    states[:, 1:3] = np.random.default_rng(1).uniform(*physics.model.jnt_range[1:3].T, (100_000, 2))
+    places = MEASURES["jaco"].quantities(states)
+    above = places[places[:, 2] >= 0]  # the floor is at 0
+    for axis, column in zip(MEASURES["jaco"].axes, above.T, strict=True):
+        assert axis.low <= column.min() and column.max() < axis.high
+        assert (axis.high - axis.low) / axis.count == pytest.approx(0.1)
+    assert 2000 < coverage("jaco", states) < MEASURES["jaco"].cells == 5200
+
+
 def walker_state(height: float, pitch: float, speed: float) -> np.ndarray:
     state = np.zeros(18)
     state[[0, 2, 10]] = height - 1.3, pitch, speed
@@ -123,7 +151,7 @@ def test_every_domain_has_a_measure_of_its_own_states(domain):
 
 
 def test_unknown_domains_and_foreign_states_are_refused():
-    with pytest.raises(UserError, match=r"domain=waker .*quadruped, walker.*Did you mean domain=walker"):
+    with pytest.raises(UserError, match=r"domain=waker .*jaco, quadruped, walker.*Did you mean domain=walker"):
         coverage("waker", np.zeros((1, 18)))
     with pytest.raises(UserError, match="domain=quadruped.* 57 numbers"):
         coverage("quadruped", np.zeros((1, 18)))

@@ -7,11 +7,13 @@ from gymnasium.utils.env_checker import check_env
 
 from envs.custom_dmc_tasks import load
 from envs.dmc import DMCEnv
-from envs.make import TASKS, make, validate_task
+from envs.make import DOMAINS, TASKS, make, validate_task
 
 ALL_TASKS = [task for tasks in TASKS.values() for task in tasks]
-BODIES = [("walker", "flip"), ("quadruped", "jump")]
+BODIES = [("walker", "flip"), ("quadruped", "jump"), ("jaco", "reach_top_right")]
+TIMESTEP = {"walker": 0.025, "quadruped": 0.02, "jaco": 0.04}
 LEG = [[-1.0, 1.0], [-1.0, 1.1], [-0.8, 0.8]]  # native ranges of yaw, lift, extend
+ARM = [[-np.pi / 5, np.pi / 5]] * 3 + [[-np.pi / 3.75, np.pi / 3.75]] * 3 + [[-5.0, 5.0]] * 3  # rad/s: 36, 48 degrees
 
 
 def states_env(domain="walker", task="walk", **settings):
@@ -35,7 +37,7 @@ def assert_same_steps(first, second, actions):
 
 
 @pytest.mark.parametrize("task", ALL_TASKS)
-def test_episodes_have_500_agent_steps_and_end_by_truncation(task):
+def test_episodes_have_their_full_length_and_end_by_truncation(task):
     env = make(task, obs_type="states")
     env.reset()
     action = np.zeros(env.action_space.shape, np.float32)
@@ -45,9 +47,10 @@ def test_episodes_have_500_agent_steps_and_end_by_truncation(task):
         _, reward, terminated, truncated, info = env.step(action)
         assert isinstance(reward, float) and 0.0 <= reward <= 2.0 and terminated is False
         frames, steps = frames + info["frames"], steps + 1
-    assert (frames, steps) == (1000, 500)
-    dt = 0.025 if task.startswith("walker") else 0.02
-    assert env.physics.time() == pytest.approx(1000 * dt)
+    domain, _ = validate_task(task)
+    length = {"jaco": 250}.get(domain, 1000)
+    assert (frames, steps) == (length, length // 2) and length == DOMAINS[domain].control_steps
+    assert env.physics.time() == pytest.approx(length * TIMESTEP[domain])
     with pytest.raises(ResetNeeded):
         env.step(action)
 
@@ -66,7 +69,7 @@ def test_frames_counts_the_control_steps_really_executed(repeat, steps):
 
 @pytest.mark.parametrize("task", ALL_TASKS)
 def test_reward_is_the_sum_over_the_repeat_of_the_native_environment(task):
-    env, raw = make(task, obs_type="states", seed=5, action_repeat=4), load(*validate_task(task), seed=5)
+    env, raw = make(task, obs_type="states", seed=5, action_repeat=5), load(*validate_task(task), seed=5)
     observation, info = env.reset()
     time_step = raw.reset()
     np.testing.assert_array_equal(info["physics"], raw.physics.get_state())
@@ -74,7 +77,7 @@ def test_reward_is_the_sum_over_the_repeat_of_the_native_environment(task):
     for action in actions_for(env, 20):
         observation, reward, _, _, info = env.step(action)
         expected = 0.0
-        for _ in range(4):
+        for _ in range(5):
             time_step = raw.step(low + (action.astype(np.float64) + 1) / 2 * (high - low))
             expected += float(time_step.reward)
         assert reward == pytest.approx(expected, abs=1e-9)
@@ -84,7 +87,10 @@ def test_reward_is_the_sum_over_the_repeat_of_the_native_environment(task):
 
 
 @pytest.mark.parametrize(
-    ("domain", "task", "actions", "width"), [("walker", "run", 6, 24), ("quadruped", "run", 12, 78)]
+    ("domain", "task", "actions", "width"),
+    # of jaco: sine and cosine, velocity, torque of 6 joints; angle, velocity of 3 fingers; place and rotation matrix of
+    # the tool; velocities and pose of the brick
+    [("walker", "run", 6, 24), ("quadruped", "run", 12, 78), ("jaco", "reach_top_left", 9, 24 + 6 + 12 + 13)],
 )
 def test_spaces_and_gymnasium_contract(domain, task, actions, width):
     env = states_env(domain, task)
@@ -97,18 +103,23 @@ def test_spaces_and_gymnasium_contract(domain, task, actions, width):
     assert info["physics"].dtype == np.float64 and info["frames"] == 0
     info["physics"][:] = 7.0  # a copy: the simulation does not change
     assert not (env.physics.get_state() == 7.0).any()
-    assert env.metadata["render_fps"] == {"walker": 20, "quadruped": 25}[domain]
+    assert env.metadata["render_fps"] == {"walker": 20, "quadruped": 25, "jaco": 12}[domain]
 
 
-@pytest.mark.parametrize(("domain", "ranges"), [("walker", [[-1.0, 1.0]] * 6), ("quadruped", LEG * 4)])
-def test_actions_map_affinely_to_the_native_range(domain, ranges):
-    env = states_env(domain, "walk", action_repeat=1)
+@pytest.mark.parametrize(
+    ("domain", "task", "ranges"),
+    [("walker", "walk", [[-1.0, 1.0]] * 6), ("quadruped", "walk", LEG * 4), ("jaco", "reach_top_left", ARM)],
+)
+def test_actions_map_affinely_to_the_native_range(domain, task, ranges):
+    env = states_env(domain, task, action_repeat=1)
     low, high = np.array(ranges).T
     for value in (-1.0, -0.5, 0.0, 0.25, 1.0):
         env.reset()
         env.step(np.full(len(low), value, np.float32))
-        np.testing.assert_allclose(env.physics.data.ctrl, low + (value + 1) / 2 * (high - low), atol=1e-12)
-        assert (env.physics.data.ctrl >= low).all() and (env.physics.data.ctrl <= high).all()
+        # the model file of jaco rounds at the ninth digit
+        np.testing.assert_allclose(env.physics.data.ctrl, low + (value + 1) / 2 * (high - low), atol=1e-8)
+        least, most = env.physics.model.actuator_ctrlrange.T
+        assert (env.physics.data.ctrl >= least).all() and (env.physics.data.ctrl <= most).all()
 
 
 @pytest.mark.parametrize(("domain", "task"), BODIES)
@@ -150,8 +161,10 @@ def test_seeds_make_the_episodes(domain, task):
 
 
 @pytest.mark.parametrize(("domain", "task"), BODIES)
-@pytest.mark.parametrize("steps", [0, 1, 37, 499])
+@pytest.mark.parametrize("steps", [0, 1, 37, -1])  # -1: all but one
 def test_a_restored_episode_and_the_next_ones_are_bit_identical(domain, task, steps):
+    length = DOMAINS[domain].control_steps // 2
+    steps %= length
     env = states_env(domain, task, seed=4)
     env.reset(), env.reset()  # not the first episode
     for action in actions_for(env, steps):
@@ -170,7 +183,7 @@ def test_a_restored_episode_and_the_next_ones_are_bit_identical(domain, task, st
     np.testing.assert_array_equal(env.physics.data.qacc_warmstart, other.physics.data.qacc_warmstart)
     for a, b in zip(env.random_state.get_state(), other.random_state.get_state(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert_same_steps(env, other, actions_for(env, min(60, 500 - steps), seed=1))
+    assert_same_steps(env, other, actions_for(env, min(60, length - steps), seed=1))
     for _ in range(2):
         np.testing.assert_array_equal(env.reset()[1]["physics"], other.reset()[1]["physics"])
     assert_same_steps(env, other, actions_for(env, 20, seed=2))

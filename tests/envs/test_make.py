@@ -13,20 +13,23 @@ from utils.errors import UserError
 def test_the_benchmark_s_tasks():
     assert set(TASKS["walker"]) == {"walker_stand", "walker_walk", "walker_run", "walker_flip"}
     assert set(TASKS["quadruped"]) == {"quadruped_walk", "quadruped_run", "quadruped_stand", "quadruped_jump"}
+    corners = ("top_left", "top_right", "bottom_left", "bottom_right")
+    assert set(TASKS["jaco"]) == {f"jaco_reach_{corner}" for corner in corners}
+    assert PRIMAL_TASKS["jaco"] == "jaco_reach_top_left" and DOMAINS["jaco"].control_steps == 250
     assert PRIMAL_TASKS["walker"] == "walker_stand" and PRIMAL_TASKS["quadruped"] == "quadruped_walk"
     assert all(PRIMAL_TASKS[domain] in TASKS[domain] for domain in DOMAINS)
 
 
-def test_tasks_split_at_the_first_underscore(monkeypatch):
+def test_tasks_split_at_the_first_underscore():
     assert validate_task("walker_flip") == ("walker", "flip")
-    monkeypatch.setitem(TASKS, "arm", ("arm_reach_top_left",))
-    assert validate_task("arm_reach_top_left") == ("arm", "reach_top_left")
+    assert validate_task("jaco_reach_top_left") == ("jaco", "reach_top_left")
 
 
 @pytest.mark.parametrize("task", [None, "none"])
 def test_no_task_is_the_primal_one(task):
     assert resolve_task("walker", task) == "walker_stand"
     assert resolve_task("quadruped", task) == "quadruped_walk"
+    assert resolve_task("jaco", task) == "jaco_reach_top_left"
 
 
 def test_a_task_overrides_the_primal_one():
@@ -45,6 +48,7 @@ def test_a_task_overrides_the_primal_one():
         (lambda: make("walker_walk", obs_type="pixel"), ["obs_type=pixel ", "obs_type=pixels?"]),
         (lambda: make("walker_walk", render_quality="light"), ["render.quality=light", "render.quality=lite?"]),
         (lambda: make("walker_walk", action_repeat=3), ["action_repeat=3", "1000", "divisor", "1, 2, 4, 5"]),
+        (lambda: make("jaco_reach_top_left", action_repeat=4), ["action_repeat=4", "250", "1, 2, 5, 10"]),
         (lambda: make("walker_walk", action_repeat=0), ["action_repeat=0", "above 0"]),
         (lambda: make("walker_walk", action_repeat=2.0), ["action_repeat=2.0", "whole number"]),
         (lambda: make("walker_walk", image_size=-64), ["image_size=-64", "above 0"]),

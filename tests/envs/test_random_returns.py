@@ -19,6 +19,10 @@ REFERENCE = {  # mean and standard deviation of the return
     "quadruped_run": (106.0, 194.0),
     "quadruped_stand": (211.0, 388.0),
     "quadruped_jump": (160.0, 293.0),
+    "jaco_reach_top_left": (2.3, 7.8),
+    "jaco_reach_top_right": (7.1, 16.1),
+    "jaco_reach_bottom_left": (1.9, 7.4),
+    "jaco_reach_bottom_right": (2.2, 11.8),
 }
 
 

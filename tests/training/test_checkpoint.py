@@ -25,7 +25,7 @@ def write(path, **changes):
 
 def test_round_trip_with_header(tmp_path):
     content = checkpoint.load(write(tmp_path / "a.pt"), "snapshot")
-    assert content["format"] == checkpoint.FORMAT
+    assert content["format"] == checkpoint.FORMATS["snapshot"]
     assert torch.equal(content["modules"]["encoder"]["w"], torch.ones(3))
     assert content["versions"]["torch"] == torch.__version__
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]

@@ -169,6 +169,23 @@ def test_a_killed_skill_agent_resumes_bit_for_bit(settings, tmp_path, monkeypatc
     assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
 
 
+def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypatch):
+    less = ("num_train_frames=1210", "evaluate=false", "recon_every_frames=1000000")
+    config = settings("finetune", *DEBUG, "mpc=true", "snapshot_ts=0", *less)
+    # planning begins at step 500; the kill comes at step 570, 20 steps after the last checkpoint
+    monkeypatch.setattr(OffPolicyRun, "_checkpoint_due", lambda self, ended: self.step == 550)
+    whole = launch(config, tmp_path / "whole", "finetune")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 8)
+        launch(config, tmp_path / "killed", "finetune")
+    kept = load(tmp_path / "killed" / CHECKPOINT, "checkpoint")
+    assert kept["agent"]["planning"] and kept["collector"]["plan"].any()
+    resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
+    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+    plans = [run.collector.state_dict()["plan"] for run in (whole, resumed)]
+    assert torch.equal(*plans) and plans[0].shape == (1, 5, 6)
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path, monkeypatch, capsys):
     config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1510", "checkpoint_every_minutes=60")
     whole = launch(config, tmp_path / "whole", "finetune")

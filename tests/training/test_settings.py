@@ -123,6 +123,44 @@ def test_a_choice_by_imagined_return_waits_for_the_reward_head(settings):
     check(settings("pretrain", *wanted))
 
 
+PLANNER_BAD_VALUES = [
+    ("mpc", "yes"),
+    ("planner.start_after", -1),
+    ("planner.horizon", 1),
+    ("planner.iterations", 0),
+    ("planner.num_samples", 0),
+    ("planner.num_elites", 0),
+    ("planner.mixture_coef", 1.5),
+    ("planner.temperature", -1),
+    ("planner.momentum", 2),
+    ("planner.min_std", 0),
+    ("planner.use_value", 1),
+]
+
+
+@pytest.mark.parametrize("key, value", PLANNER_BAD_VALUES)
+def test_a_bad_value_of_the_planner_is_named(settings, key, value):
+    config = settings("finetune")
+    put(config, key, value)
+    with pytest.raises(UserError, match=f"^{key}=.* is not allowed: it must be "):
+        check(config)
+
+
+def test_planning_needs_a_task(settings):
+    check(settings("finetune", "mpc=True"))
+    with pytest.raises(UserError, match="mpc=true .* pre-training has none. Use it with dreamer_finetune.py"):
+        check(settings("pretrain", "mpc=True"))
+
+
+def test_the_planner_has_as_many_candidates_as_elites(settings):
+    # 100 random sequences and int(0.05 * 100) = 5 of the policy
+    wanted = ("planner.num_samples=100", "planner.mixture_coef=0.05")
+    check(settings("finetune", "mpc=true", *wanted, "planner.num_elites=105"))
+    with pytest.raises(UserError, match="planner.num_elites=106 is more than the 105 candidates"):
+        check(settings("finetune", "mpc=true", *wanted, "planner.num_elites=106"))
+    check(settings("finetune", *wanted, "planner.num_elites=106"))  # nothing is planned
+
+
 @pytest.mark.parametrize("key, value", BAD_VALUES)
 def test_a_bad_value_is_named(settings, key, value):
     config = settings("pretrain")
@@ -228,3 +266,30 @@ def test_a_snapshot_folder_that_cannot_be_written_is_refused_at_the_start(settin
     with pytest.raises(UserError, match="snapshot_dir=.*cannot be written to"):
         check(settings("pretrain", f"snapshot_base_dir={tmp_path / 'new'}"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_skill_options_are_for_agents_with_skills(settings):
+    config = settings("pretrain", "agent=icm_dreamer")
+    config["agent"]["skill_dim"] = 4
+    with pytest.raises(UserError, match="agent.skill_dim=4: agent=icm_dreamer has no skills"):
+        check(config)
+
+
+@pytest.mark.parametrize("agent, key", [("icm_dreamer", "icm_scale"), ("diayn_dreamer", "skill_dim")])
+def test_a_key_that_the_yaml_lacks_is_named(settings, agent, key):
+    config = settings("pretrain", f"agent={agent}")
+    del config["agent"][key]
+    with pytest.raises(UserError, match=f"configs/agent/{agent}.yaml lacks {key}"):
+        check(config)
+
+
+@pytest.mark.parametrize("agent", ["apt_dreamer", "aps_dreamer"])
+def test_no_more_neighbours_than_there_are_particles(settings, agent):
+    # (15 + 1) * 2 * 3 states, and no state is its own neighbour
+    few = (f"agent={agent}", "imag_horizon=15", "batch_size=2", "batch_length=3")
+    check(settings("pretrain", *few, "agent.knn_k=95"))
+    with pytest.raises(UserError, match="agent.knn_k=96 is more than the 95 neighbours"):
+        check(settings("pretrain", *few, "agent.knn_k=96"))
+    check(settings("pretrain", *few, "agent.knn_k=96", "agent.knn_self=true"))
+    with pytest.raises(UserError, match="agent.knn_k=97 is more than the 96 neighbours"):
+        check(settings("pretrain", *few, "agent.knn_k=97", "agent.knn_self=true"))

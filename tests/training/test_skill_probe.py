@@ -255,5 +255,5 @@ def test_errors_are_one_line(settings, snapshot, folder, short, tmp_path, capsys
     del content["modules"]["actor"]
     checkpoint.save(tmp_path / "part.pt", "snapshot", content)
     assert "the snapshot's actor does not fit" in refused(capsys, tmp_path / "part.pt")
-    checkpoint.save(tmp_path / "jaco.pt", "snapshot", content | {"config": content["config"] | {"domain": "jaco"}})
-    assert "jaco" in refused(capsys, tmp_path / "jaco.pt", "--untrained")
+    checkpoint.save(tmp_path / "hopper.pt", "snapshot", content | {"config": content["config"] | {"domain": "hopper"}})
+    assert "hopper" in refused(capsys, tmp_path / "hopper.pt", "--untrained")

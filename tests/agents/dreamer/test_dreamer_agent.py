@@ -16,7 +16,7 @@ BEHAVIOR_KEYS = {
 }  # fmt: skip
 
 
-SKILL_KEYS = ("+agent.update_skill_every_step=50", "+agent.num_init_frames=4000", "+agent.skill_choice=likelihood")
+SKILL_KEYS = ("+agent.update_skill_every_step=50", "+agent.num_init_frames=4000", "+agent.skill_choice=replay")
 
 
 def method(name, *more):

@@ -113,7 +113,7 @@ def test_no_choice_in_pretraining_or_without_skills():
     assert make_agent(tiny("finetune"), "finetune").adapt(10**9, forbidden) is None
 
 
-@pytest.mark.parametrize("choice", ["likelihood", "imagination"])
+@pytest.mark.parametrize("choice", ["replay", "imagination"])
 def test_a_skill_is_chosen_once(few, choice):
     agent = finetuning("agent.num_init_frames=1000", f"agent.skill_choice={choice}")
     sample, before = Batches(), copies(agent)

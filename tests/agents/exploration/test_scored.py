@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.exploration.intrinsic_reward import everywhere, masked_mean
+from agents.exploration.intrinsic_reward import everywhere, masked_mean, weighted_mean
 
 entries = st.lists(st.tuples(st.floats(-100, 100, width=32), st.booleans()), min_size=1, max_size=20)
 
@@ -33,3 +33,8 @@ def test_everywhere():
     scored = everywhere(value)
     assert scored.value is value and scored.valid.dtype == torch.bool
     assert scored.valid.shape == (2, 3) and scored.valid.all()
+
+
+def test_weighted_mean():
+    assert weighted_mean(torch.tensor([1.0, 3, 8]), torch.tensor([0.1, 0.3, 0.0])).item() == pytest.approx(2.5)
+    assert weighted_mean(torch.tensor([1.0, 3]), torch.tensor([False, False])).item() == 0

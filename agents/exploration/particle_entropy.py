@@ -1,0 +1,111 @@
+"""Particle entropy: distances to the nearest neighbours (Liu & Abbeel 2021, "Behavior From the Void")."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.nn.moments import RunningMoments
+from agents.nn.soft_modular import chunks
+from utils.errors import UserError
+from utils.rules import COUNT, FLAG, NUMBER, Rule
+
+CHUNK_BYTES = 96 * 2**20
+"""Memory of the rows whose distances are held at once."""
+SPARE = 8
+"""Candidates beyond k, from which exact distances choose."""
+
+KNN_RULES: Mapping[str, Rule] = MappingProxyType(
+    {"knn_k": COUNT, "knn_rms": FLAG, "knn_avg": FLAG, "knn_clip": NUMBER, "knn_self": FLAG}
+)
+"""Rules of the keys that agents with a particle entropy share."""
+
+
+def check_neighbours(config: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` if an update has fewer particles than the agent of a whole configuration asks for."""
+    agent = config["agent"]
+    particles = (config["imag_horizon"] + 1) * config["batch_size"] * config["batch_length"]
+    available = particles if agent["knn_self"] else particles - 1
+    if agent["knn_k"] > available:
+        raise UserError(
+            f"agent.knn_k={agent['knn_k']} is more than the {available} neighbours that a particle has among the "
+            f"{particles} states of an update, (imag_horizon + 1) * batch_size * batch_length. "
+            f"Use agent.knn_k={available} or less, or raise batch_size."
+        )
+
+
+@torch.no_grad()
+def neighbour_distances(particles: Tensor, k: int, count_self: bool = False) -> Tensor:
+    """Euclidean distances of every particle to its k nearest, (N, D) -> (N, k) in float32, ascending.
+
+    A particle is no neighbour of its own; with ``count_self`` it is the first of the k, at distance 0. Rows are
+    handled in chunks of at most ``CHUNK_BYTES``, never N x N at once. Squared distances by a matrix product pick
+    k + ``SPARE`` candidates, whose distances are then computed by subtraction. So every distance is exact; a farther
+    neighbour can stand in for a nearer one only where more than ``SPARE`` differ by less than the rounding of the
+    product, about 1e-6 of the squared distance to the centre. Raises :class:`UserError` for too few particles.
+    """
+    count, size = particles.shape
+    others = k - 1 if count_self else k
+    if others > count - 1:
+        raise UserError(f"{k} neighbours were asked for, but there are {count} particles. Lower agent.knn_k.")
+    with torch.autocast(particles.device.type, enabled=False):
+        points = particles.float()
+        points = points - points.mean(0)  # a product of large numbers would swallow small distances
+        square = torch.linalg.vector_norm(points, dim=-1).square()
+        candidates = min(others + SPARE, count - 1)
+        rows = CHUNK_BYTES // (4 * (count + 2 * candidates * size))
+        distances = torch.cat([_nearest(points, square, part, others, candidates) for part in chunks(count, rows)])
+    return torch.cat([distances.new_zeros(len(distances), 1), distances], 1) if count_self else distances
+
+
+def _nearest(points: Tensor, square: Tensor, part: slice, k: int, candidates: int) -> Tensor:
+    """Distances of the rows ``part`` of ``points`` (N, D) to their k nearest others; ``square`` is |x|^2, (N,)."""
+    own = torch.arange(len(points), device=points.device)[part, None]
+    # |x - y|^2 without |x|^2, which is the same for all y
+    squared = torch.addmm(square, points[part], points.T, alpha=-2).scatter_(1, own, torch.inf)
+    index = squared.topk(candidates, largest=False, sorted=False).indices
+    distance = torch.linalg.vector_norm(points[index] - points[part, None], dim=-1)
+    return distance.topk(k, largest=False).values
+
+
+class ParticleEntropy(nn.Module):
+    """log(1 + mean_k max(d_k / M - clip, 0)) for the distances d_k of a particle to its k nearest neighbours.
+
+    ``knn_avg=False`` takes the k-th distance alone in place of the mean. ``knn_rms`` divides by M, the running mean of
+    the distances taken, which every call updates first; without it M = 1. A negative ``knn_clip`` clips nothing.
+    ``count_self`` counts the particle itself among the k (URLB's published code).
+    """
+
+    def __init__(
+        self,
+        k: int,
+        *,
+        knn_rms: bool = False,
+        knn_avg: bool = True,
+        knn_clip: float = 0.0,
+        count_self: bool = False,
+    ) -> None:
+        super().__init__()
+        self.k, self.knn_avg, self.knn_clip, self.count_self = k, knn_avg, knn_clip, count_self
+        self.moments = RunningMoments() if knn_rms else None
+
+    def distances(self, particles: Tensor) -> Tensor:
+        """(N, D) -> (N, k), ascending; without gradient."""
+        return neighbour_distances(particles, self.k, self.count_self)
+
+    @torch.no_grad()
+    def value(self, distances: Tensor) -> Tensor:
+        """Distances (N, k), ascending -> (N,) in nats; takes them into M."""
+        taken = distances if self.knn_avg else distances[:, -1:]
+        if self.moments is not None:
+            self.moments.update(taken.flatten())
+            taken = taken / self.moments.mean.clamp(min=torch.finfo(torch.float32).tiny)
+        if self.knn_clip >= 0:
+            taken = (taken - self.knn_clip).clamp(min=0)
+        return taken.mean(1).log1p()
+
+    def forward(self, particles: Tensor) -> Tensor:
+        """(N, D) -> (N,), float32, without gradient."""
+        return self.value(self.distances(particles))

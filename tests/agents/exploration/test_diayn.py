@@ -1,0 +1,332 @@
+"""DIAYN: the classifier's loss and reward, where gradients go, the choice as published, and an update of the agent."""
+
+import math
+
+import pytest
+import torch
+from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from reference64 import weights
+
+from agents.exploration.build import build_method
+from agents.exploration.diayn import DIAYN, SkillClassifier
+from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, TaskReward
+from agents.nn.latent import Latent
+from agents.nn.networks import parameter_count
+from agents.skills import likelihood_values
+from training.settings import check
+from utils.errors import UserError
+
+PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
+SIZES = PUBLISHED._replace(feat=12, deter=4, action=2)
+N = 4
+
+
+def classifier(seed=0, inputs=12, hidden=9):
+    """Biases that matter, too."""
+    torch.manual_seed(seed)
+    built = SkillClassifier(inputs, N, hidden)
+    with torch.no_grad():
+        for p in built.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return built
+
+
+def log_probs(built, features):
+    """log q(. | s) of one state (F,) by loops over units, as a list of n."""
+    weight = weights(built.net)
+    x = features.double().tolist()
+    for i, last in (("0", False), ("2", False), ("4", True)):
+        w, b = weight[f"{i}.weight"].tolist(), weight[f"{i}.bias"].tolist()
+        x = [sum(a * c for a, c in zip(row, x, strict=True)) + bias for row, bias in zip(w, b, strict=True)]
+        if not last:
+            x = [max(v, 0.0) for v in x]
+    total = sum(math.exp(v) for v in x)
+    return [v - math.log(total) for v in x]
+
+
+def one_hot(*lead, seed=1):
+    index = torch.randint(N, lead, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.one_hot(index, N).float()
+
+
+def normal(*shape, seed=2):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def view_of(feat, skill, valid):
+    blank = torch.zeros(*valid.shape, 1)
+    first = torch.zeros_like(valid)
+    first[:, 0] = True
+    latent = Latent(blank, blank[..., None], blank[..., None])
+    action = 2 * torch.rand(*valid.shape, 2) - 1
+    return ReplayView(blank, blank, action, skill, valid, first, latent, latent, feat, blank[..., 0])
+
+
+def make_method(*overrides, sizes=SIZES):
+    agent = composed("pretrain", "agent=diayn_dreamer", "preset=debug", *overrides)["agent"]
+    return build_method(agent, sizes)
+
+
+# ---- loss
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_loss_by_hand(numbers):
+    built, features, skill = classifier(), normal(2, 3, 12), one_hot(2, 3, seed=5)
+    weight = (
+        torch.tensor([[0.5, 2, 0], [1, 0, 3]]) if numbers else torch.tensor([[False, True, True], [True, False, True]])
+    )
+    loss, metrics = built.loss(features, skill, weight)
+    total, right, share = 0.0, 0.0, 0.0
+    for b in range(2):
+        for t in range(3):
+            row, z, w = log_probs(built, features[b, t]), int(skill[b, t].argmax()), float(weight[b, t])
+            total -= w * row[z]
+            right += w * (row[z] == max(row))
+            share += w
+    assert loss.shape == () and loss.item() == pytest.approx(total / share, rel=1e-5)
+    assert metrics["diayn_acc"].item() == pytest.approx(right / share) and 0 < right < share
+
+
+def test_records_that_no_skill_led_to_teach_nothing():
+    built, features, skill = classifier(), normal(2, 3, 12), one_hot(2, 3)
+    valid = torch.tensor([[False, True, True], [True, False, True]])
+
+    def gradients(features, skill):
+        built.zero_grad()
+        built.loss(features, skill, valid)[0].backward()
+        return [p.grad.clone() for p in built.parameters()]
+
+    before = gradients(features, skill)
+    features[0, 0], skill[1, 1] = 100.0, skill[1, 1].roll(1)
+    after = gradients(features, skill)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(before, after, strict=True))
+    skill[0, 1] = skill[0, 1].roll(1)
+    assert not torch.allclose(gradients(features, skill)[-1], before[-1])
+
+
+def test_nothing_valid_gives_zero():
+    built = classifier()
+    loss, metrics = built.loss(normal(2, 3, 12), one_hot(2, 3), torch.zeros(2, 3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == metrics["diayn_acc"].item() == 0
+    assert all((p.grad == 0).all() for p in built.parameters())
+
+
+def test_it_learns_what_can_be_told_apart():
+    built = classifier(inputs=N, hidden=16)
+    skill, valid = one_hot(64), torch.ones(64, dtype=torch.bool)
+    optimizer = torch.optim.Adam(built.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        built.loss(skill + 0.1 * normal(64, N), skill, valid)[0].backward()
+        optimizer.step()
+    assert built.loss(skill, skill, valid)[1]["diayn_acc"] == 1
+    reward = built.reward(skill, skill)
+    assert (reward > 0.9 * math.log(N)).all() and (reward <= math.log(N) + 1e-6).all()
+    assert (built.reward(skill, skill.roll(1, -1)) < 0).all()
+
+
+# ---- reward
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_reward_by_hand(scale):
+    method = make_method(f"agent.diayn_scale={scale}")
+    method.classifier = classifier()
+    feat, skill = normal(4, 3, 12), one_hot(3).expand(4, 3, N)
+    scored = method.score_imagined(Imagined(feat, feat, feat, skill))
+    assert scored.value.shape == scored.valid.shape == (4, 3) and scored.valid.all()
+    for t in range(4):
+        for n in range(3):
+            own = log_probs(method.classifier, feat[t, n])[int(skill[t, n].argmax())]
+            assert scored.value[t, n].item() == pytest.approx(scale * (own + math.log(N)), rel=1e-4, abs=1e-5)
+
+
+def test_reward_flows_to_its_own_state_only():
+    method = make_method()
+    feat = normal(4, 3, 12).requires_grad_()
+    value = method.score_imagined(Imagined(feat, feat, feat, one_hot(3).expand(4, 3, N))).value
+    (gradient,) = torch.autograd.grad(value[2, 1], feat)
+    reached = gradient.abs().sum(-1) > 0
+    assert reached[2, 1] and reached.sum() == 1
+
+
+def test_loss_trains_every_parameter_and_nothing_else():
+    method = make_method()
+    feat = normal(4, 6, 12)
+    loss, metrics = method.loss(view_of(feat, one_hot(4, 6), torch.ones(4, 6, dtype=torch.bool)))
+    loss.backward()
+    assert not feat.requires_grad and not metrics["diayn_acc"].requires_grad
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.parameters())
+
+
+def test_loss_reads_the_records_skills_and_their_validity():
+    method, valid = make_method(), torch.tensor([[False, True, True], [True, False, True]])
+    feat, skill = normal(2, 3, 12), one_hot(2, 3)
+    want = method.classifier.loss(feat, skill, valid)[0]
+    assert torch.equal(method.loss(view_of(feat, skill, valid))[0], want)
+    assert not torch.equal(method.loss(view_of(feat, skill, ~valid))[0], want)
+
+
+def test_float32_under_autocast():
+    """The logits are; a rounding of the hidden layers remains."""
+    built, features, skill = classifier(), normal(5, 12), one_hot(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        reward = built.reward(features, skill)
+        loss, _ = built.loss(features, skill, torch.ones(5))
+    assert reward.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(reward, built.reward(features, skill), atol=0.1, rtol=0.1)
+
+
+# ---- sizes and start
+
+
+def test_published_sizes():
+    agent = composed("pretrain", "agent=diayn_dreamer")["agent"]
+    method = build_method(agent, PUBLISHED)
+    assert isinstance(method, DIAYN) and parameter_count(method) == 3_060_050
+    assert method.skills.dim == 50 and method.scores == "imagination" and method.critic_head == "scalar"
+    want = {
+        "skill_dim": 50, "update_skill_every_step": 50, "num_init_frames": 4000, "diayn_scale": 1.0, "actor_ent": 0.1,
+        "skill_choice": "replay", "train_before_choice": False, "broadcast_choice": False,
+    }  # fmt: skip
+    assert {key: agent[key] for key in want} == want and agent["reward_norm"]["momentum"] == 0.95
+
+
+def test_actor_and_critic_of_the_published_size():
+    agent = make_agent(composed("pretrain", "agent=diayn_dreamer", "device=cpu"))
+    behavior = agent.behaviors["main"]
+    assert parameter_count(behavior.actor) == 996_012
+    assert parameter_count(behavior.critic) == 991_601
+
+
+def test_orthogonal_start():
+    net = SkillClassifier(8, N, 8).net
+    for layer in (net[0], net[2], net[4]):
+        rows = layer.weight @ layer.weight.T
+        torch.testing.assert_close(rows, torch.eye(len(rows)), atol=1e-5, rtol=0)
+        assert not layer.bias.any()
+
+
+# ---- fine-tuning
+
+
+class Scripted:
+    """A policy whose log-density of an action is action[0] * skill index + feature 0 * skill index."""
+
+    def __init__(self, feat, skill):
+        self.index, self.feat = skill.argmax(-1).float(), feat[..., 0]
+
+    def log_prob(self, action):
+        return (action[..., 0] + self.feat) * self.index
+
+
+def test_only_the_skills_stay():
+    rest = make_method().finetuned()
+    assert type(rest) is TaskReward and rest.skills.dim == N and not list(rest.parameters())
+
+
+def test_the_choice_is_that_of_weighted_returns():
+    view, reward = view_of(normal(5, 6, 12), one_hot(5, 6), torch.ones(5, 6, dtype=torch.bool)), torch.rand(5, 6)
+    values = likelihood_values(Scripted, torch.eye(N), view.feat, view.action, view.is_first, reward)
+    assert torch.equal(make_method().finetuned().choose_skill(view, reward, Scripted), torch.eye(N)[values.argmax()])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_published_choice_by_hand(seed):
+    torch.manual_seed(seed)
+    rest = make_method("agent.reference=true").finetuned()
+    assert rest.skills.dim == N and not list(rest.parameters()) and rest.scores == "none"
+    view, reward = (
+        view_of(normal(5, 6, 12, seed=seed), one_hot(5, 6), torch.ones(5, 6, dtype=torch.bool)),
+        torch.rand(5, 6),
+    )
+    score = []
+    for z in range(N):
+        total = 0.0
+        for i in range(5):  # every return with every likelihood
+            for j in range(5):
+                ell = sum(float(view.action[j, t, 0] + view.feat[j, t, 0]) * z for t in range(6))
+                total += float(reward[i].sum()) * ell
+        score.append(total / 25)
+    chosen = rest.choose_skill(view, reward, Scripted)
+    assert chosen.tolist() == torch.eye(N)[score.index(max(score))].tolist()
+    assert torch.equal(rest.choose_skill(view, reward.flip(0), Scripted), chosen)  # whose return it is does not matter
+    assert rest.choose_skill(view, torch.zeros(5, 6), Scripted).tolist() == [1, 0, 0, 0]
+
+
+def test_the_actor_of_the_agent_can_be_asked():
+    rest = make_method("agent.broadcast_choice=true").finetuned()
+    agent = make_agent(tiny("finetune", "agent=diayn_dreamer", "agent.broadcast_choice=true"), "finetune")
+    assert type(agent.method) is type(rest)
+    batch = make_batch(4, 8, skill=N)
+    line = agent.adapt(1000, lambda: batch)
+    assert line.startswith("skill chosen at frame 1000: skill ") and agent.skills.settled
+
+
+# ---- configuration and the agent
+
+
+@pytest.mark.parametrize("script, entropy", [("pretrain", 0.1), ("finetune", 1e-4)])
+def test_composes(script, entropy):
+    config = check(composed(script, "agent=diayn_dreamer"))
+    assert config["agent"]["name"] == "diayn_dreamer" and config["agent"]["actor_ent"] == entropy
+
+
+@pytest.mark.parametrize(
+    "preset, want",
+    [
+        ("debug", {"skill_dim": 4, "num_init_frames": 1000}),
+        ("small", {"skill_dim": 16, "actor_ent": 0.01}),
+        ("quickstart", {"skill_dim": 16, "actor_ent": 0.01}),
+    ],
+)
+def test_presets(preset, want):
+    agent = check(composed("pretrain", "agent=diayn_dreamer", f"preset={preset}"))["agent"]
+    assert {key: agent[key] for key in want} == want
+    assert agent["method_opt"]["lr"] == (3e-4 if preset == "debug" else 6e-4) and agent["method_opt"]["clip"] == 100
+
+
+def test_reference():
+    agent = composed("pretrain", "agent=diayn_dreamer", "agent.reference=true")["agent"]
+    assert agent["broadcast_choice"] and agent["decoder_elu_output"] and agent["entropy_in_targets"]
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("diayn_hidden", 0),
+        ("diayn_scale", -1.0),
+        ("broadcast_choice", "no"),
+        ("skill_dim", 1),
+        ("skill_choice", "best"),
+    ],
+)
+def test_bad_values_are_named(key, value):
+    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
+        check(composed("pretrain", "agent=diayn_dreamer", f"agent.{key}={value}"))
+
+
+def test_an_update_of_the_agent():
+    agent = make_agent(tiny("pretrain", "agent=diayn_dreamer"))
+    before, actor = copies(agent.method), copies(agent.behaviors["main"].actor)
+    metrics = agent.update(make_batch(4, 8, skill=N))
+    assert all(x.shape == () and x.isfinite() for x in metrics.values())
+    assert {"diayn_loss", "diayn_grad_norm", "diayn_acc", "skill_spread"} <= metrics.keys()
+    assert moved(agent.method, before) == set(before)
+    assert moved(agent.behaviors["main"].actor, actor) == set(actor)
+    assert metrics["actor_ent_scale"].item() == pytest.approx(0.1)
+
+
+def test_the_reward_reaches_the_actor_through_the_model():
+    """Table 5.1: with entropy off and a critic of zeros, only the reward's gradient is left."""
+    agent = make_agent(tiny("pretrain", "agent=diayn_dreamer", "agent.skill_actor_ent=0"))
+    behavior = agent.behaviors["main"]
+    for critic in (behavior.critic, behavior.slow_critic):
+        for p in critic.parameters():
+            torch.nn.init.zeros_(p)
+    before = copies(agent.method)
+    agent.method_opt.adam.param_groups[0]["lr"] = 0.0
+    assert agent.update(make_batch(4, 8, skill=N))["actor_grad_norm"] > 0
+    assert not moved(agent.method, before)  # and the actor's loss left the classifier alone

@@ -1,0 +1,61 @@
+"""Every agent through both scripts at debug size on real environments: pre-train, snapshot, fine-tune, plan."""
+
+import math
+
+import pytest
+import torch
+
+from training.start import launch
+from utils.config import CONFIGS
+
+AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
+SHORT = (
+    "preset=debug",
+    "device=cpu",
+    "progress=false",
+    "evaluate=false",
+    "save_video=false",
+    "recon_every_frames=1000000",
+)
+PRETRAIN = (*SHORT, "num_train_frames=1220", "snapshots=[1200]")
+FINETUNE = (*SHORT, "num_train_frames=1120", "snapshot_ts=1200")
+
+
+@pytest.fixture(autouse=True)
+def in_scratch_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def check_trained(run) -> None:
+    """The run has learned something, and all of it is finite."""
+    assert run.updates > 0
+    for name, value in run.agent.training_state()["modules"].items():
+        assert torch.isfinite(value).all(), name
+    assert all(math.isfinite(float(value)) for value in run._metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("agent", "domain", "task"),
+    [
+        *((agent, "walker", "walker_run") for agent in AGENTS),
+        ("aps_dreamer", "quadruped", "quadruped_jump"),
+        ("plan2explore", "jaco", "jaco_reach_bottom_right"),
+    ],
+)
+def test_pretrained_then_finetuned_with_and_without_planning(settings, tmp_path, agent, domain, task):
+    run = launch(settings("pretrain", *PRETRAIN, f"agent={agent}", f"domain={domain}"), tmp_path / "pt", "pretrain")
+    check_trained(run)
+    assert [path.name for path in run.files] == ["snapshot_1200.pt"]
+    snapshot = torch.load(run.files[0], weights_only=True)
+    assert snapshot["agent"] == agent
+
+    config = settings("finetune", *FINETUNE, f"agent={agent}", f"task={task}")
+    run = launch(config, tmp_path / "ft", "finetune")
+    check_trained(run)
+    assert not run.agent.planning
+
+    run = launch(config | {"mpc": True}, tmp_path / "mpc", "finetune")
+    check_trained(run)
+    assert run.agent.planning
+    actions = run.replay.read(0, 0, run.replay.total_written)["action"]
+    assert abs(actions).max() <= 1
