@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# processes that run tests side by side, a file at a time each
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-long lint clean
@@ -34,11 +36,11 @@ quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, name
 
 test: setup ## run the tests (under 20 minutes on two cores); ARGS='-k name' goes to pytest
 	@echo "== test: pytest, without the long ones"
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: setup ## run all tests, with the full counts of kills, fuzzing and soaks
 	@echo "== test-long: pytest, all of it"
-	@$(RUN) -m pytest -m "long or not long" $(ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "long or not long" $(ARGS)
 
 lint: setup ## check format, lint and types
 	@echo "== lint: ruff format, ruff check, mypy"
