@@ -30,12 +30,21 @@ class Modules(nn.Module):
 
 
 class UnitNorm(nn.BatchNorm1d):
-    """Batch normalisation over rows of (rows, M, H), one mean and variance for each of the M * H units."""
+    """Batch normalisation over rows of (rows, M, H), one mean and variance for each of the M * H units.
+
+    The running statistics are weighted means of those of the batches alone, corrected as Adam's are. torch's own also
+    contain a share of 0.9^n, n batches seen, of the start: mean 0 and variance 1, which may be far from any data.
+    """
 
     def __init__(self, count: int, size: int, *, bias: bool) -> None:
         super().__init__(count * size)
         if not bias:
             self.register_parameter("bias", None)
+
+    def reset_running_stats(self) -> None:
+        super().reset_running_stats()
+        assert self.running_var is not None
+        self.running_var.zero_()
 
     def reset_parameters(self) -> None:
         self.reset_running_stats()
@@ -44,7 +53,14 @@ class UnitNorm(nn.BatchNorm1d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1)).view_as(x)
+        if self.training:
+            return super().forward(x.flatten(1)).view_as(x)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        share = 1 - (1 - self.momentum) ** self.num_batches_tracked  # of the batches in the running statistics
+        mean = self.running_mean / share.clamp(min=self.momentum)
+        var = torch.where(share > 0, self.running_var / share.clamp(min=self.momentum), 1.0)
+        return F.batch_norm(x.flatten(1), mean, var, self.weight, self.bias, eps=self.eps).view_as(x)
 
 
 class SoftModular(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.exploration.density import SkillDensity
-from agents.nn.soft_modular import SoftModular, chunks
+from agents.nn.soft_modular import SoftModular, UnitNorm, chunks
 
 M, H = 3, 8
 
@@ -27,6 +27,8 @@ def build(layers, *, temperature=1.0, batch_norm=False, modules=M, size=H, seed=
                 b.normal_()
             elif "var" in name:
                 b.uniform_(0.3, 3)
+            else:
+                b.fill_(3)  # batches seen
     return net
 
 
@@ -53,7 +55,9 @@ def normalised(state, name, module, rows, modules, size, training):
         mean = sum(rows) / len(rows)
         var = sum((row - mean) ** 2 for row in rows) / len(rows)
     else:
-        mean, var = (state[f"{name}.running_{k}"].reshape(modules, size)[module] for k in ("mean", "var"))
+        of_batches = 1 - 0.9 ** state[f"{name}.num_batches_tracked"]
+        running = (state[f"{name}.running_{k}"] / of_batches for k in ("mean", "var"))
+        mean, var = (x.reshape(modules, size)[module] for x in running)
     return [(row - mean) / torch.sqrt(var + 1e-5) * weight + bias for row in rows]
 
 
@@ -229,6 +233,26 @@ def test_running_statistics_follow_the_batches_and_only_in_training():
     train = net(f, g)
     # the biased variance of the batch against the unbiased running one
     torch.testing.assert_close(net.eval()(f, g), train, rtol=0.03, atol=0.03)
+
+
+def test_the_running_statistics_are_weighted_means_of_the_batches_alone():
+    """0.9^(n - i) for batch i of n; the start, which is no data, has no share. Before any batch: mean 0, variance 1."""
+    norm = UnitNorm(1, H, bias=False)
+    probe = torch.randn(5, 1, H) * 100
+    close(norm.eval()(probe), probe / math.sqrt(1 + 1e-5))
+    batches = [torch.randn(20, 1, H) * 0.01 * (i + 1) + 50 * i for i in range(4)]
+    for count, batch in enumerate(batches, 1):
+        norm.train()(batch)
+        weight = [0.9 ** (count - i) for i in range(1, count + 1)]
+        seen = [b[:, 0].double() for b in batches[:count]]
+        mean = sum(w * b.mean(0) for w, b in zip(weight, seen, strict=True)) / sum(weight)
+        var = sum(w * b.var(0) for w, b in zip(weight, seen, strict=True)) / sum(weight)
+        torch.testing.assert_close(
+            norm.eval()(probe)[:, 0].double(),
+            (probe[:, 0].double() - mean) / torch.sqrt(var + 1e-5),
+            rtol=1e-3,
+            atol=1e-3,
+        )
 
 
 def test_batch_norm_is_off_on_request():
