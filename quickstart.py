@@ -19,8 +19,8 @@ from utils.plot import learning_curve
 ROOT = Path(__file__).resolve().parent
 AGENT = "deviation_dreamer"
 PRESET = "quickstart"
-PRETRAIN_FRAMES = 8000
-FINETUNE_FRAMES = 10_000
+PRETRAIN_FRAMES = 6000
+FINETUNE_FRAMES = 6000
 SNAPSHOTS = Path("pretrained_models/pixels/walker") / AGENT / "1"
 
 
