@@ -13,6 +13,8 @@ from agents.nn.soft_modular import SoftModular, chunks
 CHUNK = 4096
 """Image-skill pairs scored at once; bounds the memory of :meth:`SkillDensity.all_skills`."""
 
+MOST_LOG_VAR = 5.0
+"""Largest log-variance of the latent when images are scored: pairs that never occurred may lie far outside the data."""
 
 KERNELS = {64: ((4, 4, 4, 4), (5, 5, 6, 6)), 32: ((4, 4, 4), (5, 6, 6))}
 """Kernels of encoder and decoder by the side of the image that is modelled."""
@@ -66,6 +68,8 @@ class SkillDensity(nn.Module):
         """e and k of images (N, 1 or n, C, S, S) under skills (N or 1, n, skill_dim); noise (N, 1 or n, latent)."""
         embedding = self.skill_in(skill)
         mean, log_var = self.moments(self.encoder(self.image_in(image), embedding)).float().chunk(2, -1)
+        if not self.training:
+            log_var = log_var.clamp(max=MOST_LOG_VAR)
         divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
         latent = mean + (0.5 * log_var).exp() * noise
         reconstruction = self.image_out(self.decoder(self.latent_in(latent), embedding))
@@ -83,8 +87,8 @@ class SkillDensity(nn.Module):
     def all_skills(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """e and k of uint8 images (..., C, S, S) under every skill, (..., n) each.
 
-        Uses the running statistics of batch normalisation, and the same latent noise for all skills of an image, so
-        that skills differ by what the model knows of them only.
+        Uses the running statistics of batch normalisation, a log-variance of at most ``MOST_LOG_VAR``, and the same
+        latent noise for all skills of an image, so that skills differ by what the model knows of them only.
         """
         training = self.training
         self.eval()

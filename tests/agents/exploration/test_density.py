@@ -1,6 +1,7 @@
 """The density model of all skills: its loss, the errors under every skill, and that it learns whose image it is."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -265,6 +266,23 @@ def test_shapes(lead, image_size, source):
     assert (error > 0).all() and (divergence >= 0).all()
     loss, _ = model.loss(images(*lead, source=source), one_hot(*lead), torch.ones(*lead, dtype=torch.bool), 0.1)
     assert loss.shape == ()
+
+
+@pytest.mark.parametrize("log_var", [3.0, 5.0, 40.0])
+def test_a_posterior_far_outside_the_data_is_bounded_when_scored(log_var):
+    """0.5 (exp(v) - 1 - v) for each of the 4 latents, v at most 5; the loss sees v as it is."""
+    model, obs = build(), images(2)
+    with torch.no_grad():
+        model.moments.weight.zero_()
+        model.moments.bias.copy_(torch.tensor([0.0] * 4 + [log_var] * 4))
+
+    def divergence(v):
+        return torch.full((2,), 4 * 0.5 * (math.exp(v) - 1 - v))
+
+    scored = model.all_skills(obs)[1]
+    torch.testing.assert_close(scored, divergence(min(log_var, 5.0))[:, None].expand(2, N))
+    _, metrics = model.train().loss(obs, one_hot(2), torch.ones(2, dtype=torch.bool), 0.1)
+    torch.testing.assert_close(metrics["density_kl"], divergence(log_var)[0])
 
 
 def test_noise_is_drawn_anew():
