@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent
 AGENT = "deviation_dreamer"
 PRESET = "quickstart"
 PRETRAIN_FRAMES = 6000
-FINETUNE_FRAMES = 6000
+FINETUNE_FRAMES = 10_000
 SNAPSHOTS = Path("pretrained_models/pixels/walker") / AGENT / "1"
 
 
