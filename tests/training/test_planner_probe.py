@@ -14,18 +14,18 @@ DEBUG = ("preset=debug", "device=cpu", "progress=false", "evaluate=false", "save
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    from conftest import compose_settings
-
-    folder = tmp_path_factory.mktemp("runs")
-    config = compose_settings("finetune", *DEBUG, "task=jaco_reach_top_left", "snapshot_ts=0", "num_train_frames=1270")
-    launch(config, folder / "ft", "finetune")
-    return folder
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture
-def snapshot(run_folder):
-    return run_folder / "ft" / "finetuned_snapshot.pt"
+def snapshot(settings, folder):
+    """Of a short fine-tuning, made once for all tests here."""
+    path = folder / "ft" / "finetuned_snapshot.pt"
+    if not path.exists():
+        config = settings("finetune", *DEBUG, "task=jaco_reach_top_left", "snapshot_ts=0", "num_train_frames=1270")
+        launch(config, folder / "ft", "finetune")
+    return path
 
 
 def test_the_interval_is_students():
@@ -81,7 +81,7 @@ def test_both_play_the_same_starts_and_the_planner_really_plans(snapshot, monkey
     assert np.array_equal(first.actor, again.actor) and np.array_equal(first.planner, again.planner)
 
 
-def test_refusals(snapshot, run_folder, tmp_path, capsys, settings, monkeypatch):
+def test_refusals(snapshot, tmp_path, capsys, settings, monkeypatch):
     assert main([str(tmp_path / "none.pt")]) == 1
     assert "none.pt does not exist" in capsys.readouterr().err
     assert main([str(snapshot), "--episodes", "1"]) == 1

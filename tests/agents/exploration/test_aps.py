@@ -303,7 +303,7 @@ def test_composes(script, entropy):
 def test_presets(preset, rate, hidden):
     agent = check(composed("pretrain", "agent=aps_dreamer", f"preset={preset}"))["agent"]
     assert agent["aps_hidden"] == hidden and agent["method_opt"] == {"lr": rate, "eps": 1e-5, "clip": 100, "wd": 1e-6}
-    assert agent["num_init_frames"] == (1000 if preset == "debug" else 4000)
+    assert agent["num_init_frames"] == {"debug": 1000, "small": 4000, "quickstart": 2000}[preset]
 
 
 def test_reference():
