@@ -19,17 +19,12 @@ from scipy import stats
 
 from agents.dreamer.agent import DreamerAgent
 from agents.dreamer.planner import Plan, Planner
-from envs.make import make
-from training import checkpoint
 from training.evaluation import play
-from training.parts import env_settings, restore_agent
-from training.settings import check_writable
+from training.parts import restore_agent
+from training.snapshot_tool import ACTING, build_env, check_request, progress, read_snapshot
 from utils.errors import UserError, exit_status
 from utils.report import write_json
 from utils.seeding import derive, own_randomness
-
-# what each random stream is for
-ENV, ACTING = range(2)
 
 
 class WatchedPlanner(Planner):
@@ -65,9 +60,7 @@ class Paired(NamedTuple):
 
 def load_agent(path: Path) -> tuple[DreamerAgent, WatchedPlanner, dict[str, Any]]:
     """The fine-tuned agent of ``path`` on the CPU, its planner, and the snapshot's content. Raises UserError."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. Name a fine-tuned snapshot, such as .../finetuned_snapshot.pt.")
-    content = checkpoint.load(path, "snapshot")
+    content = read_snapshot(path, "fine-tuned snapshot, such as .../finetuned_snapshot.pt")
     if "snapshot_ts" not in content["config"]:
         raise UserError(f"{path} is of a pre-training, which has no reward head for a task. Fine-tune it first.")
     agent = restore_agent(content)
@@ -91,7 +84,7 @@ def compare(agent: DreamerAgent, env: gymnasium.Env, episodes: int, seed: int) -
                 played = play(agent, env)
             assert played is not None
             returns[planning].append(played.reward)
-        _progress(f"start {number + 1}/{episodes}: actor {returns[False][-1]:.1f}, planner {returns[True][-1]:.1f}")
+        progress(f"start {number + 1}/{episodes}: actor {returns[False][-1]:.1f}, planner {returns[True][-1]:.1f}")
     return Paired(np.array(returns[False]), np.array(returns[True]))
 
 
@@ -132,23 +125,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The report the command line asks for; writes nothing. Raises :class:`UserError`."""
     if options.episodes < 2:
         raise UserError(f"--episodes={options.episodes} is not possible: an interval needs two or more.")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed={options.seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
-    if options.json is not None:
-        check_writable("--json", str(options.json.absolute().parent))  # now rather than after the episodes
+    check_request(options.seed, {"--json": options.json})
     agent, planner, content = load_agent(options.snapshot)
-    config = content["config"]
-    env = make(config["task"], seed=derive(options.seed, ENV), **env_settings(config))
+    env = build_env(content["config"], options.seed)
     try:
         paired = compare(agent, env, options.episodes, options.seed)
     finally:
         env.close()
     return {"snapshot": str(options.snapshot), "seed": options.seed, **summary(paired, planner)}
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -27,11 +27,10 @@ from sklearn.preprocessing import StandardScaler
 from agents.dreamer.agent import DreamerAgent
 from agents.nn.networks import preprocess_image
 from envs.coverage import coverage, measure
-from envs.make import make
-from training import checkpoint
 from training.evaluation import play
-from training.parts import env_settings, restore_agent
-from training.settings import check_writable
+from training.parts import restore_agent
+from training.snapshot_tool import ACTING, build_env, check_request, read_snapshot
+from training.snapshot_tool import progress as show_progress
 from utils.errors import UserError, exit_status
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
@@ -48,9 +47,6 @@ FOLD_SEED = 0
 
 WILSON_Z = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
-
-# what each random stream is for
-ENV, ACTING = range(2)
 
 
 class Probe(NamedTuple):
@@ -110,9 +106,7 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Dream
     With ``untrained`` the weights are fresh, drawn from ``seed``. Raises :class:`UserError` when there is no such
     file, its agent has no skills to tell apart, or its weights do not fit.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. Name a snapshot file, such as .../snapshot_100000.pt.")
-    content = checkpoint.load(path, "snapshot")
+    content = read_snapshot(path, "snapshot file, such as .../snapshot_100000.pt")
     seed_everything(seed)
     agent = restore_agent(content, untrained=untrained)
     if not isinstance(agent, DreamerAgent) or len(skills_of(agent)) < 2:
@@ -123,11 +117,6 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Dream
 def skills_of(agent: DreamerAgent) -> torch.Tensor:
     """The skills that stand for all, (n, skill_dim): (1, 0) for an agent without."""
     return agent.skills.space.candidates(agent.device)
-
-
-def build_env(config: Mapping[str, Any], seed: int) -> gymnasium.Env:
-    """The environment of the task and rendering in ``config``, with its own initial states."""
-    return make(config["task"], seed=derive(seed, ENV), **env_settings(config))
 
 
 @torch.no_grad()
@@ -214,17 +203,13 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     """The report the command line asks for, and the episodes behind it; writes nothing. Raises :class:`UserError`."""
     if options.episodes < 2:
         raise UserError(f"--episodes={options.episodes} is not possible: one is held out, others are learned from.")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed={options.seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
-    for key, path in (("--json", options.json), ("--frames-png", options.frames_png)):
-        if path is not None:
-            check_writable(key, str(path.absolute().parent))  # now rather than after the episodes
+    check_request(options.seed, {"--json": options.json, "--frames-png": options.frames_png})
     agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained)
     config = content["config"]
     measure(config["domain"])  # likewise
     env = build_env(config, options.seed)
     try:
-        made = rollouts(agent, env, options.episodes, options.seed, _progress)
+        made = rollouts(agent, env, options.episodes, options.seed, show_progress)
     finally:
         env.close()
     names = [agent.skills.space.name(skill) for skill in skills_of(agent)]
@@ -236,11 +221,6 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
         **summary(made, probe(made.features, made.labels), names, config["domain"]),
     }
     return report, made
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from envs.make import make
 from training import planner_probe
 from training.planner_probe import Paired, compare, load_agent, main
 from training.start import launch
@@ -63,7 +64,7 @@ def test_both_play_the_same_starts_and_the_planner_really_plans(snapshot, monkey
         return played[-1][1]
 
     monkeypatch.setattr(planner_probe, "play", short)
-    env = planner_probe.make("jaco_reach_top_left", seed=3, render_quality="lite")
+    env = make("jaco_reach_top_left", seed=3, render_quality="lite")
     before = torch.get_rng_state()
     first = compare(agent, env, 2, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
@@ -75,7 +76,7 @@ def test_both_play_the_same_starts_and_the_planner_really_plans(snapshot, monkey
     assert not np.array_equal(played[0][1].states[1], played[1][1].states[1])
     env.reset(seed=3)
     env.close()
-    env = planner_probe.make("jaco_reach_top_left", seed=3, render_quality="lite")
+    env = make("jaco_reach_top_left", seed=3, render_quality="lite")
     again = compare(agent, env, 2, seed=0)
     env.close()
     assert np.array_equal(first.actor, again.actor) and np.array_equal(first.planner, again.planner)
