@@ -14,6 +14,7 @@ from envs.make import DOMAINS, make
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
 from training.pretrained import load_pretrained, read_pretrained
+from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.seeding import derive, seed_everything
 
@@ -108,7 +109,7 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
     Raises :class:`UserError` when it cannot be built or its weights do not fit.
     """
     config, spec = content["config"], content["spec"]
-    phase = "finetune" if "snapshot_ts" in config else "pretrain"
+    phase = "finetune" if is_finetuning(config) else "pretrain"
     agent = build_agent(config, tuple(spec["observation"][0]), spec["action"][0][0], phase, torch.device("cpu"))
     if not untrained:
         agent.load_weights(content["modules"])

@@ -11,6 +11,7 @@ from agents.dreamer.agent import CLIP_REWARDS
 from agents.exploration.build import check_keys, method_class
 from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
+from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.rules import (
     COUNT,
@@ -180,7 +181,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_skill_choice(config: Mapping[str, Any]) -> None:
     """Imagined returns need a reward head that has been trained."""
     agent = config["agent"]
-    if "snapshot_ts" not in config or agent.get("skill_choice") != "imagination":
+    if not is_finetuning(config) or agent.get("skill_choice") != "imagination":
         return
     if agent["num_init_frames"] <= config["num_seed_frames"]:
         raise UserError(
@@ -194,7 +195,7 @@ def _check_planner(config: Mapping[str, Any]) -> None:
     """Planning needs a reward head for the task, and as many candidates as elites."""
     if not config["mpc"]:
         return
-    if "snapshot_ts" not in config:
+    if not is_finetuning(config):
         raise UserError(
             "mpc=true plans with the reward head of a task, and pre-training has none. "
             "Use it with dreamer_finetune.py; leave it out here."

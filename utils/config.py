@@ -49,6 +49,11 @@ OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 
 
+def is_finetuning(config: Mapping[str, Any]) -> bool:
+    """Whether ``config`` is one of a fine-tuning: only that names a snapshot to start from."""
+    return "snapshot_ts" in config
+
+
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
     """Dotted names of all leaves and inner nodes below ``config``, unresolved values untouched."""
     for key in config:

@@ -76,11 +76,7 @@ class DIAYN(IntrinsicReward):
         return everywhere(self.scale * self.classifier.reward(traj.feat, traj.skill))
 
     def finetuned(self) -> IntrinsicReward:
-        if not self.broadcast_choice:
-            return super().finetuned()
-        rest = BroadcastChoice(self.sizes)
-        rest.skills = self.skills
-        return rest
+        return BroadcastChoice.keeping(self) if self.broadcast_choice else super().finetuned()
 
 
 class BroadcastChoice(TaskReward):

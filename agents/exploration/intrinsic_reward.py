@@ -155,9 +155,7 @@ class IntrinsicReward(nn.Module):
 
     def finetuned(self) -> "IntrinsicReward":
         """What stays of the method in fine-tuning, where the task gives the reward: its skills, by default."""
-        rest = TaskReward(self.sizes)
-        rest.skills, rest.critic_head = self.skills, self.critic_head
-        return rest
+        return TaskReward.keeping(self)
 
     def finetune_state(self) -> dict[str, Tensor]:
         """Tensors that fine-tuning restores from a snapshot; nothing by default."""
@@ -169,6 +167,13 @@ class IntrinsicReward(nn.Module):
 
 class TaskReward(IntrinsicReward):
     """Supervised Dreamer: the reward head learns the task's reward and the behaviour maximises it."""
+
+    @classmethod
+    def keeping(cls, method: IntrinsicReward) -> "TaskReward":
+        """With the skills and the critic's head of ``method``, and nothing else of it."""
+        rest = cls(method.sizes)
+        rest.skills, rest.critic_head = method.skills, method.critic_head
+        return rest
 
 
 class RandomActions(IntrinsicReward):
