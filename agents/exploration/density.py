@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.exploration.intrinsic_reward import masked_mean
+from agents.nn.chunks import chunks
 from agents.nn.networks import ImageDecoder, ImageEncoder, preprocess_image
-from agents.nn.soft_modular import SoftModular, chunks
+from agents.nn.soft_modular import SoftModular
 
 CHUNK = 4096
 """Image-skill pairs scored at once; bounds the memory of :meth:`SkillDensity.all_skills`."""

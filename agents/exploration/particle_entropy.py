@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.nn.chunks import chunks
 from agents.nn.moments import RunningMoments
-from agents.nn.soft_modular import chunks
 from utils.errors import UserError
 from utils.rules import COUNT, FLAG, NUMBER, Rule
 

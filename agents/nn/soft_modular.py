@@ -1,7 +1,5 @@
 """Soft modularisation: layers of modules, and a network that decides how the modules are connected."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -110,9 +108,3 @@ class SoftModular(nn.Module):
         for route, layer in zip(inner, self.layers[1:], strict=True):
             out = layer(F.relu(route.to(out.dtype) @ out))
         return F.relu((last.to(out.dtype)[..., None, :] @ out)[..., 0, :])
-
-
-def chunks(rows: int, most: int) -> Sequence[slice]:
-    """Slices of at most ``most`` rows (at least one) that cover ``rows``."""
-    step = max(most, 1)
-    return [slice(start, start + step) for start in range(0, rows, step)]

@@ -13,8 +13,6 @@ from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
-from training.settings import check
-from utils.errors import UserError
 
 PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SIZES = PUBLISHED._replace(feat=12, deter=4, action=2)
@@ -293,19 +291,6 @@ def test_from_snapshot_to_choice():
 # ---- configuration and the agent
 
 
-@pytest.mark.parametrize("script, entropy", [("pretrain", 0.0), ("finetune", 1e-4)])
-def test_composes(script, entropy):
-    config = check(composed(script, "agent=aps_dreamer"))
-    assert config["agent"]["name"] == "aps_dreamer" and config["agent"]["actor_ent"] == entropy
-
-
-@pytest.mark.parametrize("preset, rate, hidden", [("debug", 3e-4, 16), ("small", 6e-4, 256), ("quickstart", 6e-4, 256)])
-def test_presets(preset, rate, hidden):
-    agent = check(composed("pretrain", "agent=aps_dreamer", f"preset={preset}"))["agent"]
-    assert agent["aps_hidden"] == hidden and agent["method_opt"] == {"lr": rate, "eps": 1e-5, "clip": 100, "wd": 1e-6}
-    assert agent["num_init_frames"] == {"debug": 1000, "small": 4000, "quickstart": 2000}[preset]
-
-
 def test_reference():
     agent = composed("pretrain", "agent=aps_dreamer", "agent.reference=true")["agent"]
     want = {
@@ -313,18 +298,6 @@ def test_reference():
         "decoder_elu_output": True, "entropy_in_targets": True,
     }  # fmt: skip
     assert {key: agent[key] for key in want} == want
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("aps_hidden", 0), ("ridge", 0), ("reversed_regression", "no"), ("restore_features", 1), ("knn_k", 0),
-        ("knn_clip", "x"), ("knn_self", 2), ("skill_dim", 1),
-    ],
-)  # fmt: skip
-def test_bad_values_are_named(key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(composed("pretrain", "agent=aps_dreamer", f"agent.{key}={value}"))
 
 
 def test_an_update_of_the_agent():

@@ -9,8 +9,6 @@ from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
 from agents.exploration.apt import APT
 from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, Sizes
-from training.settings import check
-from utils.errors import UserError
 
 SIZES = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 
@@ -80,22 +78,6 @@ def test_reference_counts_the_state_itself():
     assert agent["knn_self"] and agent["decoder_elu_output"] and agent["entropy_in_targets"]
     alone = composed("pretrain", "agent=apt_dreamer", "agent.reference=true", "agent.knn_self=false")["agent"]
     assert not alone["knn_self"] and alone["entropy_in_targets"]
-
-
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("preset", ["published", "debug", "small", "quickstart"])
-def test_composes(script, preset):
-    agent = check(composed(script, "agent=apt_dreamer", f"preset={preset}"))["agent"]
-    assert agent["name"] == "apt_dreamer" and agent["knn_k"] == 12
-    assert agent["reward_norm"]["momentum"] == (0.95 if script == "pretrain" else 1.0)
-
-
-@pytest.mark.parametrize(
-    "key, value", [("knn_k", 0), ("knn_k", 1.5), ("knn_rms", "no"), ("knn_avg", 1), ("knn_clip", "x"), ("knn_self", 0)]
-)
-def test_bad_values_are_named(key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(composed("pretrain", "agent=apt_dreamer", f"agent.{key}={value}"))
 
 
 @pytest.mark.parametrize("rms", ["false", "true"])

@@ -13,8 +13,6 @@ from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, Tas
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
 from agents.skills import likelihood_values
-from training.settings import check
-from utils.errors import UserError
 
 PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SIZES = PUBLISHED._replace(feat=12, deter=4, action=2)
@@ -268,44 +266,9 @@ def test_the_actor_of_the_agent_can_be_asked():
 # ---- configuration and the agent
 
 
-@pytest.mark.parametrize("script, entropy", [("pretrain", 0.1), ("finetune", 1e-4)])
-def test_composes(script, entropy):
-    config = check(composed(script, "agent=diayn_dreamer"))
-    assert config["agent"]["name"] == "diayn_dreamer" and config["agent"]["actor_ent"] == entropy
-
-
-@pytest.mark.parametrize(
-    "preset, want",
-    [
-        ("debug", {"skill_dim": 4, "num_init_frames": 1000}),
-        ("small", {"skill_dim": 16, "actor_ent": 0.01}),
-        ("quickstart", {"skill_dim": 16, "actor_ent": 0.01}),
-    ],
-)
-def test_presets(preset, want):
-    agent = check(composed("pretrain", "agent=diayn_dreamer", f"preset={preset}"))["agent"]
-    assert {key: agent[key] for key in want} == want
-    assert agent["method_opt"]["lr"] == (3e-4 if preset == "debug" else 6e-4) and agent["method_opt"]["clip"] == 100
-
-
 def test_reference():
     agent = composed("pretrain", "agent=diayn_dreamer", "agent.reference=true")["agent"]
     assert agent["broadcast_choice"] and agent["decoder_elu_output"] and agent["entropy_in_targets"]
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("diayn_hidden", 0),
-        ("diayn_scale", -1.0),
-        ("broadcast_choice", "no"),
-        ("skill_dim", 1),
-        ("skill_choice", "best"),
-    ],
-)
-def test_bad_values_are_named(key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(composed("pretrain", "agent=diayn_dreamer", f"agent.{key}={value}"))
 
 
 def test_an_update_of_the_agent():

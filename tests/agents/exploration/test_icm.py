@@ -13,8 +13,6 @@ from agents.exploration.icm import ICM
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
-from training.settings import check
-from utils.errors import UserError
 
 WALKER = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SMALL = Sizes((3, 64, 64), 2, 5, 7, 3, "walker")
@@ -217,23 +215,6 @@ def test_published_sizes():
 def test_reference():
     agent = composed("pretrain", "agent=icm_dreamer", "agent.reference=true")["agent"]
     assert agent["first_reward"] == 1.0 and agent["decoder_elu_output"] and agent["entropy_in_targets"]
-
-
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
-def test_composes(settings, script, preset):
-    config = check(settings(script, "agent=icm_dreamer", f"preset={preset}"))
-    want = {"published": (1536, 3e-4), "small": (384, 6e-4), "quickstart": (384, 6e-4), "debug": (16, 3e-4)}[preset]
-    assert (config["agent"]["icm_hidden"], config["agent"]["method_opt"]["lr"]) == want
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [("icm_scale", 0), ("icm_hidden", 0), ("inverse_model", 1), ("first_reward", "one"), ("method_opt.lr", 0)],
-)
-def test_bad_values_are_named(settings, key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(settings("pretrain", "agent=icm_dreamer", f"agent.{key}={value}"))
 
 
 # ---- in the agent

@@ -13,8 +13,6 @@ from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.exploration.lbs import LBS
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
-from training.settings import check
-from utils.errors import UserError
 
 WALKER = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SMALL = Sizes((3, 64, 64), 2, 5, 7, 3, "walker")
@@ -125,21 +123,6 @@ def test_published_sizes():
 def test_reference():
     agent = composed("pretrain", "agent=lbs_dreamer", "agent.reference=true")["agent"]
     assert agent["decoder_elu_output"] and agent["entropy_in_targets"]
-
-
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
-def test_composes(settings, script, preset):
-    config = check(settings(script, "agent=lbs_dreamer", f"preset={preset}"))
-    want = {"published": (4, 400, 3e-4), "debug": (1, 16, 3e-4)}.get(preset, (2, 128, 6e-4))
-    agent = config["agent"]
-    assert (agent["lbs_layers"], agent["lbs_units"], agent["method_opt"]["lr"]) == want
-
-
-@pytest.mark.parametrize("key, value", [("lbs_layers", 0), ("lbs_units", 1.5), ("method_opt.clip", 0)])
-def test_bad_values_are_named(settings, key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(settings("pretrain", "agent=lbs_dreamer", f"agent.{key}={value}"))
 
 
 # ---- in the agent

@@ -13,8 +13,6 @@ from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.exploration.plan2explore import EnsembleLinear, Plan2Explore
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
-from training.settings import check
-from utils.errors import UserError
 
 WALKER = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SMALL = Sizes((3, 64, 64), 2, 5, 7, 3, "walker")
@@ -209,20 +207,6 @@ def test_one_member_is_a_linear_layer():
 def test_reference():
     agent = composed("pretrain", "agent=plan2explore", "agent.reference=true")["agent"]
     assert agent["count_first"] and agent["decoder_elu_output"] and agent["entropy_in_targets"]
-
-
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
-def test_composes(settings, script, preset):
-    config = check(settings(script, "agent=plan2explore", f"preset={preset}"))
-    want = {"published": (1536, 3e-4), "debug": (16, 3e-4)}.get(preset, (384, 6e-4))
-    assert (config["agent"]["ensemble_hidden"], config["agent"]["method_opt"]["lr"]) == want
-
-
-@pytest.mark.parametrize("key, value", [("ensemble_size", 1), ("ensemble_hidden", 0), ("count_first", 0)])
-def test_bad_values_are_named(settings, key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(settings("pretrain", "agent=plan2explore", f"agent.{key}={value}"))
 
 
 # ---- in the agent

@@ -14,8 +14,6 @@ from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.exploration.rnd import RND, RandomDistillation
 from agents.nn.latent import Latent
 from agents.nn.networks import MLP, parameter_count
-from training.settings import check
-from utils.errors import UserError
 
 WALKER = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 IMAGES = Sizes((3, 16, 16), 2, 5, 7, 3, "walker")
@@ -335,28 +333,6 @@ def test_reference():
     agent = composed("pretrain", "agent=rnd_dreamer", "agent.reference=true")["agent"]
     assert agent["target_decay"] == 1e-6 and agent["batch_statistics"]
     assert agent["decoder_elu_output"] and agent["entropy_in_targets"]
-
-
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("preset", ["published", "small", "quickstart", "debug"])
-def test_composes(settings, script, preset):
-    config = check(settings(script, "agent=rnd_dreamer", f"preset={preset}"))
-    small = (8, 384, 128, 6e-4)
-    want = {"published": (48, 1536, 512, 3e-4), "debug": (2, 16, 8, 3e-4)}.get(preset, small)
-    agent = config["agent"]
-    assert (agent["rnd_cnn_depth"], agent["rnd_hidden"], agent["rnd_rep_dim"], agent["method_opt"]["lr"]) == want
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("rnd_scale", -1), ("rnd_rep_dim", 0), ("rnd_hidden", 0), ("rnd_cnn_depth", 0.5), ("rnd_cnn_kernels", 4),
-        ("target_decay", 2), ("batch_statistics", "yes"),
-    ],
-)  # fmt: skip
-def test_bad_values_are_named(settings, key, value):
-    with pytest.raises(UserError, match=rf"agent\.{key}={value} is not allowed"):
-        check(settings("pretrain", "agent=rnd_dreamer", f"agent.{key}={value}"))
 
 
 # ---- in the agent

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.exploration.density import SkillDensity
-from agents.nn.soft_modular import SoftModular, UnitNorm, chunks
+from agents.nn.soft_modular import SoftModular, UnitNorm
 
 M, H = 3, 8
 
@@ -315,14 +315,3 @@ def test_encoder_and_decoder_of_the_density_model_are_two_networks(batch_norm):
     assert {name for name, _ in model.encoder.named_parameters()} == {n for n, _ in model.decoder.named_parameters()}
     every = [id(p) for p in model.parameters()]
     assert len(every) == len(set(every)) and {id(p) for p in model.encoder.parameters()} <= set(every)
-
-
-# ---- chunks
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2, 7, 8, 9])
-@pytest.mark.parametrize("most", [-1, 0, 1, 3, 8, 100])
-def test_chunks_cover_every_row_once(rows, most):
-    parts = [list(range(rows))[part] for part in chunks(rows, most)]
-    assert [row for part in parts for row in part] == list(range(rows))
-    assert all(1 <= len(part) <= max(most, 1) for part in parts)
