@@ -33,12 +33,16 @@ def files(folder: Path) -> list[Path]:
         ("dreamer_pretrain.py", ["task=quadruped_run"], ["task=quadruped_run", "domain=walker"]),
         ("dreamer_finetune.py", ["task=walker_fly"], ["task=walker_fly", "Allowed"]),
         ("dreamer_finetune.py", ["snapshot_ts=7000"], ["snapshot_ts=7000", "does not exist", "snapshot_ts=0"]),
-        ("dreamer_pretrain.py", ["batch_size=0"], ["batch_size=0", "whole number above 0"]),
+        ("dreamer_pretrain.py", ["batch_size=0"], ["batch_size=0", "whole number from 1"]),
         ("dreamer_pretrain.py", ["replay.capacity=900000000000"], ["replay.capacity=900000000000"]),
         ("dreamer_pretrain.py", ["hydra.run.dir=/dev/null/run"], ["hydra.run.dir", "/dev/null"]),
         ("dreamer_pretrain.py", ["snapshot_base_dir=/dev/null/x"], ["snapshot_dir=/dev/null/x", "not a folder"]),
         ("dreamer_pretrain.py", ["resume=nowhere"], ["resume=nowhere", "config.yaml"]),
         ("dreamer_pretrain.py", ["seed=[1"], ["seed=[1"]),
+        ("dreamer_finetune.py", ["actor=3"], ["actor=3", "a section with the keys layers, units"]),
+        ("dreamer_finetune.py", ["discount=high"], ["discount=high", "a number from 0 to 1"]),
+        # found only when values are resolved, after Hydra has made the run folder
+        ("dreamer_pretrain.py", ["seed=${nothing}"], ["seed", "'nothing' not found"]),
         pytest.param(
             "dreamer_pretrain.py",
             ["device=cuda"],

@@ -1,6 +1,7 @@
 """Checks a configuration as a whole before anything is built."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 
 from agents.dreamer.agent import CLIP_REWARDS
-from agents.exploration.build import check_keys, method_class
+from agents.exploration.build import method_class
 from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
-from utils.config import is_finetuning
+from training.combinations import check_combinations
+from training.keys import check_missing, check_unknown
 from utils.errors import UserError
 from utils.rules import (
     COUNT,
@@ -19,30 +21,36 @@ from utils.rules import (
     FRACTION,
     KERNELS,
     MARKS,
+    MOST_UNITS,
     NOT_NEGATIVE,
     OPTIONAL_TEXT,
     POSITIVE,
+    SEVERAL,
+    SIZE,
     TEXT,
     WHOLE,
     Rule,
     check_values,
     choice,
-    is_int,
+    is_text,
     mlp,
     optimizer,
+    shown,
+    whole,
 )
 
 DEVICE = Rule(
     "auto, cpu, cuda or cuda:<index>",
-    lambda v: v in ("auto", "cpu", "cuda") or (isinstance(v, str) and v.startswith("cuda:") and v[5:].isdigit()),
+    lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", v) is not None,
 )
+FOLDER_NAME = Rule("a text without /", lambda v: is_text(v) and "/" not in v and v not in (".", ".."))
 GRAD_HEADS = Rule(
     "a list out of decoder, reward", lambda v: isinstance(v, list) and all(h in ("decoder", "reward") for h in v)
 )
 
 
 RULES: dict[str, Rule] = {
-    "seed": Rule("a whole number from 0 to 4294967295", lambda v: is_int(v) and 0 <= v < 2**32),
+    "seed": whole(0, 2**32 - 1),
     "device": DEVICE,
     "resume": OPTIONAL_TEXT,
     "num_envs": COUNT,
@@ -55,7 +63,7 @@ RULES: dict[str, Rule] = {
     "replay.capacity": COUNT,
     "replay.store_physics": FLAG,
     "batch_size": COUNT,
-    "batch_length": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "batch_length": SEVERAL,
     "num_train_frames": COUNT,
     "num_seed_frames": WHOLE,
     "seed_policy": choice("random", "actor"),
@@ -74,8 +82,8 @@ RULES: dict[str, Rule] = {
     "init_actor": FLAG,
     "init_critic": FLAG,
     "save_ft_model": FLAG,
-    **{f"rssm.{key}": COUNT for key in ("deter", "hidden", "stoch", "discrete")},
-    **{f"{part}.cnn_depth": COUNT for part in ("encoder", "decoder")},
+    **{f"rssm.{key}": SIZE for key in ("deter", "hidden", "stoch", "discrete")},
+    **{f"{part}.cnn_depth": SIZE for part in ("encoder", "decoder")},
     **{f"{part}.cnn_kernels": KERNELS for part in ("encoder", "decoder")},
     **mlp("reward_head"),
     "kl.free": NOT_NEGATIVE,
@@ -86,7 +94,7 @@ RULES: dict[str, Rule] = {
     "actor.min_std": POSITIVE,
     "actor.dist": choice(*POLICIES),
     **mlp("critic"),
-    "imag_horizon": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "imag_horizon": SEVERAL,
     "discount": FRACTION,
     "discount_lambda": FRACTION,
     "actor_grad": choice("dynamics", "reinforce"),
@@ -97,7 +105,7 @@ RULES: dict[str, Rule] = {
     "mpc": FLAG,
     **{f"planner.{key}": COUNT for key in ("iterations", "num_samples", "num_elites")},
     "planner.start_after": WHOLE,
-    "planner.horizon": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "planner.horizon": SEVERAL,
     "planner.mixture_coef": FRACTION,
     "planner.temperature": NOT_NEGATIVE,
     "planner.momentum": FRACTION,
@@ -106,6 +114,7 @@ RULES: dict[str, Rule] = {
     **optimizer("model_opt"),
     **optimizer("actor_opt"),
     **optimizer("critic_opt"),
+    "on_nan": choice("stop", "skip"),
     "precision": choice(16, 32),
     "use_tb": FLAG,
     "use_wandb": FLAG,
@@ -115,7 +124,7 @@ RULES: dict[str, Rule] = {
     "num_skill_videos": COUNT,
     "skill_video_steps": COUNT,
     "progress": choice("auto", True, False),
-    "agent.name": TEXT,
+    "agent.name": FOLDER_NAME,
     "agent._target_": TEXT,
     "agent.method": TEXT,
     "agent.grad_heads": GRAD_HEADS,
@@ -126,7 +135,7 @@ RULES: dict[str, Rule] = {
     "agent.reference": FLAG,
     "agent.decoder_elu_output": FLAG,
     "agent.entropy_in_targets": FLAG,
-    "agent.skill_dim": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
+    "agent.skill_dim": whole(2, MOST_UNITS),
     "agent.skill_actor_ent": NOT_NEGATIVE,
     "agent.update_skill_every_step": COUNT,
     "agent.num_init_frames": WHOLE,
@@ -136,23 +145,12 @@ RULES: dict[str, Rule] = {
 }
 """Rules of the keys that scripts and agents share; a method adds those of its own (:func:`method_rules`)."""
 
-FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
-"""Keys in frames that act on agent steps, so ``action_repeat`` must divide them."""
-
 
 def method_rules(config: Mapping[str, Any]) -> dict[str, Rule]:
-    """Rules for the keys of the agent's method. Raises :class:`UserError` for a method that is none."""
-    return {f"agent.{key}": rule for key, rule in method_class(config["agent"]).rules.items()}
-
-
-def _check_method(config: Mapping[str, Any]) -> None:
-    """The keys of the agent's exploration method: all there, each of them allowed, and fitting the others."""
+    """Rules for the keys of the agent's method, if it has one. Raises :class:`UserError` for a method that is none."""
     if "method" not in config["agent"]:
-        return
-    check_keys(config["agent"])
-    check_values(config, method_rules(config))
-    for check_whole in method_class(config["agent"]).checks:
-        check_whole(config)
+        return {}
+    return {f"agent.{key}": rule for key, rule in method_class(config["agent"]).rules.items()}
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,69 +159,33 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
     check_values(config, RULES)
-    _check_method(config)
+    check_missing(config, RULES)
+    method = method_rules(config)
+    check_values(config, method)
+    check_unknown(config, RULES | method)
     config = dict(config)
     if config["domain"] == "none":
         config["domain"] = validate_task(config["task"])[0]
     config["task"] = resolve_task(config["domain"], config["task"])
-    repeat = config["action_repeat"]
-    for key in FRAME_COUNTS:
-        _divides(repeat, key, config[key])
-    for mark in config["snapshots"]:
-        _divides(repeat, "snapshots", mark)
-    _check_skill_choice(config)
-    _check_planner(config)
+    check_combinations(config)
+    for check_whole in method_class(config["agent"]).checks if "method" in config["agent"] else ():
+        check_whole(config)
     if config["snapshots"] and config["snapshot_dir"] is not None:
         check_writable("snapshot_dir", config["snapshot_dir"])
     return config
 
 
-def _check_skill_choice(config: Mapping[str, Any]) -> None:
-    """Imagined returns need a reward head that has been trained."""
-    agent = config["agent"]
-    if not is_finetuning(config) or agent.get("skill_choice") != "imagination":
-        return
-    if agent["num_init_frames"] <= config["num_seed_frames"]:
-        raise UserError(
-            f"agent.skill_choice=imagination needs a trained reward head, but agent.num_init_frames="
-            f"{agent['num_init_frames']} lies within num_seed_frames={config['num_seed_frames']}. "
-            f"Raise agent.num_init_frames, for example to {2 * config['num_seed_frames']}."
-        )
-
-
-def _check_planner(config: Mapping[str, Any]) -> None:
-    """Planning needs a reward head for the task, and as many candidates as elites."""
-    if not config["mpc"]:
-        return
-    if not is_finetuning(config):
-        raise UserError(
-            "mpc=true plans with the reward head of a task, and pre-training has none. "
-            "Use it with dreamer_finetune.py; leave it out here."
-        )
-    planner = config["planner"]
-    candidates = planner["num_samples"] + int(planner["mixture_coef"] * planner["num_samples"])
-    if planner["num_elites"] > candidates:
-        raise UserError(
-            f"planner.num_elites={planner['num_elites']} is more than the {candidates} candidates of an iteration "
-            f"(planner.num_samples={planner['num_samples']} and the policy's). Lower it."
-        )
-
-
 def check_writable(key: str, folder: str) -> None:
     """Raise :class:`UserError` unless ``folder`` can be written to, or made where it does not exist yet."""
     path = Path(folder).absolute()
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    try:
+        existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    except OSError as error:  # a name too long, or a folder whose content may not be seen
+        raise UserError(f"{key}={shown(folder)}: {error.strerror}. Choose another one.") from error
     if not existing.is_dir():
         raise UserError(f"{key}={folder}: {existing} is not a folder. Choose another one.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{key}={folder}: {existing} cannot be written to. Choose another one or change its rights.")
-
-
-def _divides(repeat: int, key: str, value: int) -> None:
-    if value % repeat:
-        below = value - value % repeat
-        near = ", ".join(str(v) for v in (below, below + repeat) if v > 0)
-        raise UserError(f"{key}={value} is not a multiple of action_repeat={repeat}. Use {near}.")
 
 
 def resolve_device(name: str) -> torch.device:

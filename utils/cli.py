@@ -1,16 +1,16 @@
 """The command line: Hydra's entry with errors a user can read, run folders, and checks of overrides."""
 
-import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
 from utils.errors import UserError, unknown_value
+from utils.rules import shown
+from utils.unknown_key import hint
 
 _job_started = False
 
@@ -36,13 +38,13 @@ def job_errors(job: Job) -> Job:
         folder = run_folder()
         try:
             job(config)
-        except UserError as error:
+        except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
             _remove_empty(folder)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 # the sweep's other jobs go on; it ends with exit status 1
                 print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
                 raise
-            raise SystemExit(f"error: {error}") from None
+            raise SystemExit(f"error: {str(error).strip()}") from None
         except KeyboardInterrupt:
             print(f"\nstopped; the run's files are in {folder} (continue with resume={folder})", file=sys.stderr)
             raise
@@ -84,48 +86,64 @@ def _remove_empty(folder: Path) -> None:
 
 
 def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
-    """Refuse unknown keys and unknown group options of a command line, naming the nearest match."""
+    """Refuse unknown keys and unknown group options of a command line, naming the nearest match.
+
+    Raises :class:`UserError`. Keys that ``+`` adds are left to :func:`training.settings.check`.
+    """
     parser = OverridesParser.create()
-    overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and "=" in a]
+    overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
         for name, override in groups.items():
             _check_options(loader, name, override)
         known = _known_keys(config_name, groups.values())
+        known_or_group = [*known, *loader.get_group_options("", ObjectType.GROUP)]
     for override in overrides:
         key = override.key_or_group
         if key in groups or key.startswith("hydra") or override.is_add() or override.is_delete():
             continue
         if key == "resume":
-            _check_resume(override.value())
+            _check_resume(override.value(), [o.key_or_group for o in overrides])
         if key not in known and not any(name.startswith(f"{key}.") for name in known):
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"{override.input_line}: there is no key {key}.{hint} --cfg job prints them all.")
+            near = hint(key, known_or_group)
+            raise UserError(f"{override.input_line}: there is no key {key}.{near} --cfg job prints them all.")
 
 
 def _parse(parser: OverridesParser, argument: str) -> Override:
     try:
-        return parser.parse_override(argument)
-    except HydraException as error:
+        override = parser.parse_override(argument)
+    except (HydraException, ValueError) as error:  # the latter from a number of thousands of digits
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{argument}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'."
+            f"{shown(argument)}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'."
         ) from None
+    if not override.key_or_group:
+        raise UserError(f"{shown(argument)}: there is no key before the =. Write key=value.")
+    return override
 
 
 def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:
     options = loader.get_group_options(name)
     value = override.value()
     values = value.list if isinstance(value, ChoiceSweep) else [value]
+    if override.is_delete():
+        if not name.startswith("hydra"):
+            raise UserError(f"~{name}: a run needs one. Set {name} to one of {', '.join(options)}.")
+        return
     for option in values:
-        if isinstance(option, str) and option not in options:
-            raise unknown_value(name, option, options)
+        # Hydra itself has groups of which one may choose several
+        if not (name.startswith("hydra") and isinstance(option, list)) and option not in options:
+            raise unknown_value(name, shown(option), options)
 
 
-def _check_resume(folder: object) -> None:
-    if folder is None or folder == "latest":
+def _check_resume(folder: object, keys: Collection[str]) -> None:
+    if folder == "auto" and not {"hydra.run.dir", "hydra.sweep.dir"} & set(keys):
+        raise UserError(
+            "resume=auto needs a folder that stays the same: add hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> "
+            "with --multirun."
+        )
+    if folder in (None, "latest", "auto"):
         return
     if not (Path(str(folder)) / CONFIG_FILE).is_file():
         raise UserError(

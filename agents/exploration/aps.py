@@ -22,7 +22,7 @@ from agents.exploration.particle_entropy import KNN_RULES, ParticleEntropy, chec
 from agents.nn.distributions import Policy
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import UnitSphere
-from utils.rules import COUNT, FLAG, POSITIVE
+from utils.rules import FLAG, POSITIVE, SIZE
 
 
 class TaskFeatures(nn.Module):
@@ -66,7 +66,7 @@ class APS(IntrinsicReward):
     metric_name = "aps"
     rules: ClassVar = {
         **KNN_RULES,
-        "aps_hidden": COUNT,
+        "aps_hidden": SIZE,
         "ridge": POSITIVE,
         "reversed_regression": FLAG,
         "restore_features": FLAG,

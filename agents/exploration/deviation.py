@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from agents.exploration.density import KERNELS, SkillDensity
 from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, masked_mean
 from agents.skills import OneHot
 from utils.errors import UserError
-from utils.rules import COUNT, FLAG, NOT_NEGATIVE, NUMBER, POSITIVE, by_domain, choice, optional
+from utils.rules import FLAG, LAYERS, NOT_NEGATIVE, NUMBER, POSITIVE, SIZE, by_domain, choice, optional
 
 
 def deviation_reward(
@@ -37,6 +37,11 @@ def deviation_reward(
     return reward if minimum is None else reward.clamp(min=minimum)
 
 
+def _check_rate(config: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` for a table of rates without the domain."""
+    _rate(config["agent"]["explor_rate"], config["domain"])
+
+
 class Deviation(IntrinsicReward):
     """r(s, z) = r_dev(s, z) + alpha r_exp(s), r_exp = mean_z KL(q(h | s, z) || N(0, I)).
 
@@ -54,15 +59,16 @@ class Deviation(IntrinsicReward):
         "log_density_floor": optional(NUMBER),
         "deviation_floor": optional(NUMBER),
         "beta": NOT_NEGATIVE,
-        "latent_dim": COUNT,
-        "num_modules": COUNT,
-        "num_layers": COUNT,
-        "module_hidden": COUNT,
+        "latent_dim": SIZE,
+        "num_modules": SIZE,
+        "num_layers": LAYERS,
+        "module_hidden": SIZE,
         "density_image_size": choice(*KERNELS),
-        "density_cnn_depth": COUNT,
+        "density_cnn_depth": SIZE,
         "temperature": POSITIVE,
         "batch_norm": FLAG,
     }
+    checks = (_check_rate,)
 
     def __init__(
         self,

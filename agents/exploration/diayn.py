@@ -21,7 +21,7 @@ from agents.exploration.intrinsic_reward import (
 from agents.nn.distributions import Policy
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import OneHot
-from utils.rules import COUNT, FLAG, POSITIVE
+from utils.rules import FLAG, POSITIVE, SIZE
 
 
 class SkillClassifier(nn.Module):
@@ -59,7 +59,7 @@ class DIAYN(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "diayn"
-    rules: ClassVar = {"diayn_hidden": COUNT, "diayn_scale": POSITIVE, "broadcast_choice": FLAG}
+    rules: ClassVar = {"diayn_hidden": SIZE, "diayn_scale": POSITIVE, "broadcast_choice": FLAG}
 
     def __init__(
         self, sizes: Sizes, skill_dim: int, diayn_hidden: int, diayn_scale: float, broadcast_choice: bool

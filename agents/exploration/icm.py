@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, masked_mean
 from agents.nn.networks import MLP, orthogonal_
-from utils.rules import COUNT, FLAG, NUMBER, POSITIVE, optional
+from utils.rules import FLAG, NUMBER, POSITIVE, SIZE, optional
 
 
 class ICM(IntrinsicReward):
@@ -23,7 +23,7 @@ class ICM(IntrinsicReward):
     metric_name = "icm"
     rules: ClassVar = {
         "icm_scale": POSITIVE,
-        "icm_hidden": COUNT,
+        "icm_hidden": SIZE,
         "inverse_model": FLAG,
         "first_reward": optional(NUMBER),
     }

@@ -7,7 +7,7 @@ from torch import Tensor
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, everywhere
 from agents.nn.distributions import unit_normal_log_prob
 from agents.nn.networks import MLP
-from utils.rules import COUNT
+from utils.rules import LAYERS, SIZE
 
 
 class LBS(IntrinsicReward):
@@ -19,7 +19,7 @@ class LBS(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "lbs"
-    rules: ClassVar = {"lbs_layers": COUNT, "lbs_units": COUNT}
+    rules: ClassVar = {"lbs_layers": LAYERS, "lbs_units": SIZE}
 
     def __init__(self, sizes: Sizes, lbs_layers: int, lbs_units: int) -> None:
         super().__init__(sizes)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, masked_mean
-from utils.rules import COUNT, FLAG, Rule, is_int
+from utils.rules import FLAG, SIZE, whole
 
 
 class EnsembleLinear(nn.Module):
@@ -35,8 +35,8 @@ class Plan2Explore(IntrinsicReward):
     scores = "imagination"
     metric_name = "disagreement"
     rules: ClassVar = {
-        "ensemble_size": Rule("a whole number above 1", lambda v: is_int(v) and v > 1),
-        "ensemble_hidden": COUNT,
+        "ensemble_size": whole(2, 1000),
+        "ensemble_hidden": SIZE,
         "count_first": FLAG,
     }
 

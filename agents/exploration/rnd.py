@@ -1,15 +1,16 @@
 """RND: how badly a network predicts a random one (Burda et al. 2019, "Exploration by Random Network Distillation")."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, weighted_mean
+from agents.nn.kernels import check_encoder
 from agents.nn.moments import RunningMoments
 from agents.nn.networks import MLP, ImageEncoder, orthogonal_, preprocess_image
-from utils.rules import COUNT, FLAG, FRACTION, KERNELS, POSITIVE
+from utils.rules import FLAG, FRACTION, KERNELS, POSITIVE, SIZE
 
 CLIP = 5.0
 """Normalised inputs stay within this many standard deviations."""
@@ -46,6 +47,11 @@ class RandomDistillation(nn.Module):
             p.mul_(1 - rate)
 
 
+def _check_kernels(config: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` if the networks' convolutions leave nothing of the image."""
+    check_encoder("agent.rnd_cnn_kernels", config["agent"]["rnd_cnn_kernels"], config["image_size"])
+
+
 class RND(IntrinsicReward):
     """r_t = rnd_scale * e_t / sqrt(V) for every replayed observation, V the running variance of all errors e.
 
@@ -58,13 +64,14 @@ class RND(IntrinsicReward):
     metric_name = "rnd"
     rules: ClassVar = {
         "rnd_scale": POSITIVE,
-        "rnd_rep_dim": COUNT,
-        "rnd_hidden": COUNT,
-        "rnd_cnn_depth": COUNT,
+        "rnd_rep_dim": SIZE,
+        "rnd_hidden": SIZE,
+        "rnd_cnn_depth": SIZE,
         "rnd_cnn_kernels": KERNELS,
         "target_decay": FRACTION,
         "batch_statistics": FLAG,
     }
+    checks = (_check_kernels,)
 
     def __init__(
         self,
