@@ -1,0 +1,76 @@
+"""Which script a command line is for, and that it is read as the scripts read it."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from training.doctor.request import read, split
+from utils.errors import UserError
+
+SMALL = ("preset=debug", "device=cpu")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phase"),
+    [
+        (["agent=deviation_dreamer", "domain=walker"], "pretrain"),
+        (["task=walker_stand", "snapshot_ts=2000000"], "finetune"),
+        (["dreamer_finetune.py", "task=walker_stand"], "finetune"),
+        (["task=walker_stand"], "pretrain"),  # both would take it
+        ([], "pretrain"),
+    ],
+)
+def test_the_script_is_found(overrides, phase):
+    request = read([*overrides, *SMALL])
+    assert request.phase == phase and request.settings["task"] == "walker_stand"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["num_train_frame=10"], "Did you mean num_train_frames?"),
+        (["snapshot_ts=0", "init_critic=true", "num_train_frame=10"], "no key num_train_frame."),  # not: snapshot_ts
+        (["agent=dreemer"], "Did you mean agent=dreamer?"),
+        (["domain=hopper"], "domain=hopper"),
+        (["num_seed_frames=1001"], "not a multiple of action_repeat=2"),
+        (["seed=[1"], "not a valid override"),
+        (["nonsense"], "Write key=value"),
+        (["resume=nowhere"], "holds no run"),
+    ],
+)
+def test_the_scripts_own_messages(overrides, part):
+    with pytest.raises(UserError) as refused:
+        read(overrides)
+    assert part in str(refused.value)
+
+
+def test_words_of_hydra_are_set_aside():
+    words = ["-m", "--multirun", "--cfg", "job", "hydra.run.dir='a b/c'", "hydra/launcher=joblib", "seed=3"]
+    line = split(words)
+    assert line.overrides == ["seed=3"]
+    assert line.run_dir == Path("a b/c").absolute()
+    assert split(["hydra.run.dir=runs/${now:%Y}/x"]).run_dir == Path("runs").absolute()
+    assert split(["seed=3"]).run_dir is None
+
+
+def test_the_first_job_of_a_sweep():
+    request = read(["--multirun", "agent=rnd_dreamer,dreamer", "seed=7,8", "snapshots=[1000,2000]", *SMALL])
+    assert request.first_of_sweep
+    assert (request.settings["agent"]["name"], request.settings["seed"]) == ("rnd_dreamer", 7)
+    assert request.settings["snapshots"] == [1000, 2000]
+    assert not read(["seed=7", *SMALL]).first_of_sweep
+
+
+def test_a_resumed_run_has_its_stored_settings(settings, tmp_path):
+    stored = settings("finetune", *SMALL, "seed=5", "snapshot_ts=0") | {"phase": "finetune", "choices": {}}
+    OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
+    for words in ([f"resume={tmp_path}"], ["resume=auto", f"hydra.run.dir={tmp_path}"]):
+        request = read([*words, "num_train_frames=77"])
+        assert (request.phase, request.settings["seed"], request.run_dir) == ("finetune", 5, tmp_path)
+        assert request.settings["num_train_frames"] == 77
+
+
+def test_a_run_that_would_be_resumed_but_has_not_begun(tmp_path):
+    request = read(["resume=auto", f"hydra.run.dir={tmp_path}", "seed=4", *SMALL])
+    assert (request.phase, request.settings["seed"], request.run_dir) == ("pretrain", 4, tmp_path)

@@ -1,0 +1,276 @@
+"""What a run with a checked configuration will need of disk and memory, before anything big is built.
+
+    need = forecast(config)
+    notes = short_of(need, run_dir)     # raises UserError when the disk cannot take it
+
+The agent is built on torch's ``meta`` device, where tensors have shapes and no memory; nothing is drawn from the random
+streams. Neither MuJoCo nor a renderer is loaded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from replay import Layout, check_disk, plan
+from replay.files import free_bytes, readable
+from training.parts import build_agent, record_spec, total_records
+from utils.config import is_finetuning
+from utils.errors import UserError
+from utils.nested import tensors_in
+
+BODIES = {"walker": (6, 18), "quadruped": (12, 57), "jaco": (9, 31)}
+"""Actions and numbers of the simulator state of each domain, known without loading the simulator."""
+
+LARGEST_BODY = (12, 57)
+"""What is assumed of a domain that is not in ``BODIES``; an image outweighs it by far."""
+
+HEADER_BYTES = 200_000
+"""What a checkpoint or snapshot holds besides the agent's tensors: configuration, counters, random and environment
+states, the table of episodes, and the format's own bytes. Measured: 0.02 to 0.1 MB.
+"""
+
+PROCESS_BYTES = 850_000_000
+"""Resident memory of a process that has loaded torch, MuJoCo, a GL driver and the writers of logs and videos, and whose
+networks are tiny. Measured with torch's CPU build: 0.86 GB at preset=debug; a CUDA build takes about three times that.
+"""
+
+CUDA_PROCESS_BYTES = 3 * PROCESS_BYTES
+
+TIGHT = 0.1
+"""Share of the free disk that should be left."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Sizes in bytes; made by :func:`forecast`."""
+
+    layout: Layout
+    """How the replay lies on disk; ``layout.nbytes`` when it is full."""
+    replay: int
+    """Segment files at the end of the run: they are allocated one by one, so a short run never fills the capacity."""
+    replay_files: int
+    """The most segment files open at once."""
+    checkpoint: int
+    """One ``checkpoint.pt``."""
+    snapshot: int
+    """One snapshot."""
+    marks: tuple[int, ...]
+    """Frames of the snapshots the run reaches."""
+    snapshot_dir: Path | None
+    """Where they go; None is the run folder."""
+    finetuned: int
+    """``finetuned_snapshot.pt``, 0 if there is none."""
+    state: int
+    """Weights, buffers and Adam's two moments."""
+    gradients: int
+    activations: int
+    """Rough: see :func:`activations`."""
+    on_gpu: bool
+
+    @property
+    def run_folder(self) -> int:
+        """Bytes in the run folder at its fullest: the old checkpoint stays until the new one is whole.
+
+        Logs and videos are not counted (megabytes).
+        """
+        own = self.snapshots if self.snapshot_dir is None else 0
+        return self.replay + 2 * self.checkpoint + self.finetuned + own
+
+    @property
+    def snapshots(self) -> int:
+        """Bytes of all snapshots."""
+        return len(self.marks) * self.snapshot
+
+    @property
+    def disk(self) -> int:
+        """All bytes on disk at the run's fullest."""
+        return self.run_folder + (0 if self.snapshot_dir is None else self.snapshots)
+
+    @property
+    def learner(self) -> int:
+        """Memory of what learns. The state counts twice: an update that goes wrong is taken back."""
+        return 2 * self.state + self.gradients + self.activations
+
+    @property
+    def ram(self) -> int:
+        """Main memory of the process. The replay's pages are not counted: they are the system's file cache."""
+        return CUDA_PROCESS_BYTES if self.on_gpu else PROCESS_BYTES + self.learner
+
+    @property
+    def gpu(self) -> int:
+        """Memory on the GPU, without what CUDA takes for itself."""
+        return self.learner if self.on_gpu else 0
+
+    def describe(self) -> str:
+        """One line for the console: ``needs: 13.1 GB of disk, about 5.0 GB of memory``."""
+        gpu = f" and {readable(self.gpu)} on the GPU" if self.on_gpu else ""
+        return f"needs: {readable(self.disk)} of disk, about {readable(self.ram)} of memory{gpu}"
+
+
+def forecast(config: Mapping[str, Any]) -> Forecast:
+    """The needs of a run with ``config``, a configuration that :func:`training.settings.check` returned.
+
+    Raises :class:`UserError` when the agent cannot be built.
+    """
+    finetunes = is_finetuning(config)
+    shape = (3, config["image_size"], config["image_size"])
+    action, physics = BODIES.get(config["domain"], LARGEST_BODY)
+    agent = _without_memory(config, shape, action, "finetune" if finetunes else "pretrain")
+    layout = plan(
+        record_spec(config, shape, "uint8", action, agent.skill_dim, physics),
+        capacity=config["replay"]["capacity"],
+        batch_length=config["batch_length"],
+        num_envs=config["num_envs"],
+    )
+    replay = layout.bytes_after(total_records(config))
+    state = _size(agent.training_state())
+    snapshot = _size(agent.snapshot_modules()) + HEADER_BYTES
+    folder = config["snapshot_dir"]
+    device = config["device"]
+    return Forecast(
+        layout=layout,
+        replay=replay,
+        replay_files=replay // layout.segment_bytes,
+        checkpoint=state + HEADER_BYTES,
+        snapshot=snapshot,
+        marks=tuple(mark for mark in config["snapshots"] if mark <= config["num_train_frames"]),
+        snapshot_dir=None if folder is None else Path(folder).absolute(),
+        finetuned=snapshot if finetunes and config["save_ft_model"] else 0,
+        state=state,
+        gradients=sum(p.nbytes for p in agent.parameters() if p.requires_grad),
+        activations=activations(agent, config),
+        on_gpu=device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()),
+    )
+
+
+def short_of(need: Forecast, run_dir: Path) -> list[str]:
+    """Notes on what is tight for a run in ``run_dir``, which may exist (then what it holds counts as free).
+
+    Raises :class:`UserError` when a disk cannot take the run.
+    """
+    return disk_notes(need, run_dir) + memory_notes(need)
+
+
+def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
+    """Notes on disks of which less than ``TIGHT`` of what is free now would be left. Raises as :func:`short_of`."""
+    check_disk(run_dir / "replay", need.layout, need.replay)
+    notes = []
+    for folder, wanted in _by_disk(need, run_dir).items():
+        free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
+        if wanted > free:
+            raise UserError(
+                f"num_train_frames, replay.capacity={need.layout.capacity}: the run needs {readable(wanted)} in "
+                f"{folder} ({_parts(need)}), and {readable(free)} are free. Free some space, choose a folder on "
+                "another disk (hydra.run.dir, snapshot_base_dir), or lower replay.capacity."
+            )
+        if free - wanted < TIGHT * free:
+            notes.append(
+                f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
+                f"{readable(free - wanted)} will be left. Free some space, or lower replay.capacity."
+            )
+    return notes
+
+
+def memory_notes(need: Forecast) -> list[str]:
+    """A note when less main memory is available than the run will take; none where that cannot be read."""
+    available = available_memory()
+    if available is None or need.ram <= available:
+        return []
+    return [
+        f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
+        "programs, lower batch_size, or choose preset=small."
+    ]
+
+
+def available_memory(table: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that programs can still get without swapping (Linux's MemAvailable); None where there is no such table."""
+    try:
+        lines = table.read_text().splitlines()
+    except OSError:
+        return None
+    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
+    return next((1024 * int(kilobytes) for _, kilobytes, *_ in found), None)
+
+
+def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
+    """Rough bytes of what one update keeps for its gradients, in float32.
+
+    Every convolution and linear layer keeps its input and its output. Layers of behaviours and of the RSSM are
+    evaluated at every imagined step (``imag_horizon`` times batch_size * batch_length rows) by the behaviour's step,
+    all others once per record by the world model's and the method's. The two steps follow each other: the larger
+    counts. Not counted: a method's scores without gradient, the libraries' work space. Measured for agent=dreamer with
+    the published networks and batch_size=5: 0.43 GB, this says 0.37 GB.
+    """
+    rows = config["batch_size"] * config["batch_length"]
+    observed = imagined = 0
+    side = config["image_size"]
+    for name, layer in agent.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            side, numbers = _convolution(layer, side, config["image_size"])
+            observed += numbers
+        elif isinstance(layer, nn.Linear):
+            numbers = layer.in_features + layer.out_features
+            observed += numbers
+            if name.startswith("behaviors") or ".rssm." in name or ".reward_head." in name:
+                imagined += numbers
+    return 4 * rows * max(observed, config["imag_horizon"] * imagined)
+
+
+def _without_memory(config: Mapping[str, Any], shape: tuple[int, ...], action: int, phase: str) -> Any:
+    """The agent on the ``meta`` device; on the CPU where its constructor reads a tensor, which has no values there."""
+    meta, cpu = torch.device("meta"), torch.device("cpu")
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with meta:  # networks whose constructor names no device are made there, too
+                return build_agent(config, shape, action, phase, meta)
+        except (NotImplementedError, RuntimeError):
+            return build_agent(config, shape, action, phase, cpu)
+
+
+def _convolution(layer: nn.Conv2d | nn.ConvTranspose2d, side: int, image_size: int) -> tuple[int, int]:
+    """(side of its output, numbers in input and output); a stack of layers starts from an image or a single pixel."""
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    if isinstance(layer, nn.ConvTranspose2d):
+        before = 1 if layer.in_channels > 4 * layer.out_channels else side
+        after = (before - 1) * stride + kernel
+    else:
+        before = image_size if layer.in_channels == 3 else side
+        after = (before - kernel) // stride + 1
+    return after, layer.in_channels * before**2 + layer.out_channels * after**2
+
+
+def _by_disk(need: Forecast, run_dir: Path) -> dict[Path, int]:
+    """Bytes wanted of each disk, by one of the folders on it."""
+    if need.snapshot_dir is None or not need.marks:
+        return {run_dir: need.run_folder}
+    if _existing(run_dir).stat().st_dev == _existing(need.snapshot_dir).stat().st_dev:
+        return {run_dir: need.disk}
+    return {run_dir: need.run_folder, need.snapshot_dir: need.snapshots}
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _present(run_dir: Path) -> int:
+    """Bytes of the files of a run to be resumed that it will go on using or replace."""
+    files = [*(run_dir / "replay").glob("stream_*/segment_*.bin"), run_dir / "checkpoint.pt"]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _parts(need: Forecast) -> str:
+    parts = {
+        "replay": need.replay,
+        "checkpoint, twice while it is written": 2 * need.checkpoint,
+        f"{len(need.marks)} snapshots": need.snapshots,
+        "fine-tuned snapshot": need.finetuned,
+    }
+    return ", ".join(f"{name}: {readable(size)}" for name, size in parts.items() if size)
+
+
+def _size(state: Any) -> int:
+    return sum(tensor.nbytes for tensor in tensors_in(state))
