@@ -38,7 +38,8 @@ test: setup ## run the tests (6 minutes on two cores); ARGS='-k name' goes to py
 	@echo "== test: pytest, without the long ones"
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-long: setup ## run all tests, with the full counts of kills, fuzzing and soaks
+# A test that may take more than the 300 s of pyproject.toml says so itself: @pytest.mark.timeout(...).
+test-long: setup ## run all tests, with the full counts of kills, fuzzing and soaks (13 GB of disk)
 	@echo "== test-long: pytest, all of it"
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "long or not long" $(ARGS)
 

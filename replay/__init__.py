@@ -4,8 +4,8 @@
 ``replay`` joins the two into what a training loop uses.
 """
 
-from replay.layout import Layout, check_disk, estimate, plan
+from replay.layout import Layout, check_disk, plan
 from replay.records import RecordSpec
 from replay.replay import Replay
 
-__all__ = ["Layout", "RecordSpec", "Replay", "check_disk", "estimate", "plan"]
+__all__ = ["Layout", "RecordSpec", "Replay", "check_disk", "plan"]

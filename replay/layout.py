@@ -47,6 +47,10 @@ class Layout:
         """The most bytes the segment files of all streams ever take, evicted ones included."""
         return self.num_envs * self.segments * self.segment_bytes
 
+    def bytes_after(self, records: int) -> int:
+        """Bytes the segment files take after each environment has written ``records``: they come one by one."""
+        return self.num_envs * min(self.segments, -(-records // self.segment_steps)) * self.segment_bytes
+
     def describe(self) -> str:
         """One line for the console: ``replay: 1,000,000 steps, 12.3 GB on disk``."""
         return f"replay: {self.capacity:,} steps, {files.readable(self.nbytes)} on disk"
@@ -61,10 +65,19 @@ class Layout:
 def plan(
     spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: int = 1, episode_length: int | None = None
 ) -> Layout:
-    """Cut ``capacity`` records into equal streams and segment files. Touches no disk.
+    """Cut ``capacity`` records into equal streams and segment files. Touches no disk. Raises as :func:`divide`."""
+    steps, segments, live = divide(capacity, batch_length, num_envs, episode_length)
+    return Layout(record_dtype(spec), capacity, num_envs, batch_length, steps, segments, live)
+
+
+def divide(
+    capacity: int, batch_length: int, num_envs: int = 1, episode_length: int | None = None
+) -> tuple[int, int, int]:
+    """(records per segment, segments, live segments) of every stream.
 
     ``capacity`` counts every record on disk, in all streams, with the slack for evicted segments (about 1/16).
-    ``episode_length`` (records, if known) must fit into what a stream keeps; otherwise no episode could be sampled.
+    ``episode_length`` (records, if known): a stream always keeps a whole episode beside the one that is being written;
+    otherwise there would be times with nothing to sample.
 
     Raises ``UserError`` naming ``replay.capacity`` or ``batch_length``.
     """
@@ -81,27 +94,27 @@ def plan(
             f"Set replay.capacity={smallest} or more, or a shorter batch_length."
         )
     steps, segments, live = _divide(capacity // num_envs, batch_length, num_envs)
-    if episode_length is not None and _kept(steps, live) < episode_length:
-        share = episode_length
-        while share < 6 * batch_length or not _keeps(share, episode_length, batch_length, num_envs):
+    if episode_length is not None and _kept(steps, live) < 2 * episode_length - 1:
+        share = 2 * episode_length - 1
+        while share < 6 * batch_length or not _keeps(share, 2 * episode_length - 1, batch_length, num_envs):
             share += max(1, share // 32)
         raise UserError(
             f"replay.capacity={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
-            f"records, an episode has {episode_length}. Set replay.capacity={share * num_envs} or more."
+            f"records, an episode has {episode_length} and one has to stay while the next is written. "
+            f"Set replay.capacity={share * num_envs} or more."
         )
-    return Layout(record_dtype(spec), capacity, num_envs, batch_length, steps, segments, live)
+    return steps, segments, live
 
 
-def estimate(spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: int = 1) -> int:
-    """Bytes on disk of a replay with these settings when full, before anything is built. Raises as :func:`plan`."""
-    return plan(spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs).nbytes
+def check_disk(directory: Path, layout: Layout, needed: int | None = None) -> None:
+    """Raise ``UserError`` unless the disk of ``directory`` can take ``needed`` bytes of replay (default: a full one).
 
-
-def check_disk(directory: Path, layout: Layout) -> None:
-    """Raise ``UserError`` unless the disk of ``directory`` can take the full replay; what is there already counts."""
+    What is there already counts.
+    """
+    needed = layout.nbytes if needed is None else needed
     present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin"))
     free = files.free_bytes(directory)
-    if layout.nbytes <= free + present:
+    if needed <= free + present:
         return
     fits = (free + present) // layout.dtype.itemsize
     fits -= fits % 1000
@@ -110,17 +123,19 @@ def check_disk(directory: Path, layout: Layout) -> None:
     else:
         fix = "Free some space or choose a folder on another disk."
     raise UserError(
-        f"replay.capacity={layout.capacity} needs {files.readable(layout.nbytes)} in {directory}, "
+        f"replay.capacity={layout.capacity} needs {files.readable(needed)} in {directory}, "
         f"and {files.readable(free)} are free. {fix}"
     )
 
 
-def open_folder(directory: Path, layout: Layout) -> bool:
+def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> bool:
     """Make ``directory`` ready for ``layout``; whether it already holds segments (of this layout, then).
+
+    ``needed`` as in :func:`check_disk`.
 
     Raises ``UserError`` when the disk is too small, or the segments there have another layout.
     """
-    check_disk(directory, layout)
+    check_disk(directory, layout, needed)
     if any(directory.glob("stream_*/segment_*.bin")):
         compare_layout(directory, layout)
         return True

@@ -54,12 +54,14 @@ class Replay:
         num_envs: int = 1,
         device: str | torch.device = "cpu",
         episode_length: int | None = None,
+        total_records: int | None = None,
         make_room: Callable[[], None] | None = None,
     ) -> None:
         """Check all settings and the free disk space, then create or open ``directory``.
 
-        ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) are in records; a record
-        is one environment output, the reset included.
+        ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) and ``total_records``
+        (what each environment will write, where known: less disk may do) are in records; a record is one environment
+        output, the reset included.
 
         Raises ``UserError`` naming the key: values that cannot work, too little disk, a folder with another layout.
         """
@@ -71,7 +73,8 @@ class Replay:
         self.layout = plan(
             spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs, episode_length=episode_length
         )
-        self._undecided = open_folder(self.directory, self.layout)
+        needed = None if total_records is None else self.layout.bytes_after(total_records)
+        self._undecided = open_folder(self.directory, self.layout, needed)
         self.batch_size = batch_size
         self.batch_length = batch_length
         self.make_room = make_room
