@@ -34,6 +34,8 @@ class Agent(Protocol):
     device: torch.device
     skill_dim: int
     skills: SkillSchedule
+    updates: int
+    """Updates so far; all else that an update changes are the tensors of :meth:`training_state`, in place."""
     collects: Mode
     """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
 

@@ -150,7 +150,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
-    known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "agent.code"}
+    known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "agent.code"}
     known |= {"key", "weights_only"}  # any key; torch.load's
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
     for script in SCRIPTS.values():

@@ -1,11 +1,15 @@
 """Snapshots (what fine-tuning loads) and checkpoints (what a run resumes from).
 
 Both are one ``torch.save`` file of tensors and plain values, loaded with ``weights_only=True``, so that no code of a
-file is ever run.
+file is ever run. ``python -m training.checkpoint show FILE`` prints what one holds.
 """
 
+import argparse
+import pickle
 import platform
+import re
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from functools import cache
@@ -17,12 +21,18 @@ import numpy as np
 import torch
 
 from utils.atomic import atomic_path
-from utils.errors import UserError
+from utils.errors import UserError, exit_status
+from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
 
-FORMATS: dict[Kind, int] = {"snapshot": 1, "checkpoint": 2}
-"""Versions of what the files hold."""
+FORMATS: dict[Kind, range] = {"snapshot": range(1, 3), "checkpoint": range(2, 4)}
+"""Versions of what the files hold that can be read; the last one is written."""
+
+SEALED_SINCE: dict[Kind, int] = {"snapshot": 2, "checkpoint": 3}
+"""The first versions whose files end in a checksum."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @cache
@@ -68,37 +78,68 @@ def tensors_to_arrays(value: Any) -> Any:
 
 def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
     """Write ``payload`` with its header atomically. Raises :class:`UserError` when the file cannot be written."""
-    content = {"format": FORMATS[kind], "kind": kind, "commit": git_commit(), "versions": versions(), **payload}
+    header = {"format": FORMATS[kind][-1], "kind": kind, "commit": git_commit(), "versions": versions()}
     try:
         with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+            torch.save({**header, **payload}, temporary)
+            seal(temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"cannot write {path}: {reason}. Free space or choose another folder.") from error
+        stands = "; the file from before is as it was" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {reason}{stands}. Free space or choose another folder.") from error
 
 
-def load(path: Path, kind: Kind) -> dict[str, Any]:
-    """Read a file written by :func:`save` onto the CPU.
+def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
+    """Read a file written by :func:`save` onto the CPU; any ``kind`` unless one is asked for.
 
-    Raises :class:`UserError` for a file that is damaged, of another kind, or of a newer format.
+    Raises :class:`UserError` for a file that is damaged, of another kind, or of a version that cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums it writes
-        if damaged is not None:
-            raise ValueError(f"checksum of {damaged} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # damaged archives raise almost anything; the user needs one message
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a readable {kind} ({reason}). Take another one or write it again.") from error
-    if not isinstance(content, dict) or content.get("kind") != kind:
-        raise UserError(f"{path} is not a {kind} of this project. Take a file written by it.")
-    if content["format"] != FORMATS[kind]:
+    wanted = kind or "snapshot or checkpoint"
+    content, sealed = _read(path, wanted)
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found not in FORMATS or found != (kind or found):
+        raise UserError(f"{path} is not a {wanted} of this project. Take a file written by it.")
+    version, readable = content.get("format"), FORMATS[found]
+    if version not in readable:
+        age = "older" if isinstance(version, int) and version < readable[0] else "newer"
         raise UserError(
-            f"{path} has format {content['format']}; this version reads format {FORMATS[kind]}. Use matching versions."
+            f"{path} has format {version}, {age} than the formats {readable[0]} to {readable[-1]} that this version "
+            f"reads. It was written by commit {content.get('commit')}: use that version of the code."
+        )
+    if version >= SEALED_SINCE[found] and not sealed:
+        raise UserError(
+            f"{path} is not a readable {found} (it lacks its checksum). Take another one or write it again."
         )
     return content
+
+
+def _read(path: Path, wanted: str) -> tuple[Any, bool]:
+    """The content of a file, and whether it carries a checksum (that is right)."""
+    try:
+        sealed = is_sealed(path)
+        if not sealed:
+            _check_members(path)
+        return torch.load(path, map_location="cpu", weights_only=True), sealed
+    except Exception as error:
+        # damaged archives raise almost anything; the user needs one message
+        reason = _reason(error)
+        raise UserError(f"{path} is not a readable {wanted} ({reason}). Take another one or write it again.") from error
+
+
+def _reason(error: Exception) -> str:
+    """One short line; torch's own text on refused objects advises to load them all the same."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors and plain values, or is damaged"
+    lines = _COLOURS.sub("", getattr(error, "strerror", None) or str(error)).splitlines()
+    return lines[0][:120] if lines else type(error).__name__
+
+
+def _check_members(path: Path) -> None:
+    """For files from before the seal: the zip members' own checksums, which torch does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"checksum of {damaged} is wrong")
 
 
 def snapshot_path(folder: Path, frames: int) -> Path:
@@ -122,3 +163,19 @@ def keep_foreign(path: Path, run: str) -> Path | None:
         number += 1
     path.rename(kept)
     return kept
+
+
+@exit_status
+def main() -> None:
+    """``show FILE``."""
+    from training.describe import describe
+
+    parser = argparse.ArgumentParser(prog="python -m training.checkpoint", description=main.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="show")
+    show = commands.add_parser("show", help="print what a snapshot or checkpoint holds, and where it comes from")
+    show.add_argument("file", type=Path)
+    print(describe(load(parser.parse_args().file)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,9 @@ from training import checkpoint
 from training.collector import Collector, Episode
 from training.evaluation import evaluate, skill_gallery
 from training.interrupt import StopSignal
+from training.learner import Learner, NumericalFault
 from training.parts import EVALUATION, GALLERY, REPORT, Parts
+from utils.errors import UserError
 from utils.logger import Logger, Prefix
 from utils.schedule import crossed, times_due
 from utils.seeding import derive, own_randomness, random_state, set_random_state
@@ -21,6 +23,9 @@ from utils.video import upscale
 
 CHECKPOINT = "checkpoint.pt"
 FINETUNED = "finetuned_snapshot.pt"
+
+MOST_SKIPS = 100
+"""Updates left out in a row, at most (``on_nan=skip``): an agent that cannot learn any more does not go on for days."""
 
 Phase = Literal["pretrain", "finetune"]
 
@@ -36,6 +41,8 @@ class Counters:
     updates: int = 0
     updates_owed: int = 0
     """Updates that are due and wait for the first finished episode."""
+    skipped: int = 0
+    """Updates that were taken back for a loss that is no finite number (``on_nan=skip``)."""
     evaluations: int = 0
     evaluation_due: bool = False
 
@@ -52,9 +59,10 @@ class OffPolicyRun:
         self.config, self.run_dir, self.phase = config, run_dir, phase
         self.agent: Agent = parts.agent
         self.replay, self.eval_env, self.device = parts.replay, parts.eval_env, parts.device
-        self.parent, self.spec = parts.parent, parts.spec
+        self.lineage, self.spec = parts.lineage, parts.spec
         self.logger = logger
         self.repeat: int = config["action_repeat"]
+        self.learner = Learner(parts.agent, parts.replay)
         self.collector = Collector(parts.envs, parts.agent, parts.replay, self.repeat)
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
@@ -64,6 +72,7 @@ class OffPolicyRun:
         self.files: list[Path] = []
         """Snapshots and videos written since the start of this process."""
         self._saved_at = 0.0
+        self._faults_in_a_row = 0
         self._metrics: dict[str, torch.Tensor] = {}
 
     @property
@@ -114,8 +123,7 @@ class OffPolicyRun:
         if after > self.seed_steps:
             # the published loop updates before the step whose number is a multiple of the period
             period = self.config["train_every_actions"] // self.repeat
-            self.counters.updates_owed += times_due(max(before, self.seed_steps) - 1, after - 1, period)
-            self.update()
+            self.update(times_due(max(before, self.seed_steps) - 1, after - 1, period))
             self._watch(before * self.repeat - 1, after * self.repeat - 1)
         if self.replay.ready:
             note = self.agent.adapt(before * self.repeat, self.replay.sample)
@@ -144,13 +152,40 @@ class OffPolicyRun:
         seeding = self.step < self.seed_steps and self.config["seed_policy"] == "random"
         return "random" if seeding else self.agent.collects
 
-    def update(self) -> None:
-        """The updates that are owed; they wait until the replay has a finished episode."""
-        while self.counters.updates_owed and self.replay.ready:
-            self._metrics = self.agent.update(self.replay.sample())
+    def update(self, due: int) -> None:
+        """``due`` more updates and those still owed; they wait until the replay has a finished episode."""
+        self.counters.updates_owed += due
+        while self.counters.updates_owed > 0 and self.replay.ready:
+            try:
+                self._metrics = self.learner.update()
+            except NumericalFault as fault:
+                self._skip(fault, due)
+                continue
+            self._faults_in_a_row = 0
             self.counters.updates += 1
             self.counters.updates_owed -= 1
             self.logger.log_metrics(self._metrics, "train")
+
+    def _skip(self, fault: NumericalFault, due: int) -> None:
+        """Go on without an update that was taken back, if the user wants that.
+
+        Raises :class:`UserError` otherwise, with a checkpoint of the state before that update.
+        """
+        self._faults_in_a_row += 1
+        gives_up = self._faults_in_a_row >= MOST_SKIPS
+        where = f"{fault} in update {self.updates} (frame {self.frame})"
+        if self.config["on_nan"] == "stop" or gives_up:
+            self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
+            self.save_checkpoint()
+            raise UserError(
+                f"{where}. {self.run_dir / CHECKPOINT} holds the state before this update. Start again with lower "
+                f"learning rates, or go on without such updates: resume={self.run_dir} on_nan=skip"
+                + (f" (that was tried: {MOST_SKIPS} in a row)." if gives_up else ".")
+            )
+        self.learner.skip()
+        self.counters.updates_owed -= 1
+        self.counters.skipped += 1
+        self.logger.say(f"note: {where}; taken back and left out (on_nan=skip), {self.counters.skipped} so far")
 
     def _watch(self, before: int, after: int) -> None:
         """Scalars of the newest update and videos, where a multiple of their period lies in ``(before, after]``."""
@@ -242,19 +277,20 @@ class OffPolicyRun:
         chosen = self.config["snapshot_dir"]
         return self.run_dir if chosen is None else Path(chosen).absolute()
 
+    def _origin(self) -> dict[str, Any]:
+        """What snapshots and checkpoints say about the run that wrote them."""
+        return {"run": str(self.run_dir), "config": dict(self.config), "frame": self.frame, "lineage": self.lineage}
+
     def save_snapshot(self, path: Path) -> None:
         """Write what fine-tuning needs to ``path``."""
         content = {
             "agent": self.agent.name,
-            "run": str(self.run_dir),
-            "config": dict(self.config),
+            **self._origin(),
             "spec": self.spec,
             "modules": self.agent.snapshot_modules(),
-            "frame": self.frame,
             "step": self.step,
             "episode": self.counters.episode,
             "updates": self.updates,
-            "parent": str(self.parent) if self.parent else None,
         }
         kept = checkpoint.keep_foreign(path, str(self.run_dir))
         if kept is not None:
@@ -268,6 +304,7 @@ class OffPolicyRun:
         self.replay.flush()
         replay = self.replay.state_dict()
         content = {
+            **self._origin(),
             "agent": self.agent.training_state(),
             "collector": self.collector.state_dict(),
             "eval_env": checkpoint.arrays_to_tensors(self.eval_env.unwrapped.get_state()),  # type: ignore[attr-defined]
@@ -275,7 +312,6 @@ class OffPolicyRun:
             "logger": self.logger.state_dict(),
             "random": random_state(self.device),
             "counters": asdict(self.counters),
-            "parent": str(self.parent) if self.parent else None,
             "device": str(self.device),
         }
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
@@ -296,7 +332,7 @@ class OffPolicyRun:
             if then.get(name) != value:
                 self.logger.say(f"note: {name} was {then.get(name)}, is {value}; the run goes on, but not bit for bit")
         self.counters = Counters(**content["counters"])
-        self.parent = Path(content["parent"]) if content["parent"] else None
+        self.lineage = content.get("lineage", [])
         self.agent.load_training_state(content["agent"])
         self.replay.load_state_dict(content["replay"])
         self.collector.load_state_dict(content["collector"])

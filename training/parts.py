@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 from hydra.utils import get_class
+from numpy.typing import DTypeLike
 
 from agents.agent import Agent
 from envs.make import DOMAINS, make
@@ -30,8 +31,8 @@ class Parts(NamedTuple):
     eval_env: gymnasium.Env
     replay: Replay
     device: torch.device
-    parent: Path | None
-    """The snapshot fine-tuning started from."""
+    lineage: list[dict[str, Any]]
+    """The snapshot that fine-tuning starts from, and its ancestors: see :class:`training.pretrained.Pretrained`."""
     spec: dict[str, Any]
     """See :func:`plain_spec`."""
     notes: list[str]
@@ -60,12 +61,14 @@ def build(
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
     assert obs_space.shape is not None and action_space.shape is not None
     agent = build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
-    spec = _record_spec(config, obs_space, action_space, agent.skill_dim, eval_env)
+    state = eval_env.unwrapped.physics.get_state()  # type: ignore[attr-defined]
+    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, len(state))
     notes = []
     if source is not None:
         notes = load_pretrained(agent, source, config, plain_spec(spec))
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
-    return Parts(agent, envs, eval_env, replay, device, source and source.path, plain_spec(spec), notes)
+    lineage = source.lineage if source else []
+    return Parts(agent, envs, eval_env, replay, device, lineage, plain_spec(spec), notes)
 
 
 def env_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,41 +119,51 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
     return agent
 
 
-def _record_spec(
+def record_spec(
     config: Mapping[str, Any],
-    obs_space: gymnasium.Space,
-    action_space: gymnasium.Space,
+    obs_shape: tuple[int, ...],
+    obs_dtype: DTypeLike,
+    action_dim: int,
     skill_dim: int,
-    env: gymnasium.Env,
+    physics_dim: int,
 ) -> RecordSpec:
+    """What the replay stores at every step."""
     spec: dict[str, tuple[tuple[int, ...], Any]] = {
-        "observation": (tuple(obs_space.shape or ()), obs_space.dtype),
-        "action": (tuple(action_space.shape or ()), "float32"),
+        "observation": (tuple(obs_shape), obs_dtype),
+        "action": ((action_dim,), "float32"),
         "reward": ((), "float32"),
         **dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool")),
     }
     if skill_dim:
         spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
     if config["replay"]["store_physics"]:
-        spec["physics"] = (env.unwrapped.physics.get_state().shape, "float64")  # type: ignore[attr-defined]
+        spec["physics"] = ((physics_dim,), "float64")
     return spec
+
+
+def episode_records(config: Mapping[str, Any]) -> int:
+    """Records of a whole episode, the reset's included."""
+    return DOMAINS[config["domain"]].control_steps // config["action_repeat"] + 1
+
+
+def total_records(config: Mapping[str, Any]) -> int:
+    """Records that each environment writes in the whole run: its steps, and one at the start of every episode."""
+    steps = -(-config["num_train_frames"] // (config["action_repeat"] * config["num_envs"]))
+    return steps + -(-steps // (episode_records(config) - 1))
 
 
 def _build_replay(
     config: Mapping[str, Any], run_dir: Path, spec: RecordSpec, seed: int, device: torch.device
 ) -> Replay:
-    length = config["batch_length"]
-    records = DOMAINS[config["domain"]].control_steps // config["action_repeat"] + 1
-    if length > records:
-        raise UserError(f"batch_length={length} is longer than an episode of {records} records. Lower it.")
     return Replay(
         run_dir / "replay",
         spec,
         capacity=config["replay"]["capacity"],
         batch_size=config["batch_size"],
-        batch_length=length,
+        batch_length=config["batch_length"],
         seed=seed,
         num_envs=config["num_envs"],
         device=device,
-        episode_length=records,
+        episode_length=episode_records(config),
+        total_records=total_records(config),
     )

@@ -25,6 +25,12 @@ class Pretrained(NamedTuple):
     path: Path
     content: dict[str, Any]
 
+    @property
+    def lineage(self) -> list[dict[str, Any]]:
+        """Where a fine-tuned agent comes from, in plain values: this snapshot, then what it was itself made from."""
+        origin = {key: self.content.get(key) for key in ("agent", "frame", "commit", "run")}
+        return [{"path": str(self.path), **origin}, *self.content.get("lineage", ())]
+
 
 def read_pretrained(config: Mapping[str, Any]) -> Pretrained | None:
     """The snapshot of ``snapshot_ts``, None for ``snapshot_ts=0``.

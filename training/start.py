@@ -1,5 +1,6 @@
 """From a Hydra configuration to a running or resumed run."""
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from training.forecast import forecast, short_of
 from training.lock import FolderLock
 from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
 from training.parts import Parts, build
 from training.settings import check, resolve_device
+from training.stored import CHOICES, PHASE, stored_settings
 from utils.atomic import atomic_path
 from utils.cli import run_folder
 from utils.config import CONFIG_FILE, get, to_plain
@@ -19,17 +22,15 @@ from utils.errors import UserError
 from utils.logger import Logger
 from utils.wandb_log import wandb_settings
 
-CHOICES = "choices"
-"""Key of the stored configuration that names the chosen group files."""
-
-PHASE = "phase"
-"""Key of the stored configuration that names the script."""
+AUTO = "auto"
+"""Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 
 SAFE_ON_RESUME = (
     "checkpoint_every_minutes",
     "device",
     "log_every_frames",
     "num_train_frames",
+    "on_nan",
     "progress",
     "recon_every_frames",
     "save_video",
@@ -42,9 +43,15 @@ SAFE_ON_RESUME = (
 def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
     run_dir = run_folder().absolute()
-    if config["resume"] is not None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise UserError(f"resume={config['resume']} goes with a single run, not with --multirun.")
+    resume = config["resume"]
+    if resume == AUTO:
+        resume = run_dir if (run_dir / CONFIG_FILE).exists() else None
+    elif resume is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"resume={resume} goes with a single run, not with --multirun. To go on with a whole sweep, give it a "
+            f"fixed folder and resume={AUTO}: hydra.sweep.dir=<folder> resume={AUTO}."
+        )
+    if resume is not None:
         return launch(_stored_settings(run_dir, config, phase), run_dir, phase, resume=True)
     return launch(_absolute(to_plain(config)) | {CHOICES: _choices()}, run_dir, phase)
 
@@ -62,32 +69,41 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
             raise UserError(
                 f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
             )
+        need = forecast(settings)
+        tight = short_of(need, run_dir)
         parts = build(settings, run_dir, phase, device, load_snapshot=not (run_dir / CHECKPOINT).exists())
         try:
             with _logger(settings, run_dir, phase, parts, resume) as logger:
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     OmegaConf.save(OmegaConf.create(asked), path)
-                return _run(OffPolicyRun(settings, run_dir, phase, parts, logger), resume)
+                run = OffPolicyRun(settings, run_dir, phase, parts, logger)
+                return _run(run, [need.describe(), *(f"note: {text}" for text in (*tight, *run.notes))], resume)
         finally:
             parts.envs.close()
             parts.eval_env.close()
 
 
-def _run(run: OffPolicyRun, resume: bool) -> OffPolicyRun:
+def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
     say, folder = run.logger.say, run.run_dir
-    say(f"run folder: {folder}")
-    say(run.replay.describe())
-    for note in run.notes:
-        say(f"note: {note}")
+    for line in (f"run folder: {folder}", run.replay.describe(), *opening):
+        say(line)
     if resume:
         run.load_checkpoint()
-    if run.parent:
-        say(f"fine-tuning from {run.parent}")
+    if run.lineage:
+        say(f"fine-tuning from {run.lineage[0]['path']}")
     if run.step >= run.total_steps:
         run.finish()
         say(f"resume: {folder} is finished; nothing to do (raise num_train_frames to go on)")
         return run
-    run.run()
+    try:
+        run.run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        stands = "the last checkpoint stands" if (folder / CHECKPOINT).exists() else "there is no checkpoint yet"
+        raise UserError(
+            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with resume={folder}"
+        ) from error
     say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
     return run
 
@@ -127,10 +143,10 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[str, Any]:
     """The run's own settings with the command line's safe changes; others are refused by name."""
-    stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
+    stored = stored_settings(run_dir, asked)
     if stored[PHASE] != phase:
         raise UserError(f"resume={run_dir} is a run of dreamer_{stored[PHASE]}.py; resume it with that script.")
-    asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]
         name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key

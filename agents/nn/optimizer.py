@@ -21,6 +21,10 @@ class Optimizer:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.clip = clip
         self.adam = torch.optim.AdamW(self.parameters, lr=lr, eps=eps, weight_decay=wd / lr, fused=True)
+        for p in self.parameters:
+            # as Adam itself does at its first step, but now: what an update overwrites exists before the first
+            moments = {key: torch.zeros_like(p, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
+            self.adam.state[p] = {"step": torch.zeros((), device=p.device), **moments}
 
     def step(self, loss: Tensor) -> Tensor:
         """Descend ``loss`` (scalar) once; returns the gradient norm before clipping, a 0-dim tensor on the device."""

@@ -1,6 +1,8 @@
 """Snapshot files: found, checked, refused with a reason."""
 
 import pickle
+import random
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 
 from training import checkpoint
 from utils.errors import UserError
+from utils.seal import seal
 
 
 class Evil:
@@ -25,7 +28,7 @@ def write(path, **changes):
 
 def test_round_trip_with_header(tmp_path):
     content = checkpoint.load(write(tmp_path / "a.pt"), "snapshot")
-    assert content["format"] == checkpoint.FORMATS["snapshot"]
+    assert content["format"] == checkpoint.FORMATS["snapshot"][-1]
     assert torch.equal(content["modules"]["encoder"]["w"], torch.ones(3))
     assert content["versions"]["torch"] == torch.__version__
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
@@ -88,3 +91,107 @@ def test_a_full_disk_is_one_message():
         patch.setattr(checkpoint, "atomic_path", lambda path: nullcontext(full))
         with pytest.raises(UserError, match="cannot write .*Free space"):
             checkpoint.save(Path("snapshot.pt"), "snapshot", {"w": torch.ones(1000)})
+
+
+# ---- files that are not what they should be
+
+
+def test_files_from_before_the_checksum_can_be_read_and_newer_ones_must_have_it(tmp_path):
+    content = torch.load(write(tmp_path / "new.pt"), weights_only=True)
+    old, stripped = tmp_path / "old.pt", tmp_path / "stripped.pt"
+    torch.save(content | {"format": 1}, old)
+    assert checkpoint.load(old, "snapshot")["format"] == 1
+    torch.save(content, stripped)
+    with pytest.raises(UserError, match="its checksum is gone"):
+        checkpoint.load(stripped, "snapshot")
+    torch.save(content | {"format": 0, "commit": "abc123"}, old)
+    with pytest.raises(UserError, match="format 0, older than the formats 1 to 2.*commit abc123"):
+        checkpoint.load(old, "snapshot")
+
+
+def pickled(path: Path, marker: Path) -> list[Path]:
+    """Files that would make ``marker`` if any of their code ran, in every form a pickle may come in."""
+    call = Call(f"open({str(marker)!r}, 'w').close()")
+    plain, legacy, archive, hidden = (path.with_name(f"{path.stem}_{n}.pt") for n in range(4))
+    plain.write_bytes(pickle.dumps({"kind": "snapshot", "format": 1, "x": call}))
+    torch.save({"kind": "snapshot", "format": 1, "x": call}, legacy, _use_new_zipfile_serialization=False)
+    torch.save({"kind": "snapshot", "format": 1, "x": call}, archive)
+    torch.save({"kind": "snapshot", "format": 2, "modules": {"encoder": {"w": call}}}, hidden)
+    seal(hidden)  # with a checksum that is right
+    return [plain, legacy, archive, hidden]
+
+
+class Call:
+    def __init__(self, code):
+        self.code = code
+
+    def __reduce__(self):
+        return (exec, (self.code,))
+
+
+def mutated(whole: bytes, draw: random.Random) -> bytes:
+    """Cut, bits flipped, bytes lost, doubled, zeroed, appended or exchanged."""
+    data, at = bytearray(whole), draw.randrange(len(whole))
+    kind = draw.choice(["cut", "flip", "flip", "flip", "lose", "double", "zero", "append", "swap"])
+    if kind == "cut":
+        del data[at:]
+    elif kind == "flip":
+        for _ in range(draw.choice([1, 1, 1, 8])):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    elif kind == "lose":
+        del data[at : at + draw.randint(1, 64)]
+    elif kind == "double":
+        data[at:at] = data[at : at + 16] or b"\0"
+    elif kind == "zero":
+        data[at : at + 512] = bytes(len(data[at : at + 512]))
+    elif kind == "append":
+        data += draw.randbytes(draw.randint(1, 64))
+    else:
+        other = draw.randrange(len(data))
+        data[at], data[other] = data[other], data[at]
+    return bytes(data)
+
+
+def test_300_mutated_files_are_one_message_each_and_run_no_code(tmp_path):
+    tensors = {"weight": torch.randn(40, 30), "bias": torch.randn(40), "count": torch.tensor(3)}
+    whole = write(tmp_path / "whole.pt", modules={"encoder": tensors}, frame=7, config={"a": [1, 2]}).read_bytes()
+    marker, path = tmp_path / "code_was_run", tmp_path / "file.pt"
+    files = pickled(tmp_path / "evil.pt", marker)
+    draw, seen = random.Random(0), {whole}
+    while len(seen) < 300:
+        seen.add(mutated(whole, draw))
+    for data in [b"", *sorted(seen - {whole})]:
+        path.write_bytes(data)
+        assert refused(path)
+    assert all(refused(path) for path in files)
+    assert not marker.exists()
+    exec(Call(f"open({str(marker)!r}, 'w').close()").code)
+    assert marker.exists()  # it would have been
+
+
+def refused(path: Path) -> bool:
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(path, "snapshot")
+    message = str(caught.value)
+    return str(path) in message and "\n" not in message and "\x1b" not in message and len(message) < 400
+
+
+def test_show_prints_origin_contents_and_configuration(tmp_path, capsys, monkeypatch):
+    path = write(
+        tmp_path / "a.pt",
+        frame=4000,
+        run="exp_local/x",
+        config={"seed": 3, "rssm": {"deter": 200}},
+        spec={"observation": [[3, 64, 64], "|u1"]},
+        lineage=[{"path": "pt/snapshot_2000.pt", "agent": "dreamer", "frame": 2000, "commit": "abc", "run": "exp"}],
+    )
+    monkeypatch.setattr(sys, "argv", ["checkpoint", "show", str(path)])
+    assert checkpoint.main() == 0
+    out = capsys.readouterr().out
+    for line in ("kind         snapshot", "frame        4000", "  deter: 200"):
+        assert line in out.splitlines()
+    assert "pt/snapshot_2000.pt: agent=dreamer, frame 2000, commit abc" in out
+    assert "encoder" in out and "12 B" in out and "torch" in out
+    monkeypatch.setattr(sys, "argv", ["checkpoint", "show", str(tmp_path / "none.pt")])
+    assert checkpoint.main() == 1
+    assert "No such file" in capsys.readouterr().err

@@ -47,8 +47,8 @@ def kill_at(monkeypatch, update: int) -> None:
     """Make update number ``update`` (from 1) raise half-way through the run."""
     original = OffPolicyRun.update
 
-    def dying(self):
-        original(self)
+    def dying(self, due):
+        original(self, due)
         if self.updates >= update:
             raise Killed
 

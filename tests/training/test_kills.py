@@ -1,0 +1,62 @@
+"""Runs that are killed for good and resumed end as if nothing had happened: exact resume, design section 6."""
+
+import random
+from pathlib import Path
+
+import pytest
+from kill_kit import Kill, Place, assert_same_runs, in_child, play
+
+from training.off_policy import CHECKPOINT
+from utils.config import CONFIGS
+
+AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
+CALLS: dict[Place, int] = {"update": 4000, "collect": 600, "checkpoint": 50_000}
+"""Function calls in there, about: a kill may come at any of them."""
+
+
+@pytest.fixture
+def runs(settings, tmp_path):
+    """``run(name, script, agent, frames, kills)``: a run in child processes, killed and resumed as asked."""
+
+    def run(name: str, script: str, agent: str, frames: int, kills: list[Kill]) -> Path:
+        own = ["snapshots=[1500]"] if script == "pretrain" else ["snapshot_ts=0"]
+        config = settings(
+            script,
+            *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false"),
+            *(f"agent={agent}", f"num_train_frames={frames}", "replay.capacity=1200", "checkpoint_every_minutes=0.002"),
+            *own,
+        )
+        folder, log = tmp_path / name, tmp_path / f"{name}.log"
+        for number, kill in enumerate([*kills, None]):
+            code = in_child(play, config, folder, script, number > 0, kill, log)
+            assert code == (0 if kill is None else -9), log.read_text()[-3000:]
+        return folder
+
+    return run
+
+
+def some_kills(seed: int, count: int, first: int, last: int) -> list[Kill]:
+    """``count`` moments from agent step ``first`` to ``last``, in turn inside each kind of place."""
+    draw = random.Random(seed)
+    steps = sorted(draw.sample(range(first, last), count))
+    places = [list(CALLS)[(seed + number) % len(CALLS)] for number in range(count)]
+    return [Kill(step, place, draw.randint(1, CALLS[place])) for step, place in zip(steps, places, strict=True)]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_killed_once_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agent):
+    script = "finetune" if AGENTS.index(agent) % 2 else "pretrain"
+    whole = runs("whole", script, agent, 2510, [])
+    killed = runs("killed", script, agent, 2510, some_kills(AGENTS.index(agent), 1, 520, 1240))
+    assert_same_runs(whole, killed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+@pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer", "rnd_dreamer", "aps_dreamer"])
+def test_killed_ten_times_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agent, script):
+    whole = runs("whole", script, agent, 3010, [])
+    killed = runs("killed", script, agent, 3010, some_kills(0, 10, 520, 1500))
+    assert_same_runs(whole, killed)
+    assert (killed / CHECKPOINT).exists()

@@ -1,0 +1,228 @@
+"""An update with a NaN or infinite loss is taken back, whole."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import training.learner
+from agents.dreamer.behavior import Behavior
+from agents.dreamer.world_model import WorldModel
+from agents.nn.optimizer import Optimizer
+from training.checkpoint import load
+from training.learner import Learner, NumericalFault, find_fault
+from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.parts import build_agent
+from training.start import launch
+from utils.config import CONFIGS
+from utils.errors import UserError
+
+AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
+DEBUG = ("preset=debug", "device=cpu", "progress=false")
+
+
+class Batches:
+    """Stands for a replay: random batches, and a sampler whose state is a seed."""
+
+    class Sampler:
+        state = 1
+
+    def __init__(self, config, skills):
+        self.sampler = self.Sampler()
+        self.shape = config["batch_size"], config["batch_length"]
+        self.skills = skills
+
+    def sample(self):
+        generator = torch.Generator().manual_seed(self.sampler.state)
+        self.sampler.state += 1
+        first = torch.zeros(self.shape, dtype=torch.bool)
+        first[:, 0] = True
+        index = torch.randint(max(self.skills, 1), self.shape, generator=generator)
+        return {
+            "observation": torch.randint(0, 256, (*self.shape, 3, 64, 64), generator=generator, dtype=torch.uint8),
+            "action": torch.rand(*self.shape, 6, generator=generator) * 2 - 1,
+            "reward": torch.rand(self.shape, generator=generator),
+            "is_first": first,
+            "skill": torch.nn.functional.one_hot(index, max(self.skills, 1)).float()[..., : self.skills],
+            "skill_valid": ~first,
+        }
+
+
+def make_learner(settings, agent, script):
+    config = settings(script, *DEBUG, f"agent={agent}") | {"domain": "walker"}
+    torch.manual_seed(0)
+    built = build_agent(config, (3, 64, 64), 6, script, torch.device("cpu"))
+    return Learner(built, Batches(config, built.skill_dim))
+
+
+def flat(value, prefix=""):
+    """Every leaf of a training state by its dotted name."""
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}.").items()}
+    if isinstance(value, list | tuple):
+        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{prefix}{i}.").items()}
+    return {prefix: value}
+
+
+def differing(left, right):
+    left, right = flat(left), flat(right)
+    assert left.keys() == right.keys()
+    equal = {k: torch.equal(v, right[k]) if isinstance(v, torch.Tensor) else v == right[k] for k, v in left.items()}
+    return [key for key, same in equal.items() if not same]
+
+
+def planted(function, value):
+    """``function``, whose loss (its result, or the first part of it) is ``value``; gradients are as bad."""
+
+    def bad(*args, **kwargs):
+        result = function(*args, **kwargs)
+        return (result[0] * value, *result[1:]) if isinstance(result, tuple) else result * value
+
+    return bad
+
+
+@pytest.mark.parametrize("before", [0, 2], ids=["first update", "third update"])
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_faulty_update_leaves_nothing_behind(settings, monkeypatch, agent, script, before):
+    learner, twin = make_learner(settings, agent, script), make_learner(settings, agent, script)
+    torch.manual_seed(1)
+    for _ in range(before):
+        learner.update()
+    state, sampler = deepcopy(learner.agent.training_state()), learner.replay.sampler.state
+    random = torch.get_rng_state()
+    choosing = script == "finetune" and not learner.agent.trains_before_choice
+    trains_actor = learner.agent.trains_behaviors and not choosing
+    # the loss that is computed last: everything else has been stepped by then
+    owner, name, metric = (
+        (Behavior, "_actor_loss", "actor_loss") if trains_actor else (WorldModel, "loss", "model_grad_norm")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, planted(getattr(owner, name), math.nan))
+        with pytest.raises(NumericalFault) as caught:
+            learner.update()
+    assert caught.value.metric == metric and math.isnan(caught.value.value)
+    assert differing(learner.agent.training_state(), state) == []
+    assert torch.equal(torch.get_rng_state(), random)
+    assert learner.replay.sampler.state == sampler
+
+    learner.update()
+    after = deepcopy(learner.agent.training_state())
+    torch.manual_seed(1)
+    for _ in range(before + 1):
+        twin.update()
+    assert differing(after, twin.agent.training_state()) == []
+    assert differing(after, state)
+
+
+def test_an_update_would_not_take_itself_back(settings, monkeypatch):
+    """What the test above relies on: without the copy, a faulty update spoils the agent."""
+    learner = make_learner(settings, "dreamer", "pretrain")
+    learner.update()
+    state = deepcopy(learner.agent.training_state())
+    monkeypatch.setattr(Behavior, "_actor_loss", planted(Behavior._actor_loss, math.nan))
+    monkeypatch.setattr(training.learner.Kept, "put_back", lambda self: None)
+    with pytest.raises(NumericalFault):
+        learner.update()
+    spoilt = differing(learner.agent.training_state(), state)
+    assert any("world_model" in key for key in spoilt) and any("actor" in key for key in spoilt)
+
+
+def test_losses_are_named_before_gradient_norms_and_other_metrics_do_not_count():
+    def fault(**values):
+        return find_fault({key: torch.tensor(value) for key, value in values.items()})
+
+    assert fault(a_loss=1.0, a_grad_norm=2.0, accuracy=math.nan) is None
+    found = fault(a_grad_norm=math.nan, a_loss=1.0, b_loss=math.inf, accuracy=math.nan)
+    assert found is not None and (found.metric, found.value) == ("b_loss", math.inf)
+    found = fault(a_loss=1.0, a_grad_norm=-math.inf)
+    assert found is not None and str(found) == "a_grad_norm is -inf"
+
+
+def test_adam_states_made_ahead_are_adams_own():
+    torch.manual_seed(0)
+    ours, plain = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    plain.load_state_dict(ours.state_dict())
+    optimizer = Optimizer(ours.parameters(), lr=1e-2, clip=1e9, wd=1e-3)
+    adam = torch.optim.AdamW(plain.parameters(), lr=1e-2, eps=1e-5, weight_decay=1e-1, fused=True)
+    for _ in range(3):
+        x = torch.randn(5, 4)
+        optimizer.step(ours(x).square().mean())
+        adam.zero_grad()
+        plain(x).square().mean().backward()
+        adam.step()
+    assert differing(optimizer.state_dict(), adam.state_dict()) == []
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+
+
+# ---- whole runs
+
+
+def faulty(monkeypatch, when):
+    """The actor's loss is NaN in the updates for which ``when(number)`` holds."""
+    original = Behavior._actor_loss
+    seen = []
+
+    def sometimes(self, *args):
+        loss = original(self, *args)
+        seen.append(len(seen))
+        return loss * math.nan if when(seen[-1]) else loss
+
+    monkeypatch.setattr(Behavior, "_actor_loss", sometimes)
+
+
+@pytest.fixture
+def config(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return settings(
+        "finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1510", "evaluate=false", "checkpoint_every_minutes=60"
+    )
+
+
+def weights(run: OffPolicyRun):
+    return run.agent.training_state()["modules"]
+
+
+def test_a_run_stops_with_the_state_before_and_goes_on_from_it(config, tmp_path, monkeypatch):
+    whole = launch(config, tmp_path / "whole", "finetune")
+    assert whole.updates > 20
+    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        faulty(patch, lambda number: number == 12)
+        launch(config, tmp_path / "run", "finetune")
+    message = str(caught.value)
+    frame = 1000 + 12 * config["train_every_actions"]
+    assert f"actor_loss is nan in update 12 (frame {frame})" in message
+    assert "on_nan=skip" in message and f"resume={tmp_path / 'run'}" in message
+    stored = load(tmp_path / "run" / CHECKPOINT, "checkpoint")
+    assert stored["counters"]["updates"] == stored["agent"]["updates"] == 12
+    assert all(torch.isfinite(value).all() for value in stored["agent"]["modules"].values())
+    # the cause is gone: the run ends as if nothing had happened
+    resumed = launch(config, tmp_path / "run", "finetune", resume=True)
+    assert differing(weights(resumed), weights(whole)) == []
+    assert resumed.counters == whole.counters
+    assert np.array_equal(resumed.replay.episodes, whole.replay.episodes)
+
+
+def test_a_run_can_go_on_without_faulty_updates(config, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(UserError):
+        faulty(patch, lambda number: number == 3)
+        launch(config, tmp_path / "run", "finetune")
+    with monkeypatch.context() as patch:
+        faulty(patch, lambda number: number in (0, 9, 10))  # the same batch again, and two more
+        run = launch(config | {"on_nan": "skip"}, tmp_path / "run", "finetune", resume=True)
+    assert (run.updates, run.counters.skipped, run.counters.updates_owed) == (23, 3, 0)
+    assert all(torch.isfinite(value).all() for value in weights(run).values())
+    told = [line for line in capsys.readouterr().out.splitlines() if "on_nan=skip" in line]
+    assert len(told) == 3 and told[-1].startswith("note: actor_loss is nan in update 11 ")
+
+
+def test_an_agent_that_cannot_learn_any_more_does_not_go_on(config, tmp_path, monkeypatch):
+    faulty(monkeypatch, lambda number: number >= 5)
+    with pytest.raises(UserError, match=r"that was tried: 4 in a row") as caught, monkeypatch.context() as patch:
+        patch.setattr("training.off_policy.MOST_SKIPS", 4)
+        launch(config | {"on_nan": "skip"}, tmp_path / "run", "finetune")
+    assert "actor_loss is nan in update 5" in str(caught.value)
+    assert load(Path(tmp_path / "run" / CHECKPOINT), "checkpoint")["counters"]["updates"] == 5

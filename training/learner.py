@@ -1,0 +1,87 @@
+"""Updates that can be taken back: one whose loss is not a finite number never becomes part of the agent."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from agents.agent import Agent
+from replay import Replay
+from utils.nested import tensors_in
+from utils.seeding import random_state, set_random_state
+
+
+class NumericalFault(Exception):
+    """A loss became NaN or infinite; agent, replay sampler and random states are as before that update."""
+
+    def __init__(self, metric: str, value: float) -> None:
+        super().__init__(f"{metric} is {value}")
+        self.metric, self.value = metric, value
+
+
+class Learner:
+    """Draws batches, updates the agent, and looks at the losses after each update.
+
+    Looking costs one wait for the device per update, after it; a training loop that acts next waits there anyway. What
+    an update overwrites is kept in a second copy, so the memory for weights and optimiser states counts twice.
+    """
+
+    def __init__(self, agent: Agent, replay: Replay) -> None:
+        self.agent, self.replay = agent, replay
+        self._kept = Kept(agent)
+
+    def update(self) -> dict[str, Tensor]:
+        """One update; its metrics, 0-dim tensors on the device. Raises :class:`NumericalFault`, all taken back then."""
+        sampler, random = self.replay.sampler.state, random_state(self.agent.device)
+        self._kept.store()
+        metrics = self.agent.update(self.replay.sample())
+        fault = find_fault(metrics)
+        if fault is not None:
+            self._kept.put_back()
+            self.replay.sampler.state = sampler
+            set_random_state(random, self.agent.device)
+            raise fault
+        return metrics
+
+    def skip(self) -> None:
+        """Move on from a batch that led to a fault: it would be drawn again."""
+        self.replay.sample()
+
+
+def find_fault(metrics: Mapping[str, Tensor]) -> NumericalFault | None:
+    """The first loss, else the first gradient norm, that is NaN or infinite; reads the device once."""
+    names = [key for end in ("_loss", "_grad_norm") for key in metrics if key.endswith(end)]
+    values = torch.stack([metrics[name].detach().float() for name in names])
+    if torch.isfinite(values).all():
+        return None
+    return next(
+        NumericalFault(name, value)
+        for name, value in zip(names, values.tolist(), strict=True)
+        if value - value != 0  # NaN and infinities only
+    )
+
+
+class Kept:
+    """A copy of all that an update may overwrite in an agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._live: list[Tensor] = []
+        self._copies: list[Tensor] = []
+        self._updates = 0
+
+    @torch.no_grad()
+    def store(self) -> None:
+        """Copy everything as it is now."""
+        if not self._live:
+            # not before: a checkpoint that is loaded brings tensors of its own
+            self._live = list(tensors_in(self._agent.training_state()))
+            self._copies = [torch.empty_like(tensor) for tensor in self._live]
+        torch._foreach_copy_(self._copies, self._live)
+        self._updates = self._agent.updates
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Undo whatever happened to the agent since :meth:`store`."""
+        torch._foreach_copy_(self._live, self._copies)
+        self._agent.updates = self._updates
