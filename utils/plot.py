@@ -108,6 +108,52 @@ def learning_curve(
     return Path(out_png)
 
 
+def panels(
+    csv_paths: Sequence[Path],
+    out_png: Path,
+    x: str = "frame",
+    y: str = "reward_mean",
+    labels: Sequence[str] | None = None,
+    columns: int = 3,
+) -> Path:
+    """Column ``y`` of every CSV in a panel of its own, for values that have no scale in common; atomic, as above.
+
+    Args:
+        csv_paths: train.csv or eval.csv files.
+        labels: titles of the panels; by default the files' names.
+        columns: panels side by side.
+
+    Raises:
+        UserError: a file is missing or lacks a column.
+        ValueError: not one label per file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    paths = [Path(path) for path in csv_paths]
+    titles = list(labels) if labels is not None else [path.stem for path in paths]
+    if len(titles) != len(paths):
+        raise ValueError(f"{len(titles)} labels for {len(paths)} files")
+    rows = -(-len(paths) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.1 * rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (path, title) in enumerate(zip(paths, titles, strict=True), 1):
+        xs, ys, _ = _load(path, x, y)
+        axes = figure.add_subplot(rows, columns, place)
+        axes.plot(xs, ys, marker="o" if len(xs) <= 30 else None, markersize=3, linewidth=1.4)
+        axes.set_title(title, fontsize=10)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.tick_params(labelsize=8)
+        axes.grid(True, color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(_NAMES.get(x, _readable(x)), fontsize=10)
+    figure.supylabel(_NAMES.get(y, _readable(y)), fontsize=10)
+    with atomic_path(out_png) as temporary:
+        figure.savefig(temporary, format="png")
+    return Path(out_png)
+
+
 def _load(path: Path, x: str, y: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
     columns = read_columns(path)
     for key in (x, y):

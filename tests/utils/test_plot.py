@@ -5,7 +5,7 @@ from PIL import Image
 
 from utils.csv_log import CsvLog
 from utils.errors import UserError
-from utils.plot import _running_mean, learning_curve
+from utils.plot import _running_mean, learning_curve, panels
 
 
 @pytest.fixture
@@ -119,3 +119,17 @@ def test_nothing_to_draw(tmp_path):
 def test_one_label_per_file(runs, tmp_path):
     with pytest.raises(ValueError, match="1 labels for 2 files"):
         learning_curve(runs, tmp_path / "a.png", labels=["a"])
+
+
+def test_panels_give_every_file_axes_of_its_own(runs, tmp_path, drawn):
+    out = panels([*runs, runs[0]], tmp_path / "p.png", y="episode_reward", labels=["a", "b", "c"], columns=2)
+    assert Image.open(out).size[0] > 500
+    axes = drawn[0].axes
+    assert [a.get_title() for a in axes] == ["a", "b", "c"]
+    assert [a.lines[0].get_ydata().tolist() for a in axes[:2]] == [[0, 100, 300, 400], [1, 101, 301, 401]]
+    assert axes[0].get_position().y0 > axes[2].get_position().y0
+    with pytest.raises(ValueError, match="2 labels for 1 files"):
+        panels(runs[:1], tmp_path / "q.png", labels=["a", "b"])
+    with pytest.raises(UserError, match="no column 'reward_mean'"):
+        panels(runs, tmp_path / "q.png")
+    assert not (tmp_path / "q.png").exists()
