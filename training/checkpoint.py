@@ -107,9 +107,7 @@ def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
             f"reads. It was written by commit {content.get('commit')}: use that version of the code."
         )
     if version >= SEALED_SINCE[found] and not sealed:
-        raise UserError(
-            f"{path} is not a readable {found} (it lacks its checksum). Take another one or write it again."
-        )
+        raise UserError(f"{path} is not a readable {found} (its checksum is gone). Take another one or write it again.")
     return content
 
 

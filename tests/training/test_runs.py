@@ -85,7 +85,9 @@ def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
     assert not torch.equal(seen["world_model.reward_head.0.weight"], content["modules"]["reward_head"]["0.weight"])
     assert not torch.equal(seen["behaviors.main.critic.net.0.weight"], content["modules"]["critic"]["net.0.weight"])
     final = torch.load(tmp_path / "ft" / "finetuned_snapshot.pt", weights_only=True)
-    assert final["parent"].endswith("snapshot_2000.pt")
+    (parent,) = final["lineage"]
+    assert Path(parent["path"]) == snapshot.absolute() and (parent["agent"], parent["frame"]) == ("dreamer", 2000)
+    assert parent["run"] == str(tmp_path / "pt") and parent["commit"] == content["commit"]
 
 
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])

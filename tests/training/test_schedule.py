@@ -19,8 +19,9 @@ class Recorder(OffPolicyRun):
         self.config, self.phase, self.run_dir = config, phase, Path()
         self.repeat = config["action_repeat"]
         self.agent = SimpleNamespace(
-            collects="train", skill_dim=0, update=lambda batch: {}, adapt=lambda frame, sample: self.asked.append(frame)
+            collects="train", skill_dim=0, adapt=lambda frame, sample: self.asked.append(frame)
         )
+        self.learner = SimpleNamespace(update=dict)
         self.replay = SimpleNamespace(checkpoint_due=False, ready=False, sample=dict)
         self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None, log_metrics=lambda *_: None)
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
@@ -28,7 +29,7 @@ class Recorder(OffPolicyRun):
         self.counters, self.stop = Counters(evaluation_due=config["evaluate"]), StopSignal()
         self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
         self.asked = []
-        self._saved_at = 0.0
+        self._saved_at, self._faults_in_a_row = 0.0, 0
         self.collector = SimpleNamespace(step=self._collect)
 
     def _collect(self, mode):
