@@ -73,7 +73,8 @@ def go_on_for_ever(folder: Path, told: Connection) -> None:
     torch.set_num_threads(1)
     replay, number = restored(folder)
     while True:
-        for _ in range(53):
+        saved = number
+        while number - saved < 53 and not (number > saved and replay.checkpoint_due):
             add(replay, number)
             number += 1
         save(folder, replay, number)
