@@ -10,6 +10,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
 from envs.custom_dmc_tasks import load
+from envs.make import check_positive
 from envs.rendering import Renderer
 
 Observation = dict[str, np.ndarray]
@@ -124,13 +125,22 @@ class DMCEnv(gymnasium.Env):
             UserError: this process has no rendering backend.
             ResetNeeded: no episode was started.
         """
-        if self._time_step is None:
-            raise ResetNeeded("There is nothing to see before an episode. Call reset() first.")
-        if self._renderer is None:
-            self._renderer = Renderer(self.physics, self._image_size, self._camera_id, self._render_quality)
+        renderer = self._shown()
         if self._frame is None:
-            self._frame = self._renderer.frame()
+            self._frame = renderer.frame()
         return self._frame.copy()
+
+    def render_at(self, size: int) -> np.ndarray:
+        """The present view in another resolution, for videos: uint8 (size, size, 3), by the same camera and quality.
+
+        Observations, their cost and the simulation stay as they are.
+
+        Raises:
+            UserError: this process has no rendering backend, or ``size`` is no whole number above 0.
+            ResetNeeded: no episode was started.
+        """
+        check_positive("size", size)
+        return self._shown().frame_at(size)
 
     def close(self) -> None:
         """Frees the rendering context. The environment cannot be used afterwards."""
@@ -211,6 +221,14 @@ class DMCEnv(gymnasium.Env):
         self._reset_random = self._random_dict()
         self._time_step = self._env.reset()
         self._running, self._frame, self._actions = True, None, []
+
+    def _shown(self) -> Renderer:
+        """The renderer, made when something is to be seen for the first time."""
+        if self._time_step is None:
+            raise ResetNeeded("There is nothing to see before an episode. Call reset() first.")
+        if self._renderer is None:
+            self._renderer = Renderer(self.physics, self._image_size, self._camera_id, self._render_quality)
+        return self._renderer
 
     def _advance(self, action: np.ndarray) -> tuple[float, int]:
         """Executes a clipped float32 action (A,); gives the sum of rewards and the control steps executed."""

@@ -1,16 +1,19 @@
 """Task names, and environments made from them."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 
 import gymnasium
 
 from envs import gl
+from envs.suite_tasks import CONTROL_STEPS, LEFT_OUT, SUITE_TASKS, Body, bodies, long_name
 from utils.errors import UserError, unknown_value
 
 OBS_TYPES = ("pixels", "states")
 RENDER_QUALITIES = ("full", "lite")
+SMALLEST_IMAGE = 16  # pixels; nothing can be told apart below
 
 
 def _dmc(domain: str, name: str, **settings) -> gymnasium.Env:
@@ -21,22 +24,32 @@ def _dmc(domain: str, name: str, **settings) -> gymnasium.Env:
 
 @dataclass(frozen=True)
 class Domain:
-    """A family of tasks on one body. A new domain is one more entry of ``DOMAINS``."""
+    """A family of tasks on one body, or on bodies that differ little. A new domain is one more entry of ``DOMAINS``."""
 
-    names: tuple[str, ...]  # of the tasks, without the domain
+    bodies: Mapping[str, Body]  # of the tasks, by name without the domain
     primal: str  # the task whose environment pre-training uses
     control_steps: int  # length of an episode
     factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **settings of ``make``) -> environment
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks, without the domain."""
+        return tuple(self.bodies)
+
 
 DOMAINS: dict[str, Domain] = {
-    "walker": Domain(("stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
-    "quadruped": Domain(("walk", "run", "stand", "jump"), primal="walk", control_steps=1000),
+    "walker": Domain(bodies(6, 18, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
+    "quadruped": Domain(
+        {**bodies(12, 57, "walk", "run", "stand", "jump"), **bodies(12, 70, "fetch")},
+        primal="walk",
+        control_steps=1000,
+    ),
     "jaco": Domain(
-        ("reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
+        bodies(9, 31, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
         primal="reach_top_left",
         control_steps=250,
     ),
+    **{domain: Domain(tasks, next(iter(tasks)), CONTROL_STEPS) for domain, tasks in SUITE_TASKS.items()},
 }
 TASKS: dict[str, tuple[str, ...]] = {
     domain: tuple(f"{domain}_{name}" for name in entry.names) for domain, entry in DOMAINS.items()
@@ -55,11 +68,11 @@ def make(
     """The environment of ``task``; chooses the GL backend first if it has to render.
 
     Args:
-        task: ``<domain>_<name>``, e.g. ``walker_run``: see ``TASKS``.
+        task: ``<domain>_<name>``, e.g. ``walker_run`` or ``ball_in_cup_catch``: see ``TASKS``.
         obs_type: ``pixels``: uint8 (3, image_size, image_size); ``states``: float32 (D,).
         action_repeat: control steps per agent step; divides the control steps of an episode.
         seed: in [0, 2**32), drives all of the environment's randomness.
-        image_size: side of the frame in pixels.
+        image_size: side of the frame in pixels, at least 16.
         render_quality: ``full`` is the suite's own image, ``lite`` is faster.
 
     Raises:
@@ -79,16 +92,50 @@ def make(
 
 
 def validate_task(task: str) -> tuple[str, str]:
-    """Splits ``<domain>_<name>`` at the first underscore.
+    """Splits ``<domain>_<name>`` after the domain, which may hold underscores itself: ``humanoid_CMU``, ``run``.
 
     Raises:
         UserError: there is no such task; suggests the nearest.
     """
-    known = [known for tasks in TASKS.values() for known in tasks]
-    if task not in known:
-        raise unknown_value("task", task, known)
-    domain, _, name = task.partition("_")
-    return domain, name
+    for domain, tasks in TASKS.items():
+        if task in tasks:
+            return domain, task.removeprefix(f"{domain}_")
+    raise _unknown_task(task)
+
+
+def canonical_task(name: str) -> str:
+    """The full task name of ``name``, which may be written as other code bases do: with a prefix ``dmc_``, and ``cup``
+    for ``ball_in_cup``. A task's own name is returned as it is.
+
+    Raises:
+        UserError: there is no such task; suggests the nearest.
+    """
+    task = long_name(name)
+    validate_task(task)
+    return task
+
+
+def body(task: str) -> Body:
+    """Sizes of the task's actions and simulator states, known without loading the simulator.
+
+    Raises:
+        UserError: there is no such task; suggests the nearest.
+    """
+    domain, name = validate_task(task)
+    return DOMAINS[domain].bodies[name]
+
+
+def _unknown_task(task: str) -> UserError:
+    """Names the tasks of the domain that ``task`` begins with, the longest one, or else the domains."""
+    task = str(task)
+    if task in LEFT_OUT:
+        return UserError(f"task={task} is not offered: {LEFT_OUT[task]}. Choose another task.")
+    begun = [domain for domain in DOMAINS if f"{task}_".startswith(f"{domain}_")]
+    if begun:
+        return unknown_value("task", task, TASKS[max(begun, key=len)])
+    near = difflib.get_close_matches(task, [known for tasks in TASKS.values() for known in tasks], n=1)
+    hint = f" Did you mean task={near[0]}?" if near else ""
+    return UserError(f"task={task} is not known. Allowed: tasks of the domains {', '.join(sorted(DOMAINS))}.{hint}")
 
 
 def resolve_task(domain: str, task: str | None) -> str:
@@ -109,6 +156,8 @@ def resolve_task(domain: str, task: str | None) -> str:
             f"task={task} is not a task of domain={domain}. Set domain={owner}, or task to one of "
             f"{', '.join(TASKS[domain])}."
         )
+    if task in LEFT_OUT:
+        raise _unknown_task(task)
     raise unknown_value("task", task, TASKS[domain])
 
 
@@ -131,7 +180,10 @@ def check_settings(
     if render_quality not in RENDER_QUALITIES:
         raise unknown_value("render.quality", render_quality, RENDER_QUALITIES)
     check_positive("action_repeat", action_repeat)
-    check_positive("image_size", image_size)
+    if not _is_whole(image_size) or image_size < SMALLEST_IMAGE:
+        raise UserError(
+            f"image_size={image_size} is not possible. Set it to a whole number above {SMALLEST_IMAGE - 1}."
+        )
     if not _is_whole(seed) or not 0 <= seed < 2**32:
         raise UserError(f"seed={seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
     length = DOMAINS[domain].control_steps

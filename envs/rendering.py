@@ -1,7 +1,10 @@
 """One camera of one simulation, at the suite's own quality or at a much faster one."""
 
+from typing import Any
+
 import numpy as np
 from dm_control import _render, mujoco
+from mujoco import mjr_resizeOffscreen
 
 from envs.make import RENDER_QUALITIES
 from utils.errors import UserError, unknown_value
@@ -47,7 +50,32 @@ class Renderer:
             self._flags = {"shadow": False, "reflection": False, "haze": False}
         # One camera for good: physics.render() would allocate a scene for every frame.
         self._camera = mujoco.Camera(physics, height=size, width=size, camera_id=camera_id)
+        self._other: Any = None  # camera of the last other size
+        self._physics, self._size, self._camera_id = physics, size, camera_id
 
     def frame(self) -> np.ndarray:
         """The present view: uint8 (size, size, 3), a fresh array."""
         return self._camera.render(render_flag_overrides=dict(self._flags)).copy()
+
+    def frame_at(self, size: int) -> np.ndarray:
+        """The present view at another resolution: uint8 (size, size, 3), a fresh array.
+
+        The off-screen buffer is that large only meanwhile: a larger one would slow down every later ``frame()``.
+        """
+        if size == self._size:
+            return self.frame()
+        try:
+            self._resize(size)
+            if self._other is None or self._other.width != size:
+                self._other = mujoco.Camera(self._physics, height=size, width=size, camera_id=self._camera_id)
+            return self._other.render(render_flag_overrides=dict(self._flags)).copy()
+        finally:
+            self._resize(self._size)
+
+    def _resize(self, size: int) -> None:
+        """Makes the off-screen buffer ``size`` pixels wide and high; textures, terrain and quality stay."""
+        visual = self._physics.model.vis.global_
+        visual.offwidth = visual.offheight = size  # what cameras are checked against
+        contexts = self._physics.contexts
+        with contexts.gl.make_current() as context:
+            context.call(mjr_resizeOffscreen, size, size, contexts.mujoco.ptr)

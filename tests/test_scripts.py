@@ -29,7 +29,7 @@ def files(folder: Path) -> list[Path]:
     [
         ("dreamer_pretrain.py", ["agent=dreemer"], ["agent=dreemer", "Did you mean agent=dreamer?"]),
         ("dreamer_pretrain.py", ["num_train_frame=10"], ["num_train_frame", "Did you mean num_train_frames?"]),
-        ("dreamer_pretrain.py", ["domain=hopper"], ["domain=hopper", "jaco, quadruped, walker"]),
+        ("dreamer_pretrain.py", ["domain=hoper"], ["domain=hoper", "Did you mean domain=hopper?"]),
         ("dreamer_pretrain.py", ["task=quadruped_run"], ["task=quadruped_run", "domain=walker"]),
         ("dreamer_finetune.py", ["task=walker_fly"], ["task=walker_fly", "Allowed"]),
         ("dreamer_finetune.py", ["snapshot_ts=7000"], ["snapshot_ts=7000", "does not exist", "snapshot_ts=0"]),
@@ -82,13 +82,13 @@ def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
         "dreamer_pretrain.py",
         "--multirun",
         *DEBUG,
-        "domain=hopper,walker",
+        "domain=hoper,walker",
         "evaluate=false",
         "num_train_frames=510",
         "snapshots=[500]",
     )
     assert done.returncode == 1
-    assert "domain=hopper" in done.stderr
+    assert "domain=hoper" in done.stderr
     # both jobs share the launch folder's pretrained_models
     assert (tmp_path / "pretrained_models/pixels/walker/dreamer/1/snapshot_500.pt").is_file()
 

@@ -15,18 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from envs.make import body
 from replay import Layout, check_disk, plan
 from replay.files import free_bytes, readable
 from training.parts import build_agent, record_spec, total_records
 from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.nested import tensors_in
-
-BODIES = {"walker": (6, 18), "quadruped": (12, 57), "jaco": (9, 31)}
-"""Actions and numbers of the simulator state of each domain, known without loading the simulator."""
-
-LARGEST_BODY = (12, 57)
-"""What is assumed of a domain that is not in ``BODIES``; an image outweighs it by far."""
 
 HEADER_BYTES = 200_000
 """What a checkpoint or snapshot holds besides the agent's tensors: configuration, counters, random and environment
@@ -118,7 +113,7 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
     """
     finetunes = is_finetuning(config)
     shape = (3, config["image_size"], config["image_size"])
-    action, physics = BODIES.get(config["domain"], LARGEST_BODY)
+    action, physics = body(config["task"])
     agent = _without_memory(config, shape, action, "finetune" if finetunes else "pretrain")
     layout = plan(
         record_spec(config, shape, "uint8", action, agent.skill_dim, physics),

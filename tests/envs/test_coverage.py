@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from envs.coverage import MEASURES, cells, coverage, measure
-from envs.make import DOMAINS, make
+from envs.make import DOMAINS, body, make
 from utils.errors import UserError
 
 
@@ -141,13 +141,23 @@ def test_states_that_are_not_finite_are_left_out():
     assert coverage("walker", states) == 1
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_every_domain_has_a_measure_of_its_own_states(domain):
+@pytest.mark.parametrize("domain", MEASURES)
+def test_every_measured_domain_has_a_measure_of_its_own_states(domain):
     env = make(f"{domain}_{DOMAINS[domain].primal}", "states")
     _, info = env.reset()
     env.close()
     assert info["physics"].shape == (measure(domain).size,)
     assert coverage(domain, info["physics"][None]) == 1
+
+
+def test_domains_and_tasks_without_a_measure_are_refused():
+    others = set(DOMAINS) - set(MEASURES)
+    assert {"cartpole", "humanoid_CMU"} <= others
+    for domain in others:
+        with pytest.raises(UserError, match=f"domain={domain} is not known. Allowed: jaco, quadruped, walker"):
+            coverage(domain, np.zeros((1, 4)))
+    with pytest.raises(UserError, match=r"shape \(1, 70\).*domain=quadruped.* 57 numbers"):  # fetch: the ball counts
+        coverage("quadruped", np.zeros((1, body("quadruped_fetch").state)))
 
 
 def test_unknown_domains_and_foreign_states_are_refused():

@@ -9,7 +9,7 @@ from envs.custom_dmc_tasks import load
 from envs.dmc import DMCEnv
 from envs.make import DOMAINS, TASKS, make, validate_task
 
-ALL_TASKS = [task for tasks in TASKS.values() for task in tasks]
+ALL_TASKS = [task for domain in ("walker", "quadruped", "jaco") for task in TASKS[domain]]  # others: test_suite_tasks
 BODIES = [("walker", "flip"), ("quadruped", "jump"), ("jaco", "reach_top_right")]
 TIMESTEP = {"walker": 0.025, "quadruped": 0.02, "jaco": 0.04}
 LEG = [[-1.0, 1.0], [-1.0, 1.1], [-0.8, 0.8]]  # native ranges of yaw, lift, extend

@@ -4,15 +4,16 @@ import time
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 
 from envs.custom_dmc_tasks import load
 from envs.dmc import DMCEnv
-from envs.make import DOMAINS, PRIMAL_TASKS, TASKS, make, validate_task
+from envs.make import PRIMAL_TASKS, TASKS, make, validate_task
 from envs.rendering import Renderer
 from utils.errors import UserError
 
-ALL_TASKS = [task for tasks in TASKS.values() for task in tasks]
 CAMERA = {"walker": (0, "side"), "quadruped": (2, "y"), "jaco": (0, "front_close")}
+ALL_TASKS = [task for domain in CAMERA for task in TASKS[domain]]  # others: test_suite_tasks
 
 
 @pytest.mark.parametrize("task", ALL_TASKS)
@@ -42,7 +43,7 @@ def test_floor_of_quadruped_run_is_larger():
     for task in TASKS["quadruped"]:
         physics = load(*validate_task(task), seed=0).physics
         sizes[task] = physics.named.model.geom_size["floor"][:2].tolist()
-    assert sizes.pop("quadruped_run") == [100, 100]
+    assert sizes.pop("quadruped_run") == [100, 100] and sizes.pop("quadruped_fetch") == [15, 15]
     assert all(size == [10, 10] for size in sizes.values())
 
 
@@ -84,7 +85,7 @@ def test_image_size_is_that_of_the_buffer(size):
     assert env.physics.model.vis.global_.offwidth == env.physics.model.vis.global_.offheight == size
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", CAMERA)
 def test_lite_shows_the_same_scene_faster(domain):
     full, lite = (make(PRIMAL_TASKS[domain], seed=3, render_quality=quality) for quality in ("full", "lite"))
     best, images = {}, {}
@@ -126,6 +127,53 @@ def test_restored_pixels_are_identical(task, quality):
         np.testing.assert_array_equal(one[0]["observation"], two[0]["observation"])
         np.testing.assert_array_equal(one[4]["physics"], two[4]["physics"])
     np.testing.assert_array_equal(env.reset()[0]["observation"], other.reset()[0]["observation"])
+
+
+@pytest.mark.parametrize(("task", "quality"), [("walker_walk", "full"), ("ball_in_cup_catch", "lite")])
+@pytest.mark.parametrize("size", [256, 24])
+def test_another_resolution_is_that_of_an_environment_made_for_it(task, quality, size):
+    env, other = make(task, render_quality=quality), make(task, render_quality=quality, image_size=size)
+    env.reset(), other.reset()
+    for _ in range(2):
+        np.testing.assert_array_equal(env.render_at(size), other.render())
+        action = np.ones(env.action_space.shape)
+        env.step(action), other.step(action)
+    assert env.render_at(size).dtype == np.uint8 and env.render_at(size).flags.owndata
+    env.close(), other.close()
+
+
+def test_another_resolution_leaves_everything_as_it_is():
+    watched, plain = (make("quadruped_fetch", render_quality="lite") for _ in range(2))
+    for env in (watched, plain):
+        env.reset()
+    for action in np.random.default_rng(0).uniform(-1, 1, (4, 12)):
+        first = watched.render_at(256)
+        watched.render_at(100), watched.render_at(64)
+        np.testing.assert_array_equal(watched.render_at(256), first)
+        buffer = watched.physics.contexts.mujoco.ptr
+        assert (buffer.offWidth, buffer.offHeight) == (64, 64)  # a large one would slow down every later frame
+        assert watched.physics.model.vis.global_.offwidth == watched.physics.model.vis.global_.offheight == 64
+        np.testing.assert_array_equal(watched.render(), plain.render())
+        np.testing.assert_array_equal(watched._renderer.frame(), plain.render())  # not the frame kept from before
+        np.testing.assert_array_equal(watched.physics.data.qacc_warmstart, plain.physics.data.qacc_warmstart)
+        one, two = watched.step(action), plain.step(action)
+        np.testing.assert_array_equal(one[0]["observation"], two[0]["observation"])
+        np.testing.assert_array_equal(one[4]["physics"], two[4]["physics"])
+    np.testing.assert_array_equal(watched.get_state()["actions"], plain.get_state()["actions"])
+    np.testing.assert_array_equal(watched.reset()[0]["observation"], plain.reset()[0]["observation"])
+
+
+def test_another_resolution_without_pixels_or_episode():
+    env = make("cartpole_swingup", obs_type="states", render_quality="lite")
+    with pytest.raises(ResetNeeded, match="reset"):
+        env.render_at(256)
+    env.reset()
+    image = env.render_at(256)
+    assert image.shape == (256, 256, 3) and image.std() > 10
+    assert env.render().shape == (64, 64, 3)
+    for size in (0, -1, 2.5):
+        with pytest.raises(UserError, match="size="):
+            env.render_at(size)
 
 
 def test_unknown_quality_names_the_nearest():

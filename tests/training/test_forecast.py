@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from envs.make import PRIMAL_TASKS, make
+from envs.make import PRIMAL_TASKS, TASKS, make
 from replay.records import record_dtype
 from training import forecast as module
 from training import parts
@@ -82,10 +82,15 @@ def test_an_agent_that_reads_tensors_while_it_is_built_is_built_on_the_cpu(need,
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("domain", PRIMAL_TASKS)
-def test_a_record_is_that_of_the_environment(settings, domain):
-    config = check(settings("pretrain", f"domain={domain}", "agent=deviation_dreamer", "preset=debug"))
-    env = make(PRIMAL_TASKS[domain], render_quality="lite")
+@pytest.mark.parametrize(
+    "task", [*PRIMAL_TASKS.values(), "cartpole_three_poles", "quadruped_fetch", "stacker_stack_4", "swimmer_swimmer15"]
+)
+def test_a_record_is_that_of_the_environment(settings, task):
+    """Of every domain, and of tasks whose body differs from that of their domain's primal one."""
+    domain = next(domain for domain, tasks in TASKS.items() if task in tasks)
+    choices = ("agent=deviation_dreamer", "agent.explor_rate=0.01", "preset=debug")
+    config = check(settings("pretrain", f"domain={domain}", f"task={task}", *choices))
+    env = make(task, render_quality="lite")
     space = env.observation_space["observation"]
     actions, state = env.action_space.shape[0], env.unwrapped.physics.get_state()
     spec = parts.record_spec(config, space.shape, space.dtype, actions, config["agent"]["skill_dim"], len(state))

@@ -53,7 +53,7 @@ BAD_VALUES = [
     ("agent.grad_heads", ["encoder"]),
     ("agent.grad_heads", "decoder"),
     ("agent.reward_norm.momentum", -1),
-    ("domain", "hopper"),
+    ("domain", "hoper"),
     ("task", "walker_fly"),
     ("task", "quadruped_run"),
     ("use_wandb", "yes"),

@@ -32,7 +32,7 @@ def test_the_script_is_found(overrides, phase):
         (["num_train_frame=10"], "Did you mean num_train_frames?"),
         (["snapshot_ts=0", "init_critic=true", "num_train_frame=10"], "no key num_train_frame."),  # not: snapshot_ts
         (["agent=dreemer"], "Did you mean agent=dreamer?"),
-        (["domain=hopper"], "domain=hopper"),
+        (["domain=hoper"], "domain=hoper"),
         (["num_seed_frames=1001"], "not a multiple of action_repeat=2"),
         (["seed=[1"], "not a valid override"),
         (["nonsense"], "Write key=value"),
