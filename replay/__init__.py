@@ -1,7 +1,7 @@
 """Episode replay on disk: memory-mapped, bounded, seeded, resumable.
 
 ``storage`` keeps records in segment files, ``sampler`` knows the finished episodes and draws windows of them,
-``replay`` joins the two into what a training loop uses.
+``transitions`` draws single steps with stacks of frames instead, ``replay`` joins them into what a training loop uses.
 """
 
 from replay.layout import Layout, check_disk, plan

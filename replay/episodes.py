@@ -14,9 +14,11 @@ log = logging.getLogger(__name__)
 class EpisodeTracker:
     """Follows the episode every environment is in and hands the finished ones to the index."""
 
-    def __init__(self, index: EpisodeIndex, num_envs: int, batch_length: int) -> None:
+    def __init__(self, index: EpisodeIndex, num_envs: int, shortest: int, needed_for: str) -> None:
+        """Episodes of fewer than ``shortest`` records are left out, being too short for ``needed_for``."""
         self.index = index
-        self.batch_length = batch_length
+        self.shortest = shortest
+        self.needed_for = needed_for
         self.open: list[int | None] = [None] * num_envs
         """First record of the unfinished episode of each environment."""
         self._logged: set[str] = set()
@@ -40,8 +42,8 @@ class EpisodeTracker:
             return
         self.open[env] = None
         length = stream.cursor - start
-        if length < self.batch_length:
-            self._drop("short", f"an episode of {length} records is shorter than batch_length={self.batch_length}")
+        if length < self.shortest:
+            self._drop("short", f"an episode of {length} record(s) is too short for {self.needed_for}")
         elif start < stream.first_record:
             self._drop("long", f"an episode of {length} records does not fit; raise replay.capacity")
         else:

@@ -33,6 +33,7 @@ class Layout:
     capacity: int
     num_envs: int
     batch_length: int
+    """Records of the longest run that is drawn: of a window, or stack + 1 of a transition."""
     segment_steps: int
     segments: int
     live_segments: int
@@ -63,40 +64,69 @@ class Layout:
 
 
 def plan(
-    spec: RecordSpec, *, capacity: int, batch_length: int, num_envs: int = 1, episode_length: int | None = None
+    spec: RecordSpec,
+    *,
+    capacity: int,
+    batch_length: int | None = None,
+    stack: int | None = None,
+    num_envs: int = 1,
+    episode_length: int | None = None,
 ) -> Layout:
     """Cut ``capacity`` records into equal streams and segment files. Touches no disk. Raises as :func:`divide`."""
-    steps, segments, live = divide(capacity, batch_length, num_envs, episode_length)
-    return Layout(record_dtype(spec), capacity, num_envs, batch_length, steps, segments, live)
+    steps, segments, live = divide(capacity, batch_length, num_envs, episode_length, stack=stack)
+    run, _ = longest_run(batch_length, stack)
+    return Layout(record_dtype(spec), capacity, num_envs, run, steps, segments, live)
+
+
+def longest_run(batch_length: int | None, stack: int | None) -> tuple[int, str]:
+    """Records of the longest run that is drawn at once, and the setting it follows from.
+
+    Raises ``UserError`` for a size below 1, ``ValueError`` unless exactly one of the two is given.
+    """
+    if (batch_length is None) == (stack is None):
+        raise ValueError("a replay is sampled in windows or in transitions: give batch_length or stack, one of them")
+    if batch_length is not None:
+        if batch_length <= 0:
+            raise UserError(f"batch_length={batch_length} must be at least 1 record.")
+        return batch_length, f"batch_length={batch_length}"
+    assert stack is not None
+    if stack <= 0:
+        raise UserError(f"framestack={stack} must be at least 1 frame.")
+    return stack + 1, f"framestack={stack}"
 
 
 def divide(
-    capacity: int, batch_length: int, num_envs: int = 1, episode_length: int | None = None
+    capacity: int,
+    batch_length: int | None = None,
+    num_envs: int = 1,
+    episode_length: int | None = None,
+    *,
+    stack: int | None = None,
 ) -> tuple[int, int, int]:
     """(records per segment, segments, live segments) of every stream.
 
     ``capacity`` counts every record on disk, in all streams, with the slack for evicted segments (about 1/16).
+    ``batch_length`` or ``stack``: what is drawn, windows or transitions between stacks of so many frames.
     ``episode_length`` (records, if known): a stream always keeps a whole episode beside the one that is being written;
     otherwise there would be times with nothing to sample.
 
-    Raises ``UserError`` naming ``replay.capacity`` or ``batch_length``.
+    Raises ``UserError`` naming ``replay.capacity``, ``batch_length`` or ``framestack`` (the setting behind ``stack``).
     """
-    if batch_length <= 0:
-        raise UserError(f"batch_length={batch_length} must be at least 1 record.")
+    run, setting = longest_run(batch_length, stack)
     if num_envs <= 0:
         raise UserError(f"num_envs={num_envs} must be at least 1.")
     if capacity <= 0:
         raise UserError(f"replay.capacity={capacity} must be a positive number of steps.")
-    smallest = FEWEST_SEGMENTS * 2 * batch_length * num_envs
+    smallest = FEWEST_SEGMENTS * 2 * run * num_envs
     if capacity < smallest:
         raise UserError(
-            f"replay.capacity={capacity} is too small for {num_envs} environment(s) and batch_length={batch_length}. "
-            f"Set replay.capacity={smallest} or more, or a shorter batch_length."
+            f"replay.capacity={capacity} is too small for {num_envs} environment(s) and {setting}. "
+            f"Set replay.capacity={smallest} or more, or a smaller {setting.partition('=')[0]}."
         )
-    steps, segments, live = _divide(capacity // num_envs, batch_length, num_envs)
+    steps, segments, live = _divide(capacity // num_envs, run, num_envs)
     if episode_length is not None and _kept(steps, live) < 2 * episode_length - 1:
         share = 2 * episode_length - 1
-        while share < 6 * batch_length or not _keeps(share, 2 * episode_length - 1, batch_length, num_envs):
+        while share < 6 * run or not _keeps(share, 2 * episode_length - 1, run, num_envs):
             share += max(1, share // 32)
         raise UserError(
             f"replay.capacity={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
@@ -178,11 +208,11 @@ def compare_layout(directory: Path, layout: Layout) -> None:
         )
 
 
-def _divide(share: int, batch_length: int, num_envs: int) -> tuple[int, int, int]:
+def _divide(share: int, run: int, num_envs: int) -> tuple[int, int, int]:
     """(records per segment, segments, live segments) for a stream of ``share`` records."""
     wanted = max(TYPICAL_SEGMENTS, -(-share // TYPICAL_STEPS))
     wanted = min(wanted, max(FEWEST_SEGMENTS, MOST_FILES // num_envs))
-    steps = max(share // wanted, 2 * batch_length)  # so a window touches at most two segments
+    steps = max(share // wanted, 2 * run)  # so what is drawn touches at most two segments
     segments = share // steps
     return steps, segments, segments - max(1, segments // 16)
 
@@ -192,6 +222,6 @@ def _kept(steps: int, live: int) -> int:
     return steps * (live - 1)
 
 
-def _keeps(share: int, records: int, batch_length: int, num_envs: int) -> bool:
-    steps, _, live = _divide(share, batch_length, num_envs)
+def _keeps(share: int, records: int, run: int, num_envs: int) -> bool:
+    steps, _, live = _divide(share, run, num_envs)
     return _kept(steps, live) >= records

@@ -1,4 +1,4 @@
-"""The replay a training loop uses: records in, batches of sequences out, exactly resumable."""
+"""The replay a training loop uses: records in, batches of sequences or transitions out, exactly resumable."""
 
 import logging
 import threading
@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from replay.batch import Gather, read
+from replay.batch import Gather, WindowGather, read
 from replay.episodes import EpisodeTracker
 from replay.layout import open_folder, plan
 from replay.records import RecordCheck, RecordSpec
-from replay.sampler import EpisodeIndex, WindowSampler
+from replay.sampler import EpisodeIndex, Sampler, WindowSampler
 from replay.storage import Stream
+from replay.transitions import TransitionGather, TransitionSampler
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 class Replay:
-    """Episodes of several environments on disk, bounded by ``capacity``, sampled as windows of ``batch_length``.
+    """Episodes of several environments on disk, bounded by ``capacity``, sampled in one of two ways.
+
+    **Sampling.** With ``batch_length``: windows of so many records. With ``stack``: single transitions, each with the
+    stacks of so many frames before and after it. See :meth:`sample`.
 
     **Size.** ``capacity`` counts all records on disk. Each environment has its share, cut into segment files (16 or
     more). The newest ones are live; up to 1/16 of the share (one segment at least) is slack for *retired* segments:
@@ -49,7 +53,8 @@ class Replay:
         *,
         capacity: int,
         batch_size: int,
-        batch_length: int,
+        batch_length: int | None = None,
+        stack: int | None = None,
         seed: int,
         num_envs: int = 1,
         device: str | torch.device = "cpu",
@@ -61,31 +66,47 @@ class Replay:
 
         ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) and ``total_records``
         (what each environment will write, where known: less disk may do) are in records; a record is one environment
-        output, the reset included.
+        output, the reset included. ``stack`` is in frames; exactly one of ``batch_length`` and ``stack`` is given.
 
         Raises ``UserError`` naming the key: values that cannot work, too little disk, a folder with another layout.
         """
         if batch_size <= 0:
-            raise UserError(f"batch_size={batch_size} must be at least 1 sequence.")
+            raise UserError(f"batch_size={batch_size} must be at least 1.")
         if seed < 0:
             raise UserError(f"seed={seed} must not be negative.")
         self.directory = Path(directory)
         self.layout = plan(
-            spec, capacity=capacity, batch_length=batch_length, num_envs=num_envs, episode_length=episode_length
+            spec,
+            capacity=capacity,
+            batch_length=batch_length,
+            stack=stack,
+            num_envs=num_envs,
+            episode_length=episode_length,
         )
         needed = None if total_records is None else self.layout.bytes_after(total_records)
         self._undecided = open_folder(self.directory, self.layout, needed)
         self.batch_size = batch_size
         self.batch_length = batch_length
+        self.stack = stack
         self.make_room = make_room
-        self.sampler = WindowSampler(EpisodeIndex(num_envs), batch_length, seed)
-        self._tracker = EpisodeTracker(self.sampler.index, num_envs, batch_length)
+        index, dtype = EpisodeIndex(num_envs), self.layout.dtype
+        self.sampler: Sampler
+        self._gather: Gather
+        if batch_length is not None:
+            self.sampler = WindowSampler(index, batch_length, seed)
+            self._gather = WindowGather(dtype, batch_length, device)
+            needed_for = f"batch_length={batch_length}"
+        else:
+            assert stack is not None  # plan has seen to it
+            self.sampler = TransitionSampler(index, stack, seed)
+            self._gather = TransitionGather(dtype, stack, device)
+            needed_for = "a transition"
+        self._tracker = EpisodeTracker(index, num_envs, self.sampler.shortest, needed_for)
         self.steps = 0
         """Transitions written ever (records that are not the first of their episode)."""
         self._streams = [Stream(self.directory / f"stream_{env}", self.layout) for env in range(num_envs)]
         self._saved: list[int] | None = None  # first live segments in the last state_dict
-        self._gather = Gather(self.layout.dtype, device)
-        self._check = RecordCheck(self.layout.dtype, num_envs)
+        self._check = RecordCheck(dtype, num_envs)
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -154,20 +175,24 @@ class Replay:
                 self._tracker.written(env, self._streams[env], records)
 
     def sample(self) -> dict[str, torch.Tensor]:
-        """A batch of ``batch_size`` windows of ``batch_length`` records, tensors (B, T, ...) on the device.
+        """A batch of tensors on the device, every key but ``physics``, with the stored dtype (images stay uint8).
 
-        Every key but ``physics``, with the stored dtype (images stay uint8). An episode is drawn uniformly, then a
-        start; ``is_first`` is true at index 0 of each window only. The tensors belong to the caller.
+        With ``batch_length``: ``batch_size`` windows, tensors (B, T, ...). An episode is drawn uniformly, then a start;
+        ``is_first`` is true at index 0 of each window only.
 
-        Raises ``RuntimeError`` while :attr:`ready` is false.
+        With ``stack``: ``batch_size`` transitions t -> t + 1, uniformly over all of all finished episodes.
+        ``observation`` (B, stack + 1, ...) has the frames t - stack + 1 .. t + 1, oldest first, the first frame of the
+        episode in place of those before it; the other keys, (B, ...), are those of record t + 1, whose action led from
+        t to t + 1; there is no ``is_first``.
+
+        The tensors belong to the caller. Raises ``RuntimeError`` while :attr:`ready` is false.
         """
         with self._lock:
-            streams, starts = self.sampler.draw(self.batch_size)
-            windows = [
-                self._streams[stream].window(start, self.batch_length)
-                for stream, start in zip(streams.tolist(), starts.tolist(), strict=True)
+            runs = [
+                self._streams[stream].window(first, records)
+                for stream, first, records in self.sampler.draw(self.batch_size).tolist()
             ]
-        return self._gather(windows, self.batch_length)  # the pieces keep their segments alive: no lock needed
+        return self._gather(runs)  # the pieces keep their segments alive: no lock needed
 
     def read(self, stream: int, start: int, length: int) -> dict[str, np.ndarray]:
         """Copy records as they were written, all keys (``physics`` too): arrays (length, ...); see :attr:`episodes`."""
@@ -226,7 +251,8 @@ class Replay:
             self._saved = [stream.first_live for stream in self._streams]
             self.steps = state["steps"]
             episodes = state["episodes"].numpy()
-            self.sampler.index.load(episodes[episodes[:, 2] >= self.batch_length])  # batch_length may have changed
+            # the checkpoint may have been written with a shorter batch_length
+            self.sampler.index.load(episodes[episodes[:, 2] >= self.sampler.shortest])
             self.sampler.state = state["sampler"]
             self._undecided = False
 

@@ -39,7 +39,7 @@ BATCH_BYTES = BATCH * LENGTH * 3 * 64 * 64
 BLOCK = 1000  # records between two looks at the disk and the memory
 WARM_UP, DRAWS, COLD_DRAWS = 5, 30, 5
 
-MOST_WHILE_FILLING = 20e6  # bytes: the index of episodes is the only thing that grows, by 16 bytes each
+MOST_WHILE_FILLING = 20e6  # bytes: the index of episodes is the only thing that grows, by 24 bytes each
 MOST_WHILE_SAMPLING = 8 * BATCH_BYTES  # batches that the C library's heap keeps for the next ones; no more with time
 MOST_MS = 40.0  # of the median draw on a machine with nothing else to do
 MOST_BUSY_MS = 120.0  # where the time that others took of the CPU cannot be told apart

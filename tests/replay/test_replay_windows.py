@@ -72,7 +72,8 @@ def test_episodes_are_drawn_uniformly_whatever_their_length():
     for episode, length in enumerate(lengths):
         index.add(episode % 3, starts[episode % 3], length)
         starts[episode % 3] += length
-    streams, first = WindowSampler(index, batch_length=5, seed=1).draw(24_000)
+    streams, first, records = WindowSampler(index, batch_length=5, seed=1).draw(24_000).T
+    assert (records == 5).all()
     table = index.table()
     counts = np.array(
         [np.sum((streams == env) & (first >= start) & (first < start + size)) for env, start, size in table]
@@ -84,7 +85,7 @@ def test_episodes_are_drawn_uniformly_whatever_their_length():
 def test_starts_are_uniform_and_both_ends_occur():
     index = EpisodeIndex(1)
     index.add(0, 100, 14)
-    _, starts = WindowSampler(index, batch_length=5, seed=2).draw(20_000)
+    starts = WindowSampler(index, batch_length=5, seed=2).draw(20_000)[:, 1]
     counts = np.bincount(starts - 100)
     assert counts.size == 10 and counts.all()  # 0 .. 14 - 5, inclusive
     assert chi_square(counts) < 32.0  # 9 degrees of freedom: once in 5,000
