@@ -8,23 +8,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from utils.log_layout import DREAMER, LogLayout
+
 _COLOURS = {"train": "\033[33m", "eval": "\033[32m"}  # yellow, green
 _RESET = "\033[0m"
-_PREFIX_WIDTH = 14
-
-_FIELDS = (
-    ("frame", "F", "int"),
-    ("step", "S", "int"),
-    ("episode", "E", "int"),
-    ("episode_length", "L", "int"),
-    ("episode_reward", "R", "float"),
-    ("fps", "FPS", "float"),
-    ("total_time", "T", "time"),
-)
 
 
-def format_line(prefix: str, values: Mapping[str, float], colour: bool = False) -> str:
-    """The line of one episode (``prefix="train"``) or evaluation (``"eval"``, without FPS).
+def format_line(prefix: str, values: Mapping[str, float], colour: bool = False, layout: LogLayout = DREAMER) -> str:
+    """The line of one episode (``prefix="train"``) or evaluation (``"eval"``).
 
     ``values`` are looked up under the CSV's names: frames, agent steps, frames per episode, seconds. Missing ones print
     as 0. With ``colour`` only invisible codes are added: the visible text is the same.
@@ -32,13 +23,10 @@ def format_line(prefix: str, values: Mapping[str, float], colour: bool = False) 
     >>> format_line("eval", {"frame": 7000, "step": 3500, "episode_reward": 12.3456, "total_time": 90})
     '| eval           | F: 7000 | S: 3500 | E: 0 | L: 0 | R: 12.3456 | T: 0:01:30'
     """
-    padding = " " * (_PREFIX_WIDTH - len(prefix))
+    padding = " " * (layout.width - len(prefix))
     name = f"{_COLOURS.get(prefix, '')}{prefix}{_RESET}" if colour else prefix
-    pieces = [f"| {name}{padding}"]
-    for key, short, kind in _FIELDS:
-        if key != "fps" or prefix == "train":
-            pieces.append(f"{short}: {_format(values.get(key, 0), kind)}")
-    return " | ".join(pieces)
+    fields = [f"{label}: {_format(values.get(key, 0), kind)}" for key, label, kind in layout.fields[prefix]]
+    return " | ".join([f"| {name}{padding}", *fields])
 
 
 def format_time(seconds: float) -> str:
@@ -57,6 +45,8 @@ def _format(value: float, kind: str) -> str:
         return str(float(value))
     if kind == "int":
         return str(int(value))
+    if kind == "seconds":
+        return f"{value:.1f} s"
     return format_time(value) if kind == "time" else f"{value:.4f}"
 
 
@@ -66,16 +56,17 @@ class Console:
     Args:
         total_frames: where the bar ends, in frames.
         progress: whether to draw the bar; None: only when stderr is a terminal.
+        layout: what a line shows.
     """
 
-    def __init__(self, total_frames: int, progress: bool | None = None) -> None:
-        self._total = total_frames
+    def __init__(self, total_frames: int, progress: bool | None = None, layout: LogLayout = DREAMER) -> None:
+        self._total, self._layout = total_frames, layout
         self._enabled = sys.stderr.isatty() if progress is None else progress
         self._bar: tqdm | None = None
 
     def line(self, prefix: str, values: Mapping[str, float]) -> None:
         """Print ``format_line`` to stdout."""
-        self.say(format_line(prefix, values, wants_colour(sys.stdout)))
+        self.say(format_line(prefix, values, wants_colour(sys.stdout), self._layout))
 
     def say(self, text: str) -> None:
         """Print any text to stdout without tearing the bar."""

@@ -23,18 +23,13 @@ from torch import Tensor
 
 from utils.console import Console
 from utils.csv_log import CsvLog
+from utils.log_layout import DREAMER, LogLayout
 from utils.meters import Meters, read
 from utils.tensorboard_log import TensorBoardLog
 from utils.video import Frames, save_video
 from utils.wandb_log import WandbLog
 
 Prefix = Literal["train", "eval"]
-
-_EVAL_COLUMNS = ("episode", "episode_length", "episode_reward", "frame", "step", "total_time")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "train": tuple(sorted((*_EVAL_COLUMNS, "buffer_size", "fps"))),
-    "eval": _EVAL_COLUMNS,
-}
 
 
 class Logger:
@@ -47,6 +42,7 @@ class Logger:
         action_repeat: frames per agent step.
         total_frames: length of the run, in frames, for the progress bar.
         progress: draw a progress bar on stderr; None: only on a terminal.
+        layout: the columns that are always there, and what the console line shows.
         clock: seconds from any origin; tests put their own.
 
     Raises:
@@ -63,6 +59,7 @@ class Logger:
         action_repeat: int,
         total_frames: int,
         progress: bool | None = None,
+        layout: LogLayout = DREAMER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_dir = Path(run_dir)
@@ -71,10 +68,12 @@ class Logger:
         self._clock = clock
         self._start = clock()
         self._last_frame, self._last_time, self._last_fps = 0, 0.0, 0.0  # of the previous train row; elapsed seconds
-        self._meters = {prefix: Meters() for prefix in COLUMNS}
-        self._streamed: dict[str, set[str]] = {prefix: set() for prefix in COLUMNS}
-        self._csv = {prefix: CsvLog(self.run_dir / f"{prefix}.csv", columns) for prefix, columns in COLUMNS.items()}
-        self._console = Console(total_frames, progress)
+        self._meters = {prefix: Meters() for prefix in layout.columns}
+        self._streamed: dict[str, set[str]] = {prefix: set() for prefix in layout.columns}
+        self._csv = {
+            prefix: CsvLog(self.run_dir / f"{prefix}.csv", columns) for prefix, columns in layout.columns.items()
+        }
+        self._console = Console(total_frames, progress, layout)
         self._tensorboard = TensorBoardLog(self.run_dir / "tb") if use_tb else None
         self._wandb = WandbLog(self.run_dir, wandb_settings or {}) if use_wandb else None
         self._closed = False
@@ -168,7 +167,7 @@ class Logger:
         """Continue from a checkpoint: clock, unfinished means, and the CSVs cut to the rows they had then."""
         self._start = self._clock() - state["elapsed"]
         self._last_frame, self._last_time, self._last_fps = state["last_row"]
-        for prefix in COLUMNS:
+        for prefix in self._meters:
             self._meters[prefix].load_state_dict(state["meters"][prefix])
             self._streamed[prefix] = set(state["streamed"][prefix])
             self._csv[prefix].truncate_rows(state["rows"][prefix])

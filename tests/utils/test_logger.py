@@ -9,7 +9,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 
 import utils.logger
-from utils.logger import COLUMNS, Logger
+from utils.log_layout import DREAMER
+from utils.logger import Logger
 
 WALL_CLOCK = {"fps", "total_time"}
 
@@ -73,7 +74,7 @@ def test_csv_columns_are_the_published_ones(tmp_path):
     expected = "episode episode_length episode_reward frame step total_time episode_reward_std"
     assert list(evaluation) == expected.split()
     assert evaluation["episode_reward"] == "15"
-    assert list(COLUMNS) == ["train", "eval"]
+    assert list(DREAMER.columns) == ["train", "eval"]
 
 
 def test_rows_are_means_since_the_last_dump(tmp_path):
@@ -303,7 +304,7 @@ def test_begin_again(tmp_path):
     with make(tmp_path) as second:
         second.truncate(-1)
         second.dump(0, "train")
-    assert list(rows(tmp_path)[0]) == list(COLUMNS["train"])
+    assert list(rows(tmp_path)[0]) == list(DREAMER.columns["train"])
 
 
 def test_close_twice_and_say(tmp_path, capsys):
