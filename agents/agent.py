@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from agents.nn.latent import Latent
 from agents.skills import SkillSchedule
 
 Mode = Literal["random", "train", "eval"]
@@ -16,7 +15,9 @@ Mode = Literal["random", "train", "eval"]
 class Acting(NamedTuple):
     """What an agent carries from one environment step to the next, one row per environment."""
 
-    latent: Latent
+    memory: tuple[Tensor, ...]
+    """What it remembers of the episode so far: a NamedTuple of tensors (n, ...), such as Dreamer's
+    :class:`agents.nn.latent.Latent` or the last frames."""
     action: Tensor
     """The action executed last, (n, A)."""
     skill: Tensor
@@ -28,7 +29,7 @@ class Acting(NamedTuple):
 
 
 class Agent(Protocol):
-    """An agent that acts on n environments at once and learns from batches of B sequences of T records."""
+    """An agent that acts on n environments at once and learns from batches of sequences, or of transitions."""
 
     name: str
     device: torch.device

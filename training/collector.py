@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from agents.agent import Acting, Agent, Mode
-from agents.nn.latent import Latent
 from envs.vector import get_states, set_states
 from replay import Replay
 from training.checkpoint import arrays_to_tensors, tensors_to_arrays
@@ -101,7 +100,7 @@ class Collector:
         """Environments, acting state and running sums, as tensors and plain values."""
         return {
             "envs": arrays_to_tensors(get_states(self.envs)),
-            "latent": list(self._acting.latent),
+            "latent": list(self._acting.memory),  # the name it has had since the first checkpoints
             "action": self._acting.action,
             "skill": self._acting.skill,
             "age": self._acting.age,
@@ -115,8 +114,9 @@ class Collector:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the environments back (unfinished episodes are stepped again without rendering) and go on from there."""
         self._observation = set_states(self.envs, tensors_to_arrays(state["envs"]))["observation"]
-        latent = Latent(*(x.to(self.agent.device) for x in state["latent"]))
-        self._acting = Acting(latent, *(state[key].to(self.agent.device) for key in ("action", "skill", "age", "plan")))
+        kind = type(self._acting.memory)
+        memory = kind._make(x.to(self.agent.device) for x in state["latent"])  # type: ignore[attr-defined]
+        self._acting = Acting(memory, *(state[key].to(self.agent.device) for key in ("action", "skill", "age", "plan")))
         self._is_first = np.array(state["is_first"])
         self._done = np.array(state["done"])
         self._returns = np.array(state["returns"], float)

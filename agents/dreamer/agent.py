@@ -20,6 +20,7 @@ from agents.exploration.intrinsic_reward import (
     Sizes,
     everywhere,
 )
+from agents.nn.latent import Latent
 from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
 from agents.skills import SkillSchedule
@@ -159,7 +160,8 @@ class DreamerAgent(nn.Module):
             action = 2 * torch.rand_like(acting.action) - 1
             return action, acting._replace(action=action)
         embed = self.world_model.encoder(preprocess_image(observation))
-        latent = self.world_model.rssm.observe_step(acting.latent, acting.action, embed, is_first)
+        assert isinstance(acting.memory, Latent)
+        latent = self.world_model.rssm.observe_step(acting.memory, acting.action, embed, is_first)
         plan = acting.plan
         if self.planner and self.planning:
             action, plan, _ = self.planner.plan(
@@ -168,7 +170,7 @@ class DreamerAgent(nn.Module):
         else:
             policy = self._behavior.actor(latent.feat, acting.skill)
             action = policy.mean if mode == "eval" else policy.rsample()
-        return action, acting._replace(latent=latent, action=action, plan=plan)
+        return action, acting._replace(memory=latent, action=action, plan=plan)
 
     @property
     def _choosing(self) -> bool:

@@ -25,12 +25,12 @@ from utils.rules import FLAG, POSITIVE, SIZE
 
 
 class SkillClassifier(nn.Module):
-    """q(z | s) over n one-hot skills from features (..., F) of any agent."""
+    """q(z | s) over n one-hot skills from features (..., F) of any agent; ``depth`` layers of ``hidden`` units."""
 
-    def __init__(self, inputs: int, skill_dim: int, hidden: int) -> None:
+    def __init__(self, inputs: int, skill_dim: int, hidden: int, depth: int = 2) -> None:
         super().__init__()
         self.skill_dim = skill_dim
-        self.net = orthogonal_(MLP(inputs, skill_dim, 2, hidden, nn.ReLU))
+        self.net = orthogonal_(MLP(inputs, skill_dim, depth, hidden, nn.ReLU))
 
     def log_probs(self, features: Tensor) -> Tensor:
         """log q(. | s), (..., F) -> (..., n), in float32."""

@@ -13,10 +13,17 @@ class Optimizer:
 
     The decay is ``p <- (1 - wd) p`` on every parameter, not scaled by the learning rate (card 3.5); AdamW computes
     ``p <- (1 - lr * weight_decay) p`` before its step, hence ``weight_decay = wd / lr``.
+    ``clip=None`` leaves the gradient as it is; with ``wd=0`` and ``eps=1e-8`` as well, this is plain Adam.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, eps: float = 1e-5, clip: float = 100, wd: float = 1e-6
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        eps: float = 1e-5,
+        clip: float | None = 100,
+        wd: float = 1e-6,
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.clip = clip
@@ -31,7 +38,10 @@ class Optimizer:
         self.adam.zero_grad(set_to_none=True)
         with torch.autocast(loss.device.type, enabled=False):
             loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if self.clip is None:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        else:
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.adam.step()
         # autocast keeps low-precision copies of weights until its outermost block ends; these are stale now
         torch.clear_autocast_cache()

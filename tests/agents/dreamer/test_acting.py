@@ -25,7 +25,7 @@ def test_random_actions_are_uniform_in_the_box():
 
 def test_start_is_zero():
     acting = make_agent(tiny()).start(3)
-    assert all((x == 0).all() for x in acting.latent) and acting.latent.deter.shape == (3, DETER)
+    assert all((x == 0).all() for x in acting.memory) and acting.memory.deter.shape == (3, DETER)
     assert (acting.action == 0).all() and acting.action.shape == (3, ACTIONS) and acting.skill.shape == (3, 0)
 
 
@@ -50,7 +50,7 @@ def test_act_filters_what_it_saw_and_did(noise, mode):
         assert action.shape == (3, ACTIONS) and action.abs().max() <= 1 and not action.requires_grad
         assert torch.equal(acting.action, action)
         executed.append(action)
-        latents.append(acting.latent)
+        latents.append(acting.memory)
         previous.append(action)
     weight = ref.weights(agent.world_model)
     embed = ref.encode(ref.below(weight, "encoder"), images.double().flatten(0, 1) / 255 - 0.5).reshape(5, 3, -1)

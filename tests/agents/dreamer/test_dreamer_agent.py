@@ -274,7 +274,7 @@ def test_a_new_episode_gets_a_new_skill_and_the_others_keep_theirs():
     assert torch.equal(after.skill[~begins], acting.skill[~begins])
     changed = (after.skill[begins] != acting.skill[begins]).any(-1).float().mean()
     assert 0.5 < changed < 0.8  # two of three draws differ
-    assert (after.skill.sum(-1) == 1).all() and after.latent is acting.latent
+    assert (after.skill.sum(-1) == 1).all() and after.memory is acting.memory
 
 
 def test_skills_condition_actor_and_critic():

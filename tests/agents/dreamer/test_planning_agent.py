@@ -55,7 +55,7 @@ def test_the_search_starts_from_the_filtered_state(spy):
         before = acting
         _, acting = step(agent, before, first)
         (_, _, latent, skill, previous, is_first), _ = plans.calls[-1]
-        assert all(torch.equal(x, y) for x, y in zip(latent, acting.latent, strict=True))
+        assert all(torch.equal(x, y) for x, y in zip(latent, acting.memory, strict=True))
         assert torch.equal(skill, acting.skill) and is_first.tolist() == [first] * 2
         assert torch.equal(previous, before.plan)
 

@@ -207,6 +207,17 @@ def test_orthogonal_start():
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_depth(depth):
+    """Hidden layers of 5 units between 8 inputs and the logits; the default is Dreamer's two."""
+    built = SkillClassifier(8, N, 5, depth)
+    shapes = [tuple(p.shape) for name, p in built.named_parameters() if name.endswith("weight")]
+    assert shapes == [(5, 8), *[(5, 5)] * (depth - 1), (N, 5)]
+    assert built.log_probs(normal(2, 8)).exp().sum(-1).tolist() == pytest.approx([1, 1])
+    if depth == 2:
+        assert [p.shape for p in SkillClassifier(8, N, 5).parameters()] == [p.shape for p in built.parameters()]
+
+
 # ---- fine-tuning
 
 

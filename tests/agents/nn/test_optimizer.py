@@ -27,6 +27,27 @@ def test_steps_by_hand(clip, wd):
     assert want > 0.05  # the small clip was active and the returned norm is the one before it
 
 
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+def test_without_clipping_and_decay_it_is_adam(eps):
+    """Gradients far beyond any clip: the steps are torch's own Adam's, the norm is the whole gradient's."""
+    net = MLP(3, 2, 1, 5).double()
+    unused = nn.Parameter(torch.ones(2).double())
+    theirs = copy.deepcopy(net)
+    optimizer = Optimizer([*net.parameters(), unused], lr=3e-3, eps=eps, clip=None, wd=0.0)
+    adam = torch.optim.Adam(theirs.parameters(), lr=3e-3, eps=eps)
+    for step in range(6):
+        x = 100 * torch.randn(6, 3).double() * (step + 1)
+        adam.zero_grad()
+        theirs(x).square().mean().backward()
+        want = sum(float((p.grad**2).sum()) for p in theirs.parameters()) ** 0.5
+        adam.step()
+        norm = optimizer.step(net(x).square().mean())
+        assert norm.shape == () and norm.item() == pytest.approx(want, rel=1e-9)
+        for p, q in zip(net.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+    assert want > 1000 and torch.equal(unused.detach(), torch.ones(2).double())
+
+
 def test_published_settings_in_float32():
     """Relative to the movement: 1e-6 of decay must survive float32."""
     weight = nn.Parameter(torch.full((4,), 1000.0))

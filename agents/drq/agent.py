@@ -1,0 +1,357 @@
+"""DrQ, and DrQ with DIAYN skills (card sections 1 to 3)."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agents.agent import Acting, Mode
+from agents.drq.augmentation import random_shift
+from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
+from agents.exploration.diayn import SkillClassifier
+from agents.nn.optimizer import Optimizer, frozen
+from agents.skills import NoSkills, OneHot, SkillSchedule, SkillSpace
+from utils.errors import UserError
+
+Metrics = dict[str, Tensor]
+
+SHIFTS = 2
+"""K = M: shifted copies of every next state in the targets, and of every state in the critic's loss."""
+
+PUBLISHED = {"skill_critic": False, "discriminator_features": "critic", "reward_state": "current"}
+"""What ``reference=true`` restores; a null ``extrinsic_coeff`` then means 1 with skills, too."""
+
+
+class Frames(NamedTuple):
+    """What DrQ remembers while it acts."""
+
+    frames: Tensor
+    """The last images, uint8 (n, stack, C, S, S), oldest first."""
+
+
+class DrQAgent(nn.Module):
+    """Soft actor-critic on randomly shifted images (Kostrikov et al. 2021), its skills rewarded by DIAYN.
+
+    ``config`` is the resolved root configuration; its keys are those of the card's table 2.1 and lie at the root.
+    With ``num_skills`` = 0 this is DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and
+    c_i ``diayn_intrinsic_reward_coeff``, in either ``phase``. What the published program does otherwise
+    (card section 3) is behind flags, all of which ``reference`` sets:
+
+    - ``skill_critic=false``: only the actor knows the skill, the critic averages over all of them
+    - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped
+    - ``reward_state=current``: the discriminator is asked about s_t, not about s_{t+1}
+
+    Raises ValueError for images that are too small, :class:`UserError` for weights that do not fit.
+    """
+
+    name = "drq"
+    collects: Mode = "train"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        obs_shape: Sequence[int],
+        action_dim: int,
+        *,
+        phase: Literal["pretrain", "finetune"],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        config = {**config, **(PUBLISHED if config["reference"] else {})}
+        self.config, self.phase = config, phase
+        self.action_dim, self.obs_shape = action_dim, tuple(obs_shape)
+        self.device = torch.device(device)
+        self.updates = 0
+        self.stack: int = config["framestack"]
+        self.skill_dim: int = config["num_skills"]
+        space: SkillSpace = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
+        self.skills = SkillSchedule(space, period=0)
+        extrinsic = config["extrinsic_coeff"]
+        if extrinsic is None:
+            extrinsic = 0.0 if self.skill_dim and not config["reference"] else 1.0
+        self.extrinsic, self.intrinsic = extrinsic, config["diayn_intrinsic_reward_coeff"]
+        self.target_entropy = -float(action_dim)
+        self._build_networks(config)
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(config["init_temperature"])))
+        self.to(self.device)
+        self._build_optimizers(config)
+
+    def _build_networks(self, config: Mapping[str, Any]) -> None:
+        channels, *size = self.obs_shape
+        image = (channels * self.stack, *size)
+        features: int = config["encoder_feature_dim"]
+        widths = {name: (config[f"{name}_hidden_depth"], config[f"{name}_hidden_dim"]) for name in ("actor", "critic")}
+
+        def table(used: bool = True) -> SkillTable:
+            return SkillTable(self.skill_dim if used else 0, config["skill_embedding_dim"])
+
+        convs = Convs(image, config["encoder_channels"])
+        layers, units = widths["critic"]
+        self.critic = TwinCritic(
+            Encoder(convs, features), table(config["skill_critic"]), self.action_dim, layers=layers, units=units
+        )
+        self.critic_target = deepcopy(self.critic).requires_grad_(False)
+        layers, units = widths["actor"]
+        self.actor = Actor(
+            Encoder(convs, features),
+            table(),
+            self.action_dim,
+            layers=layers,
+            units=units,
+            log_std_min=config["actor_log_std_min"],
+            log_std_max=config["actor_log_std_max"],
+        )
+        self.discriminator: Discriminator | None = None
+        if self.skill_dim:
+            own = config["discriminator_features"] == "own"
+            depth, hidden = config["discriminator_hidden_depth"], config["discriminator_hidden_dim"]
+            self.discriminator = Discriminator(
+                Encoder(Convs(image, config["encoder_channels"]), features) if own else None,
+                SkillClassifier(features, self.skill_dim, hidden, depth),
+            )
+
+    def _build_optimizers(self, config: Mapping[str, Any]) -> None:
+        """Adam as torch's defaults have it, for each network and for alpha."""
+        adam = {"eps": 1e-8, "wd": 0.0, "clip": config["grad_clip"]}
+        lr: float = config["lr"]
+        self._optimizers = {
+            "actor": Optimizer(self.actor.own_parameters(), lr=lr, **adam),
+            "critic": Optimizer(self.critic.parameters(), lr=lr, **adam),
+            "alpha": Optimizer([self.log_alpha], lr=lr, **(adam | {"clip": None})),
+        }
+        if self.discriminator is not None:
+            own_lr = config["lr_discriminator"] if config["lr_discriminator"] is not None else lr
+            self._optimizers["discriminator"] = Optimizer(self.discriminator.parameters(), lr=own_lr, **adam)
+
+    # ---- acting
+
+    def start(self, count: int) -> Acting:
+        """Black frames, zero actions and fresh skills for ``count`` environments."""
+        frames = torch.zeros(count, self.stack, *self.obs_shape, dtype=torch.uint8, device=self.device)
+        action = torch.zeros(count, self.action_dim, device=self.device)
+        age = torch.zeros(count, dtype=torch.int64, device=self.device)
+        plan = torch.zeros(count, 0, self.action_dim, device=self.device)
+        return Acting(Frames(frames), action, self.skills.draw(count), age, plan)
+
+    def begin(self, acting: Acting, begins: Tensor) -> Acting:
+        """New skills where ``begins``, for the whole episode; the frames are reset by ``is_first``."""
+        skill = torch.where(begins[:, None], self.skills.draw(len(begins)), acting.skill)
+        return acting._replace(skill=skill, age=torch.where(begins, 0, acting.age))
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
+        """Take in the image and choose an action (see :class:`agents.agent.Agent`).
+
+        An episode's first image fills the whole stack. ``random`` actions are uniform in [-1, 1]; the frames are kept
+        then as well, since the policy may take over in mid-episode.
+        """
+        (frames,) = acting.memory
+        moved = torch.cat([frames[:, 1:], observation[:, None]], 1)
+        frames = torch.where(is_first[:, None, None, None, None], observation[:, None], moved)
+        if mode == "random":
+            action = 2 * torch.rand_like(acting.action) - 1
+        else:
+            policy = self.actor(self.critic.encoder.convs(frames.flatten(1, 2)), acting.skill)
+            action = policy.mode if mode == "eval" else policy.rsample()[0]
+        age = acting.age if mode == "eval" else acting.age + 1
+        return action, acting._replace(memory=Frames(frames), action=action, age=age)
+
+    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+        """Nothing is chosen for good."""
+        return None
+
+    # ---- learning
+
+    def update(self, batch: Mapping[str, Tensor]) -> Metrics:
+        """One step of the discriminator and the critic; of actor, alpha and target when they are due, from update 0.
+
+        ``batch``, transitions t -> t + 1: observation uint8 (B, stack + 1, C, S, S), frames t - stack + 1 .. t + 1;
+        of the record t + 1 action (B, A), reward (B,), is_terminal bool (B,), and for skills skill (B, n),
+        skill_valid bool (B,). The metrics of actor and alpha are there only when they were trained.
+
+        The intrinsic reward is that of the discriminator before its step, as published.
+        """
+        observation, action = batch["observation"], batch["action"]
+        skill = batch["skill"] if self.skill_dim else action.new_zeros(len(action), 0)
+        now = self._shifts(observation[:, : self.stack])
+        then = self._shifts(observation[:, 1:])
+        metrics = {"batch_reward": batch["reward"].mean()}
+        reward = self.extrinsic * batch["reward"]
+        if self.discriminator is not None:
+            judged = now if self.config["reward_state"] == "current" else then
+            bonus, found = self._train_discriminator(self.discriminator, judged, skill, batch["skill_valid"])
+            metrics |= found
+            reward = reward + self.intrinsic * bonus
+        metrics["critic_total_reward"] = reward.mean()
+        target = self._target(then, skill, reward, batch["is_terminal"])
+        metrics |= self._train_critic(now, skill, action, target)
+        if self.updates % self.config["actor_update_frequency"] == 0:
+            metrics |= self._train_actor(now[0], skill)
+        if self.updates % self.config["critic_target_update_frequency"] == 0:
+            self._move_target()
+        self.updates += 1
+        return metrics
+
+    def _shifts(self, frames: Tensor) -> Tensor:
+        """uint8 (B, stack, C, S, S) -> float (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
+        stacked = frames.flatten(1, 2)
+        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.config["image_pad"])
+
+    def _judge(self, discriminator: Discriminator, image: Tensor) -> Tensor:
+        """What the discriminator reads of stacks of frames (..., C, S, S), values 0..255: features (..., F)."""
+        if discriminator.encoder is not None:
+            return discriminator.encoder(image)
+        with torch.no_grad():
+            return self.critic.encoder(image)
+
+    def _train_discriminator(
+        self, discriminator: Discriminator, image: Tensor, skill: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Images (SHIFTS, B, ...), skill (B, n) -> r_int (B,), and one step on the cross-entropy.
+
+        r_int = mean over the shifts of log q(z | s) + log n. The label of a transition whose action was random is no
+        evidence of what the skill does, so it is not learned from (``valid`` (B,)). It is rewarded all the same: r_int
+        is a function of the state reached and of z, whatever led there, and the critic learns off-policy.
+        """
+        features = self._judge(discriminator, image)
+        with torch.no_grad():
+            bonus = discriminator.classifier.reward(features, skill).mean(0)
+        loss, metrics = discriminator.classifier.loss(features, skill, valid.expand(SHIFTS, -1))
+        norm = self._optimizers["discriminator"].step(loss)
+        return bonus, metrics | {
+            "critic_intrinsic_reward": bonus.mean(),
+            "discriminator_loss": loss.detach(),
+            "discriminator_grad_norm": norm,
+        }
+
+    @torch.no_grad()
+    def _target(self, image: Tensor, skill: Tensor, reward: Tensor, is_terminal: Tensor) -> Tensor:
+        """y = r + discount m mean_k [min_j Q'_j(s'_k, a'_k) - alpha log pi(a'_k | s'_k)], (B,) (DrQ, equation 2).
+
+        ``image`` (SHIFTS, B, ...) are the shifted next states. m = 1 - is_terminal: a time limit is no terminal state.
+        """
+        action, log_prob = self.actor(self.critic.encoder.convs(image), skill).rsample()
+        target = self.critic_target
+        value = target(target.encoder.convs(image), skill, action).amin(0) - self.log_alpha.exp() * log_prob
+        return reward + self.config["discount"] * torch.where(is_terminal, 0.0, value.mean(0))
+
+    def _train_critic(self, image: Tensor, skill: Tensor, action: Tensor, target: Tensor) -> Metrics:
+        """L_Q = sum_m sum_j mean over the batch of (Q_j(s_m, a) - y)^2 (DrQ, equation 3; its sum, not its mean)."""
+        value = self.critic(self.critic.encoder.convs(image), skill, action)  # (2, SHIFTS, B)
+        loss = (value - target).square().mean(-1).sum()
+        return {"critic_loss": loss.detach(), "critic_grad_norm": self._optimizers["critic"].step(loss)}
+
+    def _train_actor(self, image: Tensor, skill: Tensor) -> Metrics:
+        """L_pi = mean of alpha log pi(a | s) - min_j Q_j(s, a) on one shifted copy (B, ...) of the states, then
+        L_alpha = mean of alpha (-log pi(a | s) - H), H = -A (Haarnoja et al. 2018, equations 7 and 18).
+        """
+        with torch.no_grad():
+            maps = self.critic.encoder.convs(image)
+        alpha = self.log_alpha.exp()
+        action, log_prob = self.actor(maps, skill).rsample()
+        with frozen(self.critic):
+            value = self.critic(maps, skill, action).amin(0)
+        loss = (alpha.detach() * log_prob - value).mean()
+        norm = self._optimizers["actor"].step(loss)
+        entropy = -log_prob.detach()
+        alpha_loss = (alpha * (entropy - self.target_entropy)).mean()
+        self._optimizers["alpha"].step(alpha_loss)
+        return {
+            "actor_loss": loss.detach(),
+            "actor_grad_norm": norm,
+            "actor_entropy": entropy.mean(),
+            "actor_target_entropy": torch.full_like(norm, self.target_entropy),
+            "alpha_loss": alpha_loss.detach(),
+            "alpha_value": alpha.detach(),
+        }
+
+    @torch.no_grad()
+    def _move_target(self) -> None:
+        """target <- tau online + (1 - tau) target, the whole critic with its encoder."""
+        for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config["critic_tau"])
+
+    @torch.no_grad()
+    def intrinsic_reward(self, frames: Tensor, skill: Tensor) -> Tensor:
+        """log q(z | s) + log n of unshifted stacks uint8 (N, stack, C, S, S) and skills (N, n) -> (N,), in nats.
+
+        For logs and videos; 0 without skills.
+        """
+        if self.discriminator is None:
+            return torch.zeros(len(frames), device=frames.device)
+        return self.discriminator.classifier.reward(self._judge(self.discriminator, frames.flatten(1, 2)), skill)
+
+    def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """There is no model whose predictions could be shown."""
+        return {}
+
+    # ---- saving
+
+    def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
+        """State dicts of ``actor`` (with the convolutions it shares), ``critic``, ``critic_target``, ``temperature``,
+        and with skills of ``discriminator`` and ``skills``.
+        """
+        modules = {name: part.state_dict() for name, part in self._parts().items()}
+        return modules | {"temperature": {"log_alpha": self.log_alpha.detach()}}
+
+    def _parts(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {
+            "actor": self.actor,
+            "critic": self.critic,
+            "critic_target": self.critic_target,
+        }
+        if self.discriminator is not None:
+            parts |= {"discriminator": self.discriminator, "skills": self.skills}
+        return parts
+
+    def load_snapshot(
+        self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
+    ) -> None:
+        """Copy the convolutions; the rest of the actor if ``init_actor``, of critic and target if ``init_critic``.
+
+        Everything else stays fresh. Raises :class:`UserError` for a snapshot of other sizes.
+        """
+        prefix = "encoder.convs."
+        saved = modules.get("critic", {})
+        convs = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+        for critic in (self.critic, self.critic_target):
+            _load(critic.encoder.convs, "encoder", convs)
+        wanted = ["actor"] * init_actor + ["critic", "critic_target"] * init_critic
+        for name in wanted:
+            _load(self._parts()[name], name, modules.get(name, {}))
+
+    def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take everything a snapshot holds: the agent then acts and rewards as the one that was saved.
+
+        Raises :class:`UserError` for a snapshot of other sizes.
+        """
+        for name, part in self._parts().items():
+            _load(part, name, modules.get(name, {}))
+        with torch.no_grad():
+            self.log_alpha.copy_(modules["temperature"]["log_alpha"])
+
+    def training_state(self) -> dict[str, Any]:
+        """Weights, optimiser states and the update counter."""
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()}
+        return {"modules": self.state_dict(), "optimizers": optimizers, "updates": self.updates}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        self.load_state_dict(state["modules"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.updates = state["updates"]
+
+
+def _load(module: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
+    """Load a part of a snapshot. Raises :class:`UserError` when it is of other sizes."""
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"the snapshot's {name} does not fit this agent ({reason}). Use the settings it was trained with: "
+            "image_size, framestack, num_skills, skill_critic, discriminator_features and the network sizes."
+        ) from error

@@ -1,0 +1,32 @@
+"""Random shifts of images (DrQ, section 3.1; card section 1.1)."""
+
+import torch
+from torch import Tensor
+
+
+def random_shift(image: Tensor, pad: int) -> Tensor:
+    """Pad by ``pad`` pixels on every side, repeating the border, and crop back to the size it had at a random place.
+
+    image uint8 (..., C, S, S) -> float32, same shape, values 0..255. Every image gets an offset of its own, uniform
+    over the (2 pad + 1)^2 there are, and its channels share it: a stack of frames moves as one.
+    """
+    down, right = torch.randint(2 * pad + 1, (2, *image.shape[:-3]), device=image.device).unbind()
+    return shift(image, down, right, pad)
+
+
+def shift(image: Tensor, down: Tensor, right: Tensor, pad: int) -> Tensor:
+    """The crop whose corner lies at row ``down`` and column ``right`` of the padded image; see :func:`random_shift`.
+
+    ``down`` and ``right`` int64 (...), from 0 to 2 pad; ``pad`` for both is the image itself.
+
+    kornia's ``RandomCrop`` of the padded image cuts the same pixels (a test holds the two together). It draws on the
+    CPU and slices image by image, or resamples; a gather of bytes, its indices held inside the image in place of the
+    padding, is exact by construction, the same few kernels for any batch, and draws where the images are.
+    """
+    size = image.shape[-1]
+    place = torch.arange(size, device=image.device)
+    rows = (place + down[..., None] - pad).clamp(0, size - 1)
+    columns = (place + right[..., None] - pad).clamp(0, size - 1)
+    index = (rows[..., :, None] * size + columns[..., None, :]).flatten(-2)
+    pixels = image.flatten(-2)
+    return pixels.gather(-1, index[..., None, :].expand(pixels.shape)).unflatten(-1, (size, size)).float()

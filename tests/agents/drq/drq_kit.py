@@ -1,0 +1,48 @@
+"""Configurations, small agents and batches for the tests of DrQ."""
+
+import torch
+
+from agents.drq.agent import DrQAgent
+
+PUBLISHED = {
+    "num_skills": 10, "skill_embedding_dim": 10, "framestack": 3, "image_pad": 4, "encoder_feature_dim": 50,
+    "critic_hidden_dim": 1024, "critic_hidden_depth": 2, "actor_hidden_dim": 1024, "actor_hidden_depth": 2,
+    "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,
+    "discriminator_hidden_dim": 1024, "discriminator_hidden_depth": 2, "init_temperature": 0.1, "discount": 0.99,
+    "critic_tau": 0.01, "actor_update_frequency": 2, "critic_target_update_frequency": 2, "extrinsic_coeff": None,
+    "diayn_intrinsic_reward_coeff": 1.0, "skill_critic": True, "discriminator_features": "own",
+    "reward_state": "next", "grad_clip": None, "encoder_channels": 32, "reference": False,
+}  # fmt: skip
+
+SMALL = PUBLISHED | {
+    "num_skills": 3, "skill_embedding_dim": 2, "image_pad": 2, "encoder_feature_dim": 5, "critic_hidden_dim": 7,
+    "actor_hidden_dim": 6, "discriminator_hidden_dim": 8, "encoder_channels": 4,
+}  # fmt: skip
+
+SIZE, ACTIONS, STACK, BATCH = 17, 2, 3, 4
+
+
+def make_drq(seed=0, size=SIZE, spread=0.2, **changes):
+    """A small agent whose biases and norms matter, too; the target differs from the critic."""
+    torch.manual_seed(seed)
+    agent = DrQAgent(SMALL | changes, (3, size, size), ACTIONS, phase="pretrain", device="cpu")
+    with torch.no_grad():
+        for p in agent.parameters():
+            p.add_(spread * torch.randn_like(p))
+    return agent
+
+
+def transitions(batch=BATCH, skills=3, seed=0, size=SIZE):
+    generator = torch.Generator().manual_seed(seed)
+    found = {
+        "observation": torch.randint(0, 256, (batch, STACK + 1, 3, size, size), generator=generator, dtype=torch.uint8),
+        "action": torch.rand(batch, ACTIONS, generator=generator) * 2 - 1,
+        "reward": torch.rand(batch, generator=generator) * 2,
+        "is_terminal": torch.arange(batch) % 4 == 1,
+        "is_last": torch.arange(batch) % 2 == 1,
+    }
+    if skills:
+        index = torch.randint(skills, (batch,), generator=generator)
+        found["skill"] = torch.nn.functional.one_hot(index, skills).float()
+        found["skill_valid"] = torch.arange(batch) % 4 != 2
+    return found
