@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
+from training.scripts import SCRIPTS as ENTRIES
 from training.settings import check
-from training.start import SAFE_ON_RESUME, launch
+from training.start import launch
 from utils.cli import check_overrides
 from utils.config import CONFIGS, flatten, latest_run, to_plain
 
@@ -195,4 +196,4 @@ def test_the_preset_table_is_true(settings):
 def test_the_keys_that_may_change_on_resume_are_all_named():
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     (sentence,) = re.findall(r"is no change; besides,(.*?) may change", text, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", sentence)) == set(SAFE_ON_RESUME)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(ENTRIES["pretrain"].safe_on_resume)

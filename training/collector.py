@@ -19,6 +19,8 @@ class Episode(NamedTuple):
     """Sum of the task's rewards."""
     length: int
     """Frames."""
+    env: int = 0
+    """Index of its environment."""
 
 
 class Collector:
@@ -54,7 +56,7 @@ class Collector:
         self._store(actions, reward, self._done, terminated, info, np.full(len(actions), mode != "random"))
         self._returns += reward
         self._lengths += self.action_repeat
-        return [Episode(float(self._returns[i]), int(self._lengths[i])) for i in np.flatnonzero(self._done)]
+        return [Episode(float(self._returns[i]), int(self._lengths[i]), int(i)) for i in np.flatnonzero(self._done)]
 
     def _begin_episodes(self) -> None:
         begins = self._done

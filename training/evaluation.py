@@ -22,6 +22,8 @@ class Played(NamedTuple):
     """Simulator states, float64 (T + 1, P)."""
     reward: float
     """Sum of the task's rewards."""
+    pictures: np.ndarray
+    """What ``picture`` showed of the same states, uint8 (T + 1, H, W, 3); empty without it."""
 
 
 def play(
@@ -30,11 +32,13 @@ def play(
     skill: torch.Tensor | None = None,
     *,
     steps: int | None = None,
+    picture: Callable[[], np.ndarray] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Played | None:
     """One episode of ``env`` with the agent's evaluation actions, its first ``steps`` steps if that is given.
 
-    ``skill`` (skill_dim,) is followed throughout; by default the agent picks one. None when ``should_stop`` became
+    ``skill`` (skill_dim,) is followed throughout; by default the agent picks one. ``picture`` takes another look at the
+    present state after every step, for a video. None when ``should_stop`` became
     true on the way.
     """
     acting = agent.start(1)
@@ -42,6 +46,7 @@ def play(
         acting = acting._replace(skill=skill[None])
     seen, info = env.reset()
     images, states, total = [seen["observation"]], [info["physics"]], 0.0
+    pictures = [picture()] if picture else []
     done = False
     while not done and len(images) - 1 != steps:
         if should_stop():
@@ -54,7 +59,9 @@ def play(
         images.append(seen["observation"])
         states.append(info["physics"])
         total += float(reward)
-    return Played(np.stack(images), np.stack(states), total)
+        if picture:
+            pictures.append(picture())
+    return Played(np.stack(images), np.stack(states), total, np.array(pictures))
 
 
 class Evaluation(NamedTuple):

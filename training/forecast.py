@@ -118,8 +118,9 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
     layout = plan(
         record_spec(config, shape, "uint8", action, agent.skill_dim, physics),
         capacity=config["replay"]["capacity"],
-        batch_length=config["batch_length"],
         num_envs=config["num_envs"],
+        batch_length=config.get("batch_length"),
+        stack=config.get("framestack"),
     )
     replay = layout.bytes_after(total_records(config))
     state = _size(agent.training_state())
@@ -200,7 +201,7 @@ def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
     counts. Not counted: a method's scores without gradient, the libraries' work space. Measured for agent=dreamer with
     the published networks and batch_size=5: 0.43 GB, this says 0.37 GB.
     """
-    rows = config["batch_size"] * config["batch_length"]
+    rows = config["batch_size"] * config.get("batch_length", 1)
     observed = imagined = 0
     side = config["image_size"]
     for name, layer in agent.named_modules():
@@ -212,7 +213,7 @@ def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
             observed += numbers
             if name.startswith("behaviors") or ".rssm." in name or ".reward_head." in name:
                 imagined += numbers
-    return 4 * rows * max(observed, config["imag_horizon"] * imagined)
+    return 4 * rows * max(observed, config.get("imag_horizon", 1) * imagined)
 
 
 def _without_memory(config: Mapping[str, Any], shape: tuple[int, ...], action: int, phase: str) -> Any:

@@ -35,9 +35,8 @@ RUN_KEYS = ("hydra", "choices", "phase")
 
 def check_missing(config: Mapping[str, Any], keys: Iterable[str]) -> None:
     """Raise :class:`UserError` if one of ``keys`` outside the agent, or one its class needs, is not there."""
-    finetuning = _finetuning(config)
     for key in keys:
-        if key.startswith("agent.") or (key in FINETUNE_KEYS and not finetuning):
+        if key.startswith("agent."):
             continue
         if lost := _lost(config, key):
             raise UserError(f"{lost} is missing, and a run needs it. Leave ~{lost} out, or set {key}=<value>.")
@@ -48,9 +47,14 @@ def check_missing(config: Mapping[str, Any], keys: Iterable[str]) -> None:
         _need(config, ("agent.method_opt.lr",) if "method_opt" in config["agent"] else ())
 
 
-def _finetuning(config: Mapping[str, Any]) -> bool:
-    """Also of a configuration that lacks ``snapshot_ts``, by which others tell."""
-    return config["phase"] == "finetune" if "phase" in config else any(key in config for key in FINETUNE_KEYS)
+def dreamer_keys(config: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Those of ``keys`` that the script of ``config`` has: only fine-tuning has ``FINETUNE_KEYS``.
+
+    Also of a configuration that lacks ``snapshot_ts``, by which others tell.
+    """
+    asked = any(key in config for key in FINETUNE_KEYS)
+    finetuning = config["phase"] == "finetune" if "phase" in config else asked
+    return [key for key in keys if finetuning or key not in FINETUNE_KEYS]
 
 
 def _need(config: Mapping[str, Any], keys: Iterable[str]) -> None:
@@ -95,8 +99,6 @@ def check_unknown(config: Mapping[str, Any], keys: Iterable[str]) -> None:
     What an agent without a method reads is its own affair.
     """
     agent, known = config["agent"], set(keys)
-    if not _finetuning(config):
-        known -= {*FINETUNE_KEYS}
     if "method" in agent:
         parameters = check_keys(agent)
         known |= {f"agent.{name}" for name in parameters}

@@ -16,6 +16,7 @@ from training.interrupt import StopSignal
 from training.learner import Learner, NumericalFault
 from training.parts import EVALUATION, GALLERY, REPORT, Parts
 from utils.errors import UserError
+from utils.log_layout import DREAMER
 from utils.logger import Logger, Prefix
 from utils.schedule import crossed, times_due
 from utils.seeding import derive, own_randomness, random_state, set_random_state
@@ -27,7 +28,7 @@ FINETUNED = "finetuned_snapshot.pt"
 MOST_SKIPS = 100
 """Updates left out in a row, at most (``on_nan=skip``): an agent that cannot learn any more does not go on for days."""
 
-Phase = Literal["pretrain", "finetune"]
+Phase = Literal["pretrain", "finetune", "drq"]
 
 
 @dataclass
@@ -54,6 +55,10 @@ class OffPolicyRun:
     is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
     snapshot, evaluation, checkpoint.
     """
+
+    log_layout = DREAMER
+    updates_at_once = 1
+    """Updates whenever one is due."""
 
     def __init__(self, config: Mapping[str, Any], run_dir: Path, phase: Phase, parts: Parts, logger: Logger) -> None:
         self.config, self.run_dir, self.phase = config, run_dir, phase
@@ -123,7 +128,7 @@ class OffPolicyRun:
         if after > self.seed_steps:
             # the published loop updates before the step whose number is a multiple of the period
             period = self.config["train_every_actions"] // self.repeat
-            self.update(times_due(max(before, self.seed_steps) - 1, after - 1, period))
+            self.update(self.updates_at_once * times_due(max(before, self.seed_steps) - 1, after - 1, period))
             self._watch(before * self.repeat - 1, after * self.repeat - 1)
         if self.replay.ready:
             note = self.agent.adapt(before * self.repeat, self.replay.sample)
@@ -253,10 +258,13 @@ class OffPolicyRun:
         if grid is not None:
             self._video("skills", grid, "train", fps=25)
 
-    def _video(self, name: str, frames: np.ndarray, prefix: Prefix, fps: float = 15) -> None:
-        """Save a video; a run does not end because one cannot be written."""
+    def _video(self, name: str, frames: np.ndarray, prefix: Prefix, fps: float = 15, path: Path | None = None) -> None:
+        """Save a video, at ``path`` in the run folder if that is given; a run does not end because one cannot be
+        written.
+        """
+        path = path and self.run_dir / path
         try:
-            self.files.append(self.logger.log_video(self.frame, name, frames, prefix, fps))
+            self.files.append(self.logger.log_video(self.frame, name, frames, prefix, fps, path))
         except OSError as error:
             self.logger.say(f"note: the video {prefix}_{name} at frame {self.frame} could not be written ({error})")
 
@@ -312,11 +320,19 @@ class OffPolicyRun:
             "logger": self.logger.state_dict(),
             "random": random_state(self.device),
             "counters": asdict(self.counters),
+            "own": self._own_state(),
             "device": str(self.device),
         }
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
         self.replay.release(replay)
         self._saved_at = self.logger.elapsed
+
+    def _own_state(self) -> dict[str, Any]:
+        """What a kind of run has to remember besides."""
+        return {}
+
+    def _load_own_state(self, state: Mapping[str, Any] | None) -> None:
+        """Back to what :meth:`_own_state` returned; None: to the beginning of the run."""
 
     def load_checkpoint(self) -> None:
         """Put everything back to where ``checkpoint.pt`` was written; without one, clear the replay and start over."""
@@ -325,6 +341,7 @@ class OffPolicyRun:
             self.logger.say(f"resume: {self.run_dir} has no {CHECKPOINT}; starting this run from its beginning")
             self.replay.clear()
             self.logger.truncate(-1)
+            self._load_own_state(None)
             return
         content = checkpoint.load(path, "checkpoint")
         then, now = content["versions"] | {"device": content["device"]}, checkpoint.versions()
@@ -339,5 +356,6 @@ class OffPolicyRun:
         self.eval_env.unwrapped.set_state(checkpoint.tensors_to_arrays(content["eval_env"]))  # type: ignore[attr-defined]
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
+        self._load_own_state(content.get("own", {}))
         set_random_state(content["random"], self.device)
         self.logger.say(f"resume: continuing at frame {self.frame} of {self.config['num_train_frames']}")

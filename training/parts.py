@@ -42,7 +42,7 @@ class Parts(NamedTuple):
 def build(
     config: Mapping[str, Any],
     run_dir: Path,
-    phase: Literal["pretrain", "finetune"],
+    phase: Literal["pretrain", "finetune", "drq"],
     device: torch.device,
     *,
     load_snapshot: bool = True,
@@ -53,7 +53,7 @@ def build(
     not written to before every check has passed.
     """
     seed = config["seed"]
-    source = read_pretrained(config) if phase == "finetune" and load_snapshot else None
+    source = read_pretrained(config) if phase != "pretrain" and load_snapshot else None
     settings = env_settings(config)
     envs = make_vector(config["task"], config["num_envs"], seed=derive(seed, TRAIN_ENVS), **settings)
     eval_env = make(config["task"], seed=derive(seed, EVAL_ENV), **settings)
@@ -160,7 +160,8 @@ def _build_replay(
         spec,
         capacity=config["replay"]["capacity"],
         batch_size=config["batch_size"],
-        batch_length=config["batch_length"],
+        batch_length=config.get("batch_length"),
+        stack=config.get("framestack"),
         seed=seed,
         num_envs=config["num_envs"],
         device=device,

@@ -33,10 +33,12 @@ class Pretrained(NamedTuple):
 
 
 def read_pretrained(config: Mapping[str, Any]) -> Pretrained | None:
-    """The snapshot of ``snapshot_ts``, None for ``snapshot_ts=0``.
+    """The snapshot of ``snapshot_ts`` (None for 0); of the file ``snapshot`` in a script that has this key instead.
 
     Raises :class:`UserError` when it is missing (naming those that exist), damaged, or of another agent.
     """
+    if "snapshot" in config:
+        return _read_file(config["snapshot"])
     if config["snapshot_ts"] == 0:
         return None
     base = Path(config["snapshot_base_dir"]).absolute()
@@ -49,6 +51,20 @@ def read_pretrained(config: Mapping[str, Any]) -> Pretrained | None:
     name = config["agent"]["name"]
     if content["agent"] != name:
         raise UserError(f"{path} is of agent={content['agent']}, not agent={name}. Set agent={content['agent']}.")
+    return Pretrained(path, content)
+
+
+def _read_file(name: str | None) -> Pretrained | None:
+    if name is None:
+        return None
+    path = Path(name).absolute()
+    if not path.is_file():
+        raise UserError(f"snapshot={name}: there is no such file. Name a snapshot that drq_train.py has written.")
+    content = checkpoint.load(path, "snapshot")
+    if "framestack" not in content["config"]:
+        raise UserError(
+            f"snapshot={name} is of agent={content['agent']}, not of DrQ. Name one that drq_train.py wrote."
+        )
     return Pretrained(path, content)
 
 
@@ -71,8 +87,16 @@ def load_pretrained(agent: Agent, source: Pretrained, config: Mapping[str, Any],
     return [
         f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(config, key)}"
         for key in SAME_MEANING
-        if before and get(before, key) != get(config, key)
+        if before and _has(config, key) and get(before, key) != get(config, key)
     ]
+
+
+def _has(config: Mapping[str, Any], dotted: str) -> bool:
+    try:
+        get(config, dotted)
+    except (KeyError, TypeError):
+        return False
+    return True
 
 
 def find_snapshot(folder: Path, frames: int, base: Path) -> Path:

@@ -13,7 +13,7 @@ from agents.exploration.build import method_class
 from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
 from training.combinations import check_combinations
-from training.keys import check_missing, check_unknown
+from training.keys import check_missing, check_unknown, dreamer_keys
 from utils.errors import UserError
 from utils.rules import (
     COUNT,
@@ -159,10 +159,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
     check_values(config, RULES)
-    check_missing(config, RULES)
+    keys = dreamer_keys(config, RULES)
+    check_missing(config, keys)
     method = method_rules(config)
     check_values(config, method)
-    check_unknown(config, RULES | method)
+    check_unknown(config, [*keys, *method])
     config = dict(config)
     if config["domain"] == "none":
         config["domain"] = validate_task(config["task"])[0]

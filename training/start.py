@@ -13,7 +13,8 @@ from training.forecast import forecast, short_of
 from training.lock import FolderLock
 from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
 from training.parts import Parts, build
-from training.settings import check, resolve_device
+from training.scripts import SCRIPTS
+from training.settings import resolve_device
 from training.stored import CHOICES, PHASE, stored_settings
 from utils.atomic import atomic_path
 from utils.cli import run_folder
@@ -24,20 +25,6 @@ from utils.wandb_log import wandb_settings
 
 AUTO = "auto"
 """Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
-
-SAFE_ON_RESUME = (
-    "checkpoint_every_minutes",
-    "device",
-    "log_every_frames",
-    "num_train_frames",
-    "on_nan",
-    "progress",
-    "recon_every_frames",
-    "save_video",
-    "use_tb",
-    "use_wandb",
-)
-"""Keys that may change when a run is resumed; all others would make it another run."""
 
 
 def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
@@ -62,7 +49,8 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
     Raises :class:`UserError` before anything is written when something is wrong with the request.
     """
     asked = settings | {PHASE: phase}
-    settings = check(asked)
+    script = SCRIPTS[phase]
+    settings = script.check(asked)
     device = resolve_device(settings["device"])
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
@@ -76,7 +64,7 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
             with _logger(settings, run_dir, phase, parts, resume) as logger:
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     OmegaConf.save(OmegaConf.create(asked), path)
-                run = OffPolicyRun(settings, run_dir, phase, parts, logger)
+                run = script.run(settings, run_dir, phase, parts, logger)
                 return _run(run, [need.describe(), *(f"note: {text}" for text in (*tight, *run.notes))], resume)
         finally:
             parts.envs.close()
@@ -127,6 +115,7 @@ def _logger(settings: dict[str, Any], run_dir: Path, phase: Phase, parts: Parts,
             action_repeat=settings["action_repeat"],
             total_frames=settings["num_train_frames"],
             progress=None if settings["progress"] == "auto" else settings["progress"],
+            layout=SCRIPTS[phase].run.log_layout,
         )
     except UserError:
         if not resume:
@@ -137,7 +126,7 @@ def _logger(settings: dict[str, Any], run_dir: Path, phase: Phase, parts: Parts,
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     """Folders as seen from where the run was started, so that it can be resumed from anywhere."""
-    folders = {key: settings.get(key) for key in ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir")}
+    folders = {key: settings.get(key) for key in ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot")}
     return settings | {key: str(Path(path).absolute()) for key, path in folders.items() if path is not None}
 
 
@@ -146,7 +135,8 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
     asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     stored = stored_settings(run_dir, asked)
     if stored[PHASE] != phase:
-        raise UserError(f"resume={run_dir} is a run of dreamer_{stored[PHASE]}.py; resume it with that script.")
+        raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
+    safe = SCRIPTS[phase].safe_on_resume
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]
         name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
@@ -156,10 +146,10 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
             raise UserError(f"{override}: this run was started without the key {key}; leave it out.") from None
         if key == "resume" or now == then:
             continue
-        if key not in SAFE_ON_RESUME:
+        if key not in safe:
             raise UserError(
                 f"{override}: this run has {key}={then} and keeps it. On resume you may change "
-                f"{', '.join(SAFE_ON_RESUME)}; for anything else start a new run."
+                f"{', '.join(safe)}; for anything else start a new run."
             )
         stored[key] = now
     return stored

@@ -46,6 +46,7 @@ def latest_run() -> Path:
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 
 

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -27,19 +27,21 @@ class CsvLog:
         path: the file; it exists once it has a row.
         columns: columns that are always there. One of them must be ``order_by``.
         order_by: the column ``truncate`` compares.
+        text: columns that hold words instead of numbers.
 
     Raises:
         UserError: the existing file has no such column.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], order_by: str = "frame") -> None:
+    def __init__(self, path: Path, columns: Sequence[str], order_by: str = "frame", text: Collection[str] = ()) -> None:
         if order_by not in columns:
             raise ValueError(f"order_by={order_by!r} is not among the columns {list(columns)}")
         self.path = Path(path)
         self._base = list(columns)
         self._order_by = order_by
+        self._text = frozenset(text)
         self._handle: TextIO | None = None
-        self._columns, rows, broken = _parse(self.path, order_by)
+        self._columns, rows, broken = _parse(self.path, order_by, self._text)
         self._count = len(rows)
         if broken:
             _log.warning("%s: dropped %d incomplete line(s) left by an interrupted run", self.path, broken)
@@ -50,7 +52,7 @@ class CsvLog:
         """Number of rows, without the header."""
         return self._count
 
-    def append(self, row: Mapping[str, float]) -> None:
+    def append(self, row: Mapping[str, float | str]) -> None:
         """Write one row and hand it to the operating system at once.
 
         Raises:
@@ -64,7 +66,7 @@ class CsvLog:
             self._rewrite([self._cells(row)])
             return
         if new or not set(self._base) <= set(self._columns):
-            _, rows, _ = _parse(self.path, self._order_by)
+            _, rows, _ = _parse(self.path, self._order_by, self._text)
             missing = [key for key in self._base if key not in self._columns and key not in new]
             self._columns = self._columns + missing + new
             self._rewrite([*rows, self._cells(row)])
@@ -77,7 +79,7 @@ class CsvLog:
 
     def truncate(self, frame: float) -> None:
         """Cut the rows whose ``order_by`` value is greater than ``frame`` (all rows: the file goes)."""
-        columns, rows, _ = _parse(self.path, self._order_by)
+        columns, rows, _ = _parse(self.path, self._order_by, self._text)
         if columns is not None:
             index = columns.index(self._order_by)
             self._keep([row for row in rows if float(row[index]) <= frame])
@@ -85,7 +87,7 @@ class CsvLog:
     def truncate_rows(self, count: int) -> None:
         """Keep the first ``count`` rows at most."""
         if count < self._count:
-            _, rows, _ = _parse(self.path, self._order_by)
+            _, rows, _ = _parse(self.path, self._order_by, self._text)
             self._keep(rows[:count])
 
     def flush(self) -> None:
@@ -101,7 +103,7 @@ class CsvLog:
             self._handle.close()
             self._handle = None
 
-    def _cells(self, row: Mapping[str, float]) -> list[str]:
+    def _cells(self, row: Mapping[str, float | str]) -> list[str]:
         return [format_cell(row[key]) if key in row else "" for key in self._columns or ()]
 
     def _keep(self, rows: list[list[str]]) -> None:
@@ -135,8 +137,10 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     return {key: [float(row[i]) if row[i] else math.nan for row in rows] for i, key in enumerate(columns)}
 
 
-def format_cell(value: float) -> str:
-    """A number as text that reads back exactly; whole numbers below 2**53 without a decimal point."""
+def format_cell(value: float | str) -> str:
+    """A number as text that reads back exactly; whole numbers below 2**53 without a decimal point. Words stay."""
+    if isinstance(value, str):
+        return value
     value = float(value)
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
@@ -147,7 +151,9 @@ def _to_text(rows: list[list[str]]) -> str:
     return text.getvalue()
 
 
-def _parse(path: Path, order_by: str | None) -> tuple[list[str] | None, list[list[str]], int]:
+def _parse(
+    path: Path, order_by: str | None, words: Collection[str] = ()
+) -> tuple[list[str] | None, list[list[str]], int]:
     """Header (None if there is none), complete rows, number of lines that are not complete."""
     if not path.is_file():
         return None, [], 0
@@ -164,7 +170,12 @@ def _parse(path: Path, order_by: str | None) -> tuple[list[str] | None, list[lis
     rows = []
     for text in texts[1:]:
         row = [] if "\0" in text else next(csv.reader([text]), [])  # a power cut may leave zero bytes
-        if len(row) == len(columns) and all(map(_is_number, row)) and (not order_by or row[columns.index(order_by)]):
+        numbers = [cell for cell, column in zip(row, columns, strict=False) if column not in words]
+        if (
+            len(row) == len(columns)
+            and all(map(_is_number, numbers))
+            and (not order_by or row[columns.index(order_by)])
+        ):
             rows.append(row)
         else:
             broken += 1

@@ -124,13 +124,15 @@ class Logger:
         if metrics and (self._tensorboard is not None or self._wandb is not None):
             self._send(frame, prefix, read(metrics))
 
-    def log_video(self, frame: int, key: str, frames: Frames, prefix: Prefix, fps: float = 15) -> Path:
+    def log_video(
+        self, frame: int, key: str, frames: Frames, prefix: Prefix, fps: float = 15, path: Path | None = None
+    ) -> Path:
         """Save ``frames`` uint8 (T, H, W, 3) as ``videos/<prefix>_<key>_<frame>.mp4`` and show it elsewhere.
 
-        Returns the file's path (a .gif where there is no ffmpeg).
+        Returns the file's path (a .gif where there is no ffmpeg). ``path`` replaces the usual one.
         """
         name = f"{prefix}_{key}_{frame}.mp4".replace("/", "_")
-        path = save_video(frames, self.run_dir / "videos" / name, fps)
+        path = save_video(frames, path or self.run_dir / "videos" / name, fps)
         if self._tensorboard is not None:
             self._tensorboard.video(frame, f"{prefix}/{key}", frames, fps)
         if self._wandb is not None:

@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 def wandb_settings(
     *,
-    stage: Literal["pretrain", "finetune"],
+    stage: Literal["pretrain", "finetune", "drq"],
     project_name: str,
     agent: str,
     domain_or_task: str,
@@ -24,7 +24,7 @@ def wandb_settings(
 
     ``experiment`` is the run name's first part: ``pt`` or ``ft`` unless given. ``config`` holds plain values.
     """
-    first = experiment or {"pretrain": "pt", "finetune": "ft"}[stage]
+    first = experiment or {"pretrain": "pt", "finetune": "ft", "drq": "drq"}[stage]
     return {
         "project": f"{project_name}_{stage}",
         "group": agent,

@@ -47,7 +47,6 @@ class DrQAgent(nn.Module):
     Raises ValueError for images that are too small, :class:`UserError` for weights that do not fit.
     """
 
-    name = "drq"
     collects: Mode = "train"
 
     def __init__(
@@ -62,6 +61,7 @@ class DrQAgent(nn.Module):
         super().__init__()
         config = {**config, **(PUBLISHED if config["reference"] else {})}
         self.config, self.phase = config, phase
+        self.name: str = config["agent"]["name"]
         self.action_dim, self.obs_shape = action_dim, tuple(obs_shape)
         self.device = torch.device(device)
         self.updates = 0
@@ -126,6 +126,11 @@ class DrQAgent(nn.Module):
             own_lr = config["lr_discriminator"] if config["lr_discriminator"] is not None else lr
             self._optimizers["discriminator"] = Optimizer(self.discriminator.parameters(), lr=own_lr, **adam)
 
+    @property
+    def judges_next(self) -> bool:
+        """Whether the intrinsic reward of a transition is that of the state it leads to."""
+        return self.config["reward_state"] == "next"
+
     # ---- acting
 
     def start(self, count: int) -> Acting:
@@ -181,7 +186,7 @@ class DrQAgent(nn.Module):
         metrics = {"batch_reward": batch["reward"].mean()}
         reward = self.extrinsic * batch["reward"]
         if self.discriminator is not None:
-            judged = now if self.config["reward_state"] == "current" else then
+            judged = then if self.judges_next else now
             bonus, found = self._train_discriminator(self.discriminator, judged, skill, batch["skill_valid"])
             metrics |= found
             reward = reward + self.intrinsic * bonus

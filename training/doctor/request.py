@@ -135,10 +135,11 @@ def _folder_to_resume(resume: str | None, line: CommandLine) -> Path | None:
 
 def _resumed(folder: Path, asked: dict[str, Any], line: CommandLine) -> Request:
     """The stored settings of a run that would go on, with what the command line may and does change."""
-    from training.settings import check
-    from training.start import SAFE_ON_RESUME
+    from training.scripts import SCRIPTS
     from training.stored import stored_settings
 
     given = {word.lstrip("+").partition("=")[0] for word in line.overrides}
-    settings = stored_settings(folder, asked) | {key: asked[key] for key in SAFE_ON_RESUME if key in given}
-    return Request(settings["phase"], check(settings), folder, False)
+    settings = stored_settings(folder, asked)
+    script = SCRIPTS[settings["phase"]]
+    settings |= {key: asked[key] for key in script.safe_on_resume if key in given}
+    return Request(settings["phase"], script.check(settings), folder, False)

@@ -5,6 +5,7 @@ import torch
 from agents.drq.agent import DrQAgent
 
 PUBLISHED = {
+    "agent": {"name": "drq_diayn"},
     "num_skills": 10, "skill_embedding_dim": 10, "framestack": 3, "image_pad": 4, "encoder_feature_dim": 50,
     "critic_hidden_dim": 1024, "critic_hidden_depth": 2, "actor_hidden_dim": 1024, "actor_hidden_depth": 2,
     "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,

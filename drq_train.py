@@ -1,0 +1,21 @@
+"""Train DrQ, or DrQ with DIAYN skills, on any task of the suite.
+
+python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 encoder_feature_dim=50 lr=3e-4 action_repeat=2 framestack=3
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from utils.cli import cli, job_errors
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="drq")
+@job_errors
+def main(config: DictConfig) -> None:
+    from training.start import start
+
+    start(config, "drq")
+
+
+if __name__ == "__main__":
+    cli(main, "drq")

@@ -1,0 +1,215 @@
+"""The run of ``drq_train.py``: the off-policy loop with DrQ's logs, evaluations of every skill, and models."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.drq.agent import DrQAgent
+from training.collector import Episode
+from training.evaluation import Played, play
+from training.off_policy import OffPolicyRun, Phase
+from training.parts import EVALUATION, Parts
+from utils.csv_log import CsvLog
+from utils.log_layout import Field, LogLayout
+from utils.logger import Logger
+from utils.seeding import derive, own_randomness
+from utils.video import label
+
+EPISODES = "episodes.csv"
+MODELS = "models"
+FINAL_MODEL = f"{MODELS}/final_model.pt"
+VIDEO_SIZE = 256  # pixels a side
+VIDEO_FPS = 25
+CHUNK = 64  # stacks of frames judged at once
+
+LAYOUT = LogLayout(
+    columns={
+        "train": ("step", "episode", "episode_reward", "duration", "frame", "total_time", "fps", "buffer_size"),
+        "eval": ("step", "episode", "episode_reward", "frame", "total_time"),
+    },
+    fields={
+        "train": (
+            Field("episode", "E", "int"),
+            Field("frame", "S", "int"),
+            Field("episode_reward", "R", "float"),
+            Field("duration", "D", "seconds"),
+            Field("batch_reward", "BR", "float"),
+            Field("actor_loss", "ALOSS", "float"),
+            Field("critic_loss", "CLOSS", "float"),
+            Field("alpha_loss", "TLOSS", "float"),
+            Field("alpha_value", "TVAL", "float"),
+            Field("actor_entropy", "AENT", "float"),
+        ),
+        "eval": (Field("episode", "E", "int"), Field("frame", "S", "int"), Field("episode_reward", "R", "float")),
+    },
+    width=5,
+)
+"""The published form (card section 2.4)."""
+
+EPISODE_COLUMNS = (
+    "type",
+    "episode",
+    "step",
+    "duration",
+    "episode_extrinsic_reward",
+    "skill_id",
+    "episode_intrinsic_reward_sum",
+)
+
+
+class DrQRun(OffPolicyRun):
+    """What :class:`OffPolicyRun` does, with an update at every step, and looked at as the published program does."""
+
+    agent: DrQAgent
+    log_layout = LAYOUT
+
+    def __init__(self, config: Mapping[str, Any], run_dir: Path, phase: Phase, parts: Parts, logger: Logger) -> None:
+        super().__init__(config, run_dir, phase, parts, logger)
+        self.updates_at_once = config["num_train_iters"]
+        self.episodes = CsvLog(run_dir / EPISODES, EPISODE_COLUMNS, order_by="step", text=("type",))
+        self._episode_began = logger.elapsed
+
+    # ---- training episodes
+
+    def _log_episode(self, episode: Episode) -> None:
+        records = self._records(episode)
+        skill = records["skill"][-1] if self.agent.skill_dim else np.zeros(0, np.float32)
+        number, intrinsic = skill_number(skill), self._intrinsic_sum(records["observation"], skill)
+        duration, self._episode_began = self.logger.elapsed - self._episode_began, self.logger.elapsed
+        self._append("train", self.counters.episode, duration, episode.reward, number, intrinsic)
+        if self.updates:
+            self.logger.log("duration", duration, "train")
+            if self.agent.skill_dim:
+                self.logger.log("current_skill", number, "train")
+                self.logger.log("episode_intrinsic_reward_sum", intrinsic, "train")
+                sums = {f"skill_{number}_episode_intrinsic_reward_sum": intrinsic}
+                self.logger.write_scalars(self.frame, sums, "train")
+        super()._log_episode(episode)
+
+    def _records(self, episode: Episode) -> dict[str, np.ndarray]:
+        """The records of an episode that has just ended."""
+        streams = self.replay.episodes
+        _, start, length = streams[streams[:, 0] == episode.env][-1]
+        return self.replay.read(episode.env, int(start), int(length))
+
+    def _intrinsic_sum(self, images: np.ndarray, skill: np.ndarray) -> float:
+        return float(self._intrinsic(images, skill).sum())
+
+    def _intrinsic(self, images: np.ndarray, skill: np.ndarray) -> np.ndarray:
+        """Intrinsic rewards of the T transitions between images uint8 (T + 1, 3, S, S) under one skill (n,), (T,)."""
+        if not self.agent.skill_dim:
+            return np.zeros(len(images) - 1)
+        first = 1 if self.agent.judges_next else 0
+        rewards = []
+        for begin in range(0, len(images) - 1, CHUNK):
+            places = np.arange(begin, min(begin + CHUNK, len(images) - 1)) + first
+            stacks = np.maximum(places[:, None] - np.arange(self.agent.stack)[::-1], 0)
+            frames = torch.from_numpy(images[stacks]).to(self.agent.device)
+            label = torch.from_numpy(skill).to(self.agent.device).expand(len(places), -1)
+            rewards.append(self.agent.intrinsic_reward(frames, label).cpu().numpy())
+        return np.concatenate(rewards)
+
+    def _append(self, kind: str, episode: int, duration: float, reward: float, skill: int, intrinsic: float) -> None:
+        values = (kind, episode, self.step, duration, reward, skill, intrinsic)
+        self.episodes.append(dict(zip(EPISODE_COLUMNS, values, strict=True)))
+
+    # ---- evaluation
+
+    def evaluate_if_due(self) -> None:
+        """``num_eval_episodes`` episodes of every skill with mean actions, then a model (card section 2.2)."""
+        if not self.counters.evaluation_due:
+            return
+        env = self.eval_env.unwrapped
+        before = env.get_state()  # type: ignore[attr-defined]
+        seed = derive(self.config["seed"], EVALUATION, self.counters.evaluations)
+        with own_randomness(self.device, seed):
+            played = self._play_all()
+        if played is None:
+            env.set_state(before)  # type: ignore[attr-defined]
+            return
+        self.counters.evaluation_due = False
+        self.counters.evaluations += 1
+        for skill, episodes in played.items():
+            self._log_skill(skill, episodes)
+        returns = {skill: float(np.mean([e.reward for e in episodes])) for skill, episodes in played.items()}
+        self.logger.log("episode_reward", float(np.mean(list(returns.values()))), "eval")
+        if self.agent.skill_dim:
+            self.logger.log("best_skill_episode_reward", max(returns.values()), "eval")
+        self.logger.log("episode", self.counters.episode, "eval")
+        self.logger.dump(self.step, "eval")
+        self.save_snapshot(self.run_dir / MODELS / f"model_{self.step}.pt")
+
+    def _play_all(self) -> dict[int, list[Played]] | None:
+        """Episodes by skill (-1 without skills); None when the run is to stop."""
+        found: dict[int, list[Played]] = {}
+        for skill in self.agent.skills.space.candidates(self.device):
+            episodes = []
+            for index in range(self.config["num_eval_episodes"]):
+                films = self.config["save_video"] and index == 0
+                one = play(
+                    self.agent,
+                    self.eval_env,
+                    skill,
+                    picture=self._picture if films else None,
+                    should_stop=lambda: self.stop.received,
+                )
+                if one is None:
+                    return None
+                episodes.append(one)
+            found[skill_number(skill.cpu().numpy())] = episodes
+        return found
+
+    def _picture(self) -> np.ndarray:
+        return self.eval_env.unwrapped.render_at(VIDEO_SIZE)  # type: ignore[attr-defined]
+
+    def _log_skill(self, skill: int, episodes: list[Played]) -> None:
+        one_hot = np.zeros(self.agent.skill_dim, np.float32)
+        if self.agent.skill_dim:
+            one_hot[skill] = 1
+        rewards = [self._intrinsic(played.images, one_hot) for played in episodes]
+        for index, (played, intrinsic) in enumerate(zip(episodes, rewards, strict=True)):
+            self._append("eval", index, -1.0, played.reward, skill, float(intrinsic.sum()))
+            if self.agent.skill_dim:
+                self.logger.log(f"skill_{skill}_episode_reward", played.reward, "eval")
+                self.logger.log(f"skill_{skill}_episode_intrinsic_reward_sum", float(intrinsic.sum()), "eval")
+        if self.config["save_video"]:
+            shown = [None, *rewards[0]] if self.agent.skill_dim else [None] * len(episodes[0].pictures)
+            lines = [overlay(skill, reward) for reward in shown]
+            name = f"{self.step}_skill_{max(skill, 0)}.mp4"
+            self._video(
+                f"skill_{max(skill, 0)}", label(episodes[0].pictures, lines), "eval", VIDEO_FPS, Path("video", name)
+            )
+
+    # ---- saving
+
+    def finish(self) -> None:
+        """Write the final model, unless it is there already."""
+        path = self.run_dir / FINAL_MODEL
+        if not path.exists():
+            self.save_snapshot(path)
+
+    def save_checkpoint(self) -> None:
+        self.episodes.flush()
+        super().save_checkpoint()
+
+    def _own_state(self) -> dict[str, Any]:
+        return {"episodes": len(self.episodes), "episode_seconds": self.logger.elapsed - self._episode_began}
+
+    def _load_own_state(self, state: Mapping[str, Any] | None) -> None:
+        self.episodes.truncate_rows(state["episodes"] if state else 0)
+        self._episode_began = self.logger.elapsed - (state["episode_seconds"] if state else 0.0)
+
+
+def skill_number(skill: np.ndarray) -> int:
+    """The index of a one-hot skill (n,); -1 where there are none."""
+    return int(skill.argmax()) if skill.size else -1
+
+
+def overlay(skill: int, reward: float | None) -> str:
+    """What is written on a frame: ``skill 3  IR: -0.1234``; no reward on the first frame, nothing without skills."""
+    if skill < 0:
+        return ""
+    return f"skill {skill}" + ("" if reward is None else f"  IR: {reward:.4f}")
