@@ -1,6 +1,6 @@
 """Train DrQ, or DrQ with DIAYN skills, on any task of the suite.
 
-python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 encoder_feature_dim=50 lr=3e-4 action_repeat=2 framestack=3
+python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 lr=3e-4 action_repeat=2
 """
 
 import hydra
