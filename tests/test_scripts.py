@@ -135,3 +135,19 @@ def test_no_working_gl(tmp_path, monkeypatch):
     assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
     assert "MUJOCO_GL" in done.stderr and "libegl1" in done.stderr
     assert files(tmp_path) == []
+
+
+def test_a_tool_whose_reader_has_seen_enough_ends_quietly(tmp_path):
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, "snapshot", {"agent": "dreamer", "config": {f"key_{i}": i for i in range(20_000)}})
+    shown = f"{sys.executable} -m training.checkpoint show {path}"
+    done = subprocess.run(
+        f"set -o pipefail; {shown} | head -n 1",
+        shell=True,
+        executable="/bin/bash",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.startswith("kind         snapshot")

@@ -40,7 +40,10 @@ def _lineage(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _parts(content: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
     """(name, numbers, bytes) of everything two levels deep that holds tensors."""
-    parts = content.get("modules") or {f"agent.{key}": value for key, value in content.get("agent", {}).items()}
+    if content["kind"] == "snapshot":
+        parts = content.get("modules", {})
+    else:
+        parts = {f"agent.{key}": value for key, value in content.get("agent", {}).items()}
     parts = {**parts, **{key: content[key] for key in ("replay", "collector") if key in content}}
     for name, part in parts.items():
         tensors = list(tensors_in(part))

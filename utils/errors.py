@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import ParamSpec
@@ -22,15 +23,21 @@ def unknown_value(key: str, value: object, allowed: Iterable[object]) -> UserErr
 
 
 def exit_status(command: Callable[P, None]) -> Callable[P, int]:
-    """Decorator for a tool's ``main``: 0 when it returns, 1 and the message on stderr for a :class:`UserError`."""
+    """Decorator for a tool's ``main``: 0 when it returns, 1 and the message on stderr for a :class:`UserError`.
+
+    A reader that has seen enough (``| head``) ends it quietly.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 0
 
     return wrapped
