@@ -5,12 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
 from training.scripts import SCRIPTS as ENTRIES
-from training.settings import check
 from training.start import launch
 from utils.cli import check_overrides
 from utils.config import CONFIGS, flatten, latest_run, to_plain
@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 EXAMPLE = "autoencoder_dreamer"  # of docs/add_a_method.md, see test_docs_example.py
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-SCRIPTS = {"dreamer_pretrain.py": "pretrain", "dreamer_finetune.py": "finetune"}
+SCRIPTS = {entry.file: phase for phase, entry in ENTRIES.items()}
+DRQ_PAGE = ROOT / "docs" / "agents" / "drq.md"
 
 
 def commands(page: Path) -> list[str]:
@@ -29,8 +30,14 @@ def commands(page: Path) -> list[str]:
     return [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in lines if line]
 
 
+def is_training(line: str) -> bool:
+    """Whether a command is one of the scripts'."""
+    words = line.split()
+    return words[0] == "python" and words[1] in SCRIPTS
+
+
 def hydra_commands() -> list[str]:
-    found = dict.fromkeys(line for page in PAGES for line in commands(page) if line.startswith("python dreamer_"))
+    found = dict.fromkeys(line for page in PAGES for line in commands(page) if is_training(line))
     return [line for line in found if f"agent={EXAMPLE}" not in line]
 
 
@@ -71,15 +78,32 @@ def test_every_command_composes_and_passes_the_checks(line):
     for job in sweep(overrides):
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose(SCRIPTS[script], job)
-        check(to_plain(config))
+        ENTRIES[SCRIPTS[script]].check(to_plain(config))
 
 
-@pytest.mark.parametrize("line", [line for line in commands(README) if line.startswith("python dreamer_")])
+def test_commands_of_every_script_are_found():
+    assert {line.split()[1] for line in hydra_commands()} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("line", [line for line in commands(README) if is_training(line)])
 def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     """Word for word but for the size: a few frames of the debug preset, the first job of a sweep."""
     monkeypatch.chdir(tmp_path)
     _, script, *arguments = shlex.split(line)
     phase = SCRIPTS[script]
+    if phase == "drq":
+        job = [argument for argument in arguments if "=" in argument]
+        small = ["drq_preset=debug", "device=cpu", "progress=false", "num_train_steps=130", "action_repeat=8"]
+        small += [
+            "num_seed_steps=120",
+            "eval_frequency=1000",
+            "num_eval_episodes=1",
+            "batch_size=8",
+            "save_video=false",
+        ]
+        run = launch(settings(phase, *job, *small), tmp_path / "run", phase)
+        assert run.frame == 1040 and run.updates > 0
+        return
     small = ["preset=debug", "device=cpu", "progress=false", "num_train_frames=1020", "evaluate=false"]
     small += ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
     job = sweep([argument for argument in arguments if "=" in argument and not argument.startswith("resume=")])
@@ -89,7 +113,7 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         folder = latest_run().absolute()
         launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
         return
-    config = check(settings(phase, *job[0], *small))
+    config = ENTRIES[phase].check(settings(phase, *job[0], *small))
     if phase == "finetune" and config["snapshot_ts"]:
         source = [f"agent={config['agent']['name']}", f"domain={config['domain']}", f"seed={config['seed']}"]
         before = settings("pretrain", *small[:5], *source, "snapshots=[1000]")
@@ -116,7 +140,7 @@ def test_every_other_command_exists():
 
 def test_readme_names_every_agent_domain_task_and_preset():
     text = README.read_text(encoding="utf-8")
-    for folder in ("agent", "preset"):
+    for folder in ("agent", "preset", "drq_preset"):
         for path in (CONFIGS / folder).glob("*.yaml"):
             assert f"`{path.stem}`" in text, f"{folder}={path.stem}"
     for domain, tasks in TASKS.items():
@@ -157,21 +181,94 @@ def test_keys_in_the_text_exist(page):
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "agent.code"}
     known |= {"key", "weights_only"}  # any key; torch.load's
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
-    for script in SCRIPTS.values():
+    known |= {"drq_preset", *drq_keys()}
+    for phase in ("pretrain", "finetune"):
         for agent in (CONFIGS / "agent").glob("*.yaml"):
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                known |= set(flatten(compose(script, [f"agent={agent.stem}"])))
+                known |= set(flatten(compose(phase, [f"agent={agent.stem}"])))
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
         for key in re.findall(r"(?:^|\s)([A-Za-z_./]+)=(?!=)", span):
             assert key in known, f"{key} in `{span}`"
 
 
+def drq_keys() -> set[str]:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return set(flatten(compose("drq")))
+
+
+def table(page: Path, title: str) -> dict[str, list[str]]:
+    """First cell -> the others, of the tables in the section ``title`` (without its subsections' titles)."""
+    section = re.split(r"^#+ ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in section if part.startswith(f"{title}\n")]
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return {cells[0]: cells[1:] for cells in lines[2:]}
+
+
+# of the program whose command lines are to work: train.py of "DrQ: Data regularized Q with DIAYN Skill Discovery"
+PUBLISHED_FLAGS = """
+agent task action_repeat time_limit dmc_camera camera num_train_steps num_train_iters num_seed_steps
+replay_buffer_capacity seed save_model eval_frequency num_eval_episodes log_frequency_step log_save_tb save_video device
+render_size image_pad framestack lr batch_size discount init_temperature actor_update_frequency critic_tau
+critic_target_update_frequency encoder_feature_dim critic_hidden_dim critic_hidden_depth actor_hidden_dim
+actor_hidden_depth actor_log_std_min actor_log_std_max num_skills skill_embedding_dim diayn_intrinsic_reward_coeff
+lr_discriminator discriminator_hidden_dim discriminator_hidden_depth
+"""
+WITHOUT_A_KEY = {"agent", "time_limit", "dmc_camera", "camera", "save_model"}
+
+
+def test_every_published_flag_of_drq_has_its_key_or_a_reason():
+    rows = table(DRQ_PAGE, "Published flags")
+    flags = {re.sub(r"`--(\w+)`.*", r"\1", cell): cells for cell, cells in rows.items()}
+    assert set(flags) == {*PUBLISHED_FLAGS.split(), "work_dir"}
+    keys = drq_keys()
+    for flag, (ours, remark) in flags.items():
+        if flag in WITHOUT_A_KEY or flag == "work_dir":
+            assert ours == "none" and remark, flag
+        else:
+            assert ours == f"`{flag}`" and flag in keys
+        assert set(re.findall(r"`([a-z_]+)`", remark)) <= keys | {"dmc_", "true", "false"}
+
+
+def test_every_key_of_drqs_table_exists_with_that_default():
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("drq")
+    for cell, (defaults, _) in table(DRQ_PAGE, "Keys").items():
+        names = re.findall(r"`(\w+)`", cell.partition(", and of")[0])
+        values = defaults.split(", ")
+        for name, value in zip(names, values if len(values) > 1 else values * len(names), strict=True):
+            assert yaml.safe_load(value) == config[name] or float(value) == config[name], name
+
+
+def test_every_column_and_metric_of_drq_is_on_its_page(settings, tmp_path):
+    """Those of a short run: nothing is missing, and nothing else is in the table of metrics."""
+    words = ("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "num_train_steps=400")
+    launch(settings("drq", *words, "num_skills=2"), tmp_path / "run", "drq")
+    files = table(DRQ_PAGE, "What a run writes")
+    metrics = {name for cell in table(DRQ_PAGE, "Metrics") for name in re.findall(r"`(\w+)`", cell)}
+    written = set()
+    for name in ("train.csv", "eval.csv", "episodes.csv"):
+        named = set(re.findall(r"`([\w<>]+)`", files[f"`{name}`"][0]))
+        header = (tmp_path / "run" / name).read_text().splitlines()[0].split(",")
+        columns = {re.sub(r"^skill_\d+_", "skill_<k>_", column) for column in header}
+        written |= columns
+        assert columns - metrics == named, name
+    assert metrics <= written
+
+
+def test_drqs_preset_table_is_true(settings):
+    rows = table(ROOT / "docs" / "configuration.md", "DrQ")
+    for index, preset in enumerate(("published", "small", "debug")):
+        values = settings("drq", f"drq_preset={preset}")
+        values["render.quality"] = values["render"]["quality"]
+        for cell, cells in rows.items():
+            names = re.findall(r"`([\w.]+)`", cell.partition(", of ")[0])
+            assert cells[index].split(", ") == [str(values[name]) for name in names], f"{cell}, drq_preset={preset}"
+        assert values["critic_hidden_dim"] == values["actor_hidden_dim"] == values["discriminator_hidden_dim"]
+
+
 def test_the_preset_table_is_true(settings):
-    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    rows = {
-        cells[0]: cells[1:] for cells in ([c.strip() for c in line.strip("|").split("|")] for line in text.splitlines())
-    }
+    rows = table(ROOT / "docs" / "configuration.md", "Groups")
     shown = {
         "`render.quality`": lambda s: s["render"]["quality"],
         "`batch_size` x `batch_length`": lambda s: f"{s['batch_size']} x {s['batch_length']}",
@@ -197,3 +294,5 @@ def test_the_keys_that_may_change_on_resume_are_all_named():
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     (sentence,) = re.findall(r"is no change; besides,(.*?) may change", text, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(ENTRIES["pretrain"].safe_on_resume)
+    (sentence,) = re.findall(r"keys that\s+may change in a run of DrQ are (.*?)\.", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(ENTRIES["drq"].safe_on_resume)

@@ -41,6 +41,10 @@ def files(folder: Path) -> list[Path]:
         ("dreamer_pretrain.py", ["seed=[1"], ["seed=[1"]),
         ("dreamer_finetune.py", ["actor=3"], ["actor=3", "a section with the keys layers, units"]),
         ("dreamer_finetune.py", ["discount=high"], ["discount=high", "a number from 0 to 1"]),
+        ("drq_train.py", ["task=cartpole_swing"], ["task=cartpole_swing", "cartpole_swingup"]),
+        ("drq_train.py", ["frame_stack=3"], ["frame_stack", "Did you mean framestack?"]),
+        ("drq_train.py", ["num_skills=1"], ["num_skills=1", "0 for none, or a whole number from 2"]),
+        ("drq_train.py", ["snapshot=nowhere.pt", "num_train_steps=10"], ["nowhere.pt: there is no such file"]),
         # found only when values are resolved, after Hydra has made the run folder
         ("dreamer_pretrain.py", ["seed=${nothing}"], ["seed", "'nothing' not found"]),
         pytest.param(
@@ -53,7 +57,8 @@ def files(folder: Path) -> list[Path]:
 )
 def test_bad_input_is_one_message(tmp_path, script, overrides, expected):
     # long enough that the whole capacity would be used
-    done = run(tmp_path, script, "num_train_frames=4000000000000", *overrides)
+    length = "num_train_steps" if script == "drq_train.py" else "num_train_frames"
+    done = run(tmp_path, script, f"{length}=4000000000000", *overrides)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr and "Error executing" not in done.stderr
     assert done.stderr.startswith("error: "), done.stderr
@@ -91,6 +96,25 @@ def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
     assert "domain=hoper" in done.stderr
     # both jobs share the launch folder's pretrained_models
     assert (tmp_path / "pretrained_models/pixels/walker/dreamer/1/snapshot_500.pt").is_file()
+
+
+def test_drq_trains_and_goes_on(tmp_path):
+    few = ("drq_preset=debug", "device=cpu", "env=dmc_cup_catch", "num_skills=2", "save_video=false")
+    done = run(tmp_path, "drq_train.py", *few, "num_train_steps=3", "num_seed_steps=1")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "finished: 24 frames" in done.stdout
+    (folder,) = (tmp_path / "runs" / "cup_catch").iterdir()
+    assert folder.name.endswith("_seed1")
+    assert sorted(path.name for path in (folder / "models").iterdir()) == ["final_model.pt", "model_0.pt"]
+    assert len((folder / "episodes.csv").read_text().splitlines()) == 3
+    other = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}")
+    assert other.returncode == 1 and "a run of drq_train.py" in other.stderr
+    refused = run(tmp_path, "drq_train.py", f"resume={folder}", "batch_size=7")
+    assert refused.returncode == 1 and "batch_size=8" in refused.stderr and "num_train_steps" in refused.stderr
+    longer = run(tmp_path, "drq_train.py", f"resume={folder}", "num_train_steps=5")
+    assert longer.returncode == 0, longer.stderr
+    assert "continuing at frame 24 of 40" in longer.stdout
+    assert checkpoint.load(folder / "models" / "final_model.pt", "snapshot")["step"] == 5
 
 
 def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):

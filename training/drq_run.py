@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from agents.drq.agent import DrQAgent
+from training import checkpoint
 from training.collector import Episode
-from training.evaluation import Played, play
+from training.evaluation import play
 from training.off_policy import OffPolicyRun, Phase
 from training.parts import EVALUATION, Parts
 from utils.csv_log import CsvLog
@@ -60,6 +61,13 @@ EPISODE_COLUMNS = (
 )
 
 
+class Sums(NamedTuple):
+    """What an evaluation episode brought."""
+
+    extrinsic: float
+    intrinsic: float
+
+
 class DrQRun(OffPolicyRun):
     """What :class:`OffPolicyRun` does, with an update at every step, and looked at as the published program does."""
 
@@ -79,7 +87,7 @@ class DrQRun(OffPolicyRun):
         skill = records["skill"][-1] if self.agent.skill_dim else np.zeros(0, np.float32)
         number, intrinsic = skill_number(skill), self._intrinsic_sum(records["observation"], skill)
         duration, self._episode_began = self.logger.elapsed - self._episode_began, self.logger.elapsed
-        self._append("train", self.counters.episode, duration, episode.reward, number, intrinsic)
+        self._append("train", self.counters.episode + 1, duration, episode.reward, number, intrinsic)
         if self.updates:
             self.logger.log("duration", duration, "train")
             if self.agent.skill_dim:
@@ -108,8 +116,8 @@ class DrQRun(OffPolicyRun):
             places = np.arange(begin, min(begin + CHUNK, len(images) - 1)) + first
             stacks = np.maximum(places[:, None] - np.arange(self.agent.stack)[::-1], 0)
             frames = torch.from_numpy(images[stacks]).to(self.agent.device)
-            label = torch.from_numpy(skill).to(self.agent.device).expand(len(places), -1)
-            rewards.append(self.agent.intrinsic_reward(frames, label).cpu().numpy())
+            asked = torch.from_numpy(skill).to(self.agent.device).expand(len(places), -1)
+            rewards.append(self.agent.intrinsic_reward(frames, asked).cpu().numpy())
         return np.concatenate(rewards)
 
     def _append(self, kind: str, episode: int, duration: float, reward: float, skill: int, intrinsic: float) -> None:
@@ -134,61 +142,72 @@ class DrQRun(OffPolicyRun):
         self.counters.evaluations += 1
         for skill, episodes in played.items():
             self._log_skill(skill, episodes)
-        returns = {skill: float(np.mean([e.reward for e in episodes])) for skill, episodes in played.items()}
-        self.logger.log("episode_reward", float(np.mean(list(returns.values()))), "eval")
+        returns = [float(np.mean([one.extrinsic for one in episodes])) for episodes in played.values()]
+        self.logger.log("episode_reward", float(np.mean(returns)), "eval")
         if self.agent.skill_dim:
-            self.logger.log("best_skill_episode_reward", max(returns.values()), "eval")
+            self.logger.log("best_skill_episode_reward", max(returns), "eval")
         self.logger.log("episode", self.counters.episode, "eval")
         self.logger.dump(self.step, "eval")
         self.save_snapshot(self.run_dir / MODELS / f"model_{self.step}.pt")
 
-    def _play_all(self) -> dict[int, list[Played]] | None:
-        """Episodes by skill (-1 without skills); None when the run is to stop."""
-        found: dict[int, list[Played]] = {}
+    def _play_all(self) -> dict[int, list[Sums]] | None:
+        """What the episodes of every skill (-1 without skills) brought; None when the run is to stop."""
+        found: dict[int, list[Sums]] = {}
         for skill in self.agent.skills.space.candidates(self.device):
-            episodes = []
+            number = skill_number(skill.cpu().numpy())
+            found[number] = []
             for index in range(self.config["num_eval_episodes"]):
-                films = self.config["save_video"] and index == 0
-                one = play(
-                    self.agent,
-                    self.eval_env,
-                    skill,
-                    picture=self._picture if films else None,
-                    should_stop=lambda: self.stop.received,
-                )
-                if one is None:
+                sums = self._play_one(skill, films=self.config["save_video"] and index == 0)
+                if sums is None:
                     return None
-                episodes.append(one)
-            found[skill_number(skill.cpu().numpy())] = episodes
+                found[number].append(sums)
         return found
+
+    def _play_one(self, skill: torch.Tensor, *, films: bool) -> Sums | None:
+        """One episode of a skill (n,), with a video if ``films``. Its pictures are not kept: those of all skills
+        together would take gigabytes.
+        """
+        picture = self._picture if films else None
+        played = play(self.agent, self.eval_env, skill, picture=picture, should_stop=lambda: self.stop.received)
+        if played is None:
+            return None
+        one_hot = skill.cpu().numpy()
+        rewards = self._intrinsic(played.images, one_hot)
+        if films:
+            self._film(skill_number(one_hot), played.pictures, rewards)
+        return Sums(played.reward, float(rewards.sum()))
 
     def _picture(self) -> np.ndarray:
         return self.eval_env.unwrapped.render_at(VIDEO_SIZE)  # type: ignore[attr-defined]
 
-    def _log_skill(self, skill: int, episodes: list[Played]) -> None:
-        one_hot = np.zeros(self.agent.skill_dim, np.float32)
-        if self.agent.skill_dim:
-            one_hot[skill] = 1
-        rewards = [self._intrinsic(played.images, one_hot) for played in episodes]
-        for index, (played, intrinsic) in enumerate(zip(episodes, rewards, strict=True)):
-            self._append("eval", index, -1.0, played.reward, skill, float(intrinsic.sum()))
+    def _film(self, skill: int, pictures: np.ndarray, rewards: np.ndarray) -> None:
+        """A video of one episode: pictures (T + 1, H, W, 3), the intrinsic reward (T,) of each step written on it."""
+        lines = [overlay(skill, reward) for reward in (None, *rewards)]
+        name = f"skill_{max(skill, 0)}"
+        self._video(name, label(pictures, lines), "eval", VIDEO_FPS, Path("video", f"{self.step}_{name}.mp4"))
+
+    def _log_skill(self, skill: int, episodes: list[Sums]) -> None:
+        for index, (extrinsic, intrinsic) in enumerate(episodes):
+            self._append("eval", index, -1.0, extrinsic, skill, intrinsic)
             if self.agent.skill_dim:
-                self.logger.log(f"skill_{skill}_episode_reward", played.reward, "eval")
-                self.logger.log(f"skill_{skill}_episode_intrinsic_reward_sum", float(intrinsic.sum()), "eval")
-        if self.config["save_video"]:
-            shown = [None, *rewards[0]] if self.agent.skill_dim else [None] * len(episodes[0].pictures)
-            lines = [overlay(skill, reward) for reward in shown]
-            name = f"{self.step}_skill_{max(skill, 0)}.mp4"
-            self._video(
-                f"skill_{max(skill, 0)}", label(episodes[0].pictures, lines), "eval", VIDEO_FPS, Path("video", name)
-            )
+                self.logger.log(f"skill_{skill}_episode_reward", extrinsic, "eval")
+                self.logger.log(f"skill_{skill}_episode_intrinsic_reward_sum", intrinsic, "eval")
+
+    def _show_skills(self) -> None:
+        """Nothing at snapshots: every evaluation films every skill."""
+
+    def _unreached_snapshots(self) -> list[str]:
+        steps, frames = self.config["num_train_steps"], self.config["num_train_frames"]
+        late = [mark for mark in self.config["snapshots"] if mark > frames]
+        ends = f"num_train_steps={steps}, {frames} frames, ends before snapshots={late}; these are not written"
+        return [ends] if late else []
 
     # ---- saving
 
     def finish(self) -> None:
-        """Write the final model, unless it is there already."""
+        """Write the final model, unless it is there already; one that a shorter run has left is replaced."""
         path = self.run_dir / FINAL_MODEL
-        if not path.exists():
+        if not path.exists() or checkpoint.load(path, "snapshot")["step"] != self.step:
             self.save_snapshot(path)
 
     def save_checkpoint(self) -> None:

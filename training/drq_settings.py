@@ -133,7 +133,6 @@ def derived(config: Mapping[str, Any]) -> dict[str, Any]:
         "evaluate": True,
         "replay": {"capacity": config["replay_buffer_capacity"], "store_physics": True},
         "snapshot_dir": config["snapshot_dir"] or str(folder),
-        "num_skill_videos": max(config["num_skills"], 1),
         "use_tb": config["log_save_tb"],
     }
 

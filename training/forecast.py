@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from agents.drq.agent import SHIFTS
 from envs.make import body
 from replay import Layout, check_disk, plan
 from replay.files import free_bytes, readable
@@ -34,6 +35,13 @@ networks are tiny. Measured with torch's CPU build: 0.86 GB at preset=debug; a C
 """
 
 CUDA_PROCESS_BYTES = 3 * PROCESS_BYTES
+
+DRQ_KEYS = {
+    "num_train_frames": "num_train_steps",
+    "replay.capacity": "replay_buffer_capacity",
+    "preset=": "drq_preset=",
+}
+"""What keys that messages name are called in ``drq_train.py``."""
 
 TIGHT = 0.1
 """Share of the free disk that should be left."""
@@ -57,14 +65,17 @@ class Forecast:
     """Frames of the snapshots the run reaches."""
     snapshot_dir: Path | None
     """Where they go; None is the run folder."""
-    finetuned: int
-    """``finetuned_snapshot.pt``, 0 if there is none."""
+    own_snapshots: int
+    """Snapshots that go to the run folder whatever ``snapshot_dir`` is: ``finetuned_snapshot.pt``, or the models that
+    DrQ writes at every evaluation and at the end.
+    """
     state: int
     """Weights, buffers and Adam's two moments."""
     gradients: int
     activations: int
     """Rough: see :func:`activations`."""
     on_gpu: bool
+    of_drq: bool = False
 
     @property
     def run_folder(self) -> int:
@@ -72,12 +83,12 @@ class Forecast:
 
         Logs and videos are not counted (megabytes).
         """
-        own = self.snapshots if self.snapshot_dir is None else 0
-        return self.replay + 2 * self.checkpoint + self.finetuned + own
+        own = self.own_snapshots + (0 if self.snapshot_dir is not None else len(self.marks))
+        return self.replay + 2 * self.checkpoint + own * self.snapshot
 
     @property
     def snapshots(self) -> int:
-        """Bytes of all snapshots."""
+        """Bytes of the snapshots at ``marks``."""
         return len(self.marks) * self.snapshot
 
     @property
@@ -100,6 +111,12 @@ class Forecast:
         """Memory on the GPU, without what CUDA takes for itself."""
         return self.learner if self.on_gpu else 0
 
+    def words(self, message: str) -> str:
+        """``message`` with the keys that the run's script has."""
+        for key, name in DRQ_KEYS.items() if self.of_drq else ():
+            message = message.replace(key, name)
+        return message
+
     def describe(self) -> str:
         """One line for the console: ``needs: 13.1 GB of disk, about 5.0 GB of memory``."""
         gpu = f" and {readable(self.gpu)} on the GPU" if self.on_gpu else ""
@@ -107,7 +124,7 @@ class Forecast:
 
 
 def forecast(config: Mapping[str, Any]) -> Forecast:
-    """The needs of a run with ``config``, a configuration that :func:`training.settings.check` returned.
+    """The needs of a run with ``config``, a configuration that the check of its script returned.
 
     Raises :class:`UserError` when the agent cannot be built.
     """
@@ -135,11 +152,12 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
         snapshot=snapshot,
         marks=tuple(mark for mark in config["snapshots"] if mark <= config["num_train_frames"]),
         snapshot_dir=None if folder is None else Path(folder).absolute(),
-        finetuned=snapshot if finetunes and config["save_ft_model"] else 0,
+        own_snapshots=_own_snapshots(config),
         state=state,
         gradients=sum(p.nbytes for p in agent.parameters() if p.requires_grad),
         activations=activations(agent, config),
         on_gpu=device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()),
+        of_drq=_is_drq(config),
     )
 
 
@@ -153,20 +171,25 @@ def short_of(need: Forecast, run_dir: Path) -> list[str]:
 
 def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
     """Notes on disks of which less than ``TIGHT`` of what is free now would be left. Raises as :func:`short_of`."""
-    check_disk(run_dir / "replay", need.layout, need.replay)
+    try:
+        check_disk(run_dir / "replay", need.layout, need.replay)
+    except UserError as error:
+        raise UserError(need.words(str(error))) from None
     notes = []
     for folder, wanted in _by_disk(need, run_dir).items():
         free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
         if wanted > free:
+            keys, fewer = need.words("num_train_frames, replay.capacity"), need.words("lower replay.capacity")
+            rarer = " or raise eval_frequency" if need.of_drq else ""
             raise UserError(
-                f"num_train_frames, replay.capacity={need.layout.capacity}: the run needs {readable(wanted)} in "
-                f"{folder} ({_parts(need)}), and {readable(free)} are free. Free some space, choose a folder on "
-                "another disk (hydra.run.dir, snapshot_base_dir), or lower replay.capacity."
+                f"{keys}={need.layout.capacity}: the run needs {readable(wanted)} in {folder} ({_parts(need)}), and "
+                f"{readable(free)} are free. Free some space, choose a folder on another disk (hydra.run.dir, "
+                f"snapshot_base_dir), or {fewer}{rarer}."
             )
         if free - wanted < TIGHT * free:
             notes.append(
                 f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
-                f"{readable(free - wanted)} will be left. Free some space, or lower replay.capacity."
+                f"{readable(free - wanted)} will be left. Free some space, or {need.words('lower replay.capacity')}."
             )
     return notes
 
@@ -178,7 +201,7 @@ def memory_notes(need: Forecast) -> list[str]:
         return []
     return [
         f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
-        "programs, lower batch_size, or choose preset=small."
+        f"programs, lower batch_size, or choose {need.words('preset=small')}."
     ]
 
 
@@ -195,13 +218,16 @@ def available_memory(table: Path = Path("/proc/meminfo")) -> int | None:
 def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
     """Rough bytes of what one update keeps for its gradients, in float32.
 
-    Every convolution and linear layer keeps its input and its output. Layers of behaviours and of the RSSM are
-    evaluated at every imagined step (``imag_horizon`` times batch_size * batch_length rows) by the behaviour's step,
-    all others once per record by the world model's and the method's. The two steps follow each other: the larger
-    counts. Not counted: a method's scores without gradient, the libraries' work space. Measured for agent=dreamer with
-    the published networks and batch_size=5: 0.43 GB, this says 0.37 GB.
+    Of DrQ: see :func:`_of_transitions`. Of Dreamer, every convolution and linear layer keeps its input and its output.
+    Layers of behaviours and of the RSSM are evaluated at every imagined step (``imag_horizon`` times
+    batch_size * batch_length rows) by the behaviour's step, all others once per record by the world model's and the
+    method's. The two steps follow each other: the larger counts. Not counted: a method's scores without gradient, the
+    libraries' work space. Measured for agent=dreamer with the published networks and batch_size=5: 0.43 GB, this says
+    0.37 GB.
     """
-    rows = config["batch_size"] * config.get("batch_length", 1)
+    if _is_drq(config):
+        return _of_transitions(agent, config)
+    rows = config["batch_size"] * config["batch_length"]
     observed = imagined = 0
     side = config["image_size"]
     for name, layer in agent.named_modules():
@@ -213,7 +239,43 @@ def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
             observed += numbers
             if name.startswith("behaviors") or ".rssm." in name or ".reward_head." in name:
                 imagined += numbers
-    return 4 * rows * max(observed, config.get("imag_horizon", 1) * imagined)
+    return 4 * rows * max(observed, config["imag_horizon"] * imagined)
+
+
+def _of_transitions(agent: nn.Module, config: Mapping[str, Any]) -> int:
+    """:func:`activations` of DrQ, whose layers see ``SHIFTS`` shifted stacks of frames per transition.
+
+    All shifted stacks of both states are there throughout. Critic, actor and discriminator are trained one after the
+    other, the largest counts: inputs and outputs of its layers that are trained.
+    Measured with the published networks and 10 skills: 0.31 GB with batch_size=64, 0.50 GB with 128; this says 0.29 and
+    0.58 GB.
+    """
+    stack = 3 * config["framestack"]
+    largest = 0
+    for part in agent.children():
+        kept, side = 0, config["image_size"]
+        for layer in part.modules():
+            if not any(p.requires_grad for p in layer.parameters(recurse=False)):
+                continue
+            if isinstance(layer, nn.Conv2d):
+                before = side
+                side = (before - layer.kernel_size[0]) // layer.stride[0] + 1
+                kept += layer.in_channels * before**2 + layer.out_channels * side**2
+            elif isinstance(layer, nn.Linear):
+                kept += layer.in_features + layer.out_features
+        largest = max(largest, kept)
+    return 4 * SHIFTS * config["batch_size"] * (2 * stack * config["image_size"] ** 2 + largest)
+
+
+def _is_drq(config: Mapping[str, Any]) -> bool:
+    """Whether ``config`` is one of ``drq_train.py``: only that stacks frames."""
+    return "framestack" in config
+
+
+def _own_snapshots(config: Mapping[str, Any]) -> int:
+    if _is_drq(config):
+        return 1 + config["num_train_steps"] // config["eval_frequency"] + 1  # at step 0, and the final model
+    return int(is_finetuning(config) and config["save_ft_model"])
 
 
 def _without_memory(config: Mapping[str, Any], shape: tuple[int, ...], action: int, phase: str) -> Any:
@@ -263,7 +325,7 @@ def _parts(need: Forecast) -> str:
         "replay": need.replay,
         "checkpoint, twice while it is written": 2 * need.checkpoint,
         f"{len(need.marks)} snapshots": need.snapshots,
-        "fine-tuned snapshot": need.finetuned,
+        f"{need.own_snapshots} models" if need.of_drq else "fine-tuned snapshot": need.own_snapshots * need.snapshot,
     }
     return ", ".join(f"{name}: {readable(size)}" for name, size in parts.items() if size)
 

@@ -56,10 +56,14 @@ class CsvLog:
         """Write one row and hand it to the operating system at once.
 
         Raises:
-            ValueError: the row lacks the ``order_by`` value.
+            ValueError: the row lacks the ``order_by`` value; it holds words in a column of numbers, or a line break:
+                a resumed run would take it for a line that a kill has left half-written.
         """
         if self._order_by not in row:
             raise ValueError(f"a row of {self.path.name} needs a value for {self._order_by!r}")
+        for key, value in row.items():
+            if isinstance(value, str) and (key not in self._text or not value.isprintable()):
+                raise ValueError(f"{value!r} cannot be put into the column {key!r} of {self.path.name}")
         new = sorted(set(row) - set(self._columns or self._base))
         if self._columns is None:
             self._columns = self._base + new

@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 import torch
 
-from agents.dreamer.agent import DreamerAgent
 from envs.gl import choose_backend
 from training import checkpoint
 from training.collector import Collector
+from training.learner import Learner
 from training.off_policy import CHECKPOINT, OffPolicyRun
 from training.start import launch
 
 Place = Literal["update", "collect", "checkpoint"]
 PLACES: dict[Place, tuple[type, str]] = {
-    "update": (DreamerAgent, "update"),
+    "update": (Learner, "update"),
     "collect": (Collector, "step"),
     "checkpoint": (OffPolicyRun, "save_checkpoint"),
 }
@@ -116,11 +116,13 @@ def die() -> None:
 
 
 def assert_same_runs(left: Path, right: Path) -> None:
-    """Final checkpoints, replays and snapshots equal bit for bit; CSVs in all columns but wall-clock ones."""
-    assert sorted(path.name for path in left.glob("*.*")) == sorted(path.name for path in right.glob("*.*"))
-    for path in left.glob("*.pt"):
-        assert differing(*(checkpoint.load(folder / path.name) for folder in (left, right))) == [], path.name
-    for name in ("train.csv", "eval.csv"):
+    """Final checkpoints, replays, snapshots and models equal bit for bit; CSVs in all columns but wall-clock ones."""
+    for pattern in ("*.*", "models/*"):
+        assert sorted(path.name for path in left.glob(pattern)) == sorted(path.name for path in right.glob(pattern))
+    for path in (*left.glob("*.pt"), *left.glob("models/*.pt")):
+        other = right / path.relative_to(left)
+        assert differing(checkpoint.load(path), checkpoint.load(other)) == [], path.name
+    for name in ("train.csv", "eval.csv", "episodes.csv"):
         assert rows(left / name) == rows(right / name)
     assert live_bytes(left) == live_bytes(right)
 
@@ -128,7 +130,7 @@ def assert_same_runs(left: Path, right: Path) -> None:
 def differing(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
     """Names of what is not the same in two files, apart from their folders and the clock."""
     one, two = _flat(left), _flat(right)
-    clock = ("run", "logger.elapsed", "logger.last_row")
+    clock = ("run", "logger.elapsed", "logger.last_row", "own.episode_seconds")
     names = [name for name in sorted(one.keys() | two.keys()) if not name.startswith(clock)]
     return [name for name in names if name not in one or name not in two or not _equal(one[name], two[name])]
 
@@ -158,7 +160,9 @@ def rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open() as file:
-        return [{k: v for k, v in row.items() if k not in ("fps", "total_time")} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if k not in ("fps", "total_time", "duration")} for row in csv.DictReader(file)
+        ]
 
 
 def live_bytes(folder: Path) -> list[bytes]:

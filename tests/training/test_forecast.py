@@ -9,8 +9,8 @@ import torch
 
 from envs.make import PRIMAL_TASKS, TASKS, make
 from replay.records import record_dtype
+from training import drq_settings, parts
 from training import forecast as module
-from training import parts
 from training.forecast import HEADER_BYTES, activations, available_memory, forecast, memory_notes, short_of
 from training.settings import check
 from training.start import launch
@@ -63,7 +63,71 @@ def test_sizes_are_those_of_the_agent_that_is_built(settings, monkeypatch, agent
     assert found.state == tensor_bytes(real.training_state())
     assert found.snapshot == tensor_bytes(real.snapshot_modules()) + HEADER_BYTES
     assert found.gradients == sum(4 * p.numel() for p in real.parameters() if p.requires_grad)
-    assert found.finetuned == (found.snapshot if phase == "finetune" else 0)
+    assert found.own_snapshots == (1 if phase == "finetune" else 0)
+    assert found.run_folder == found.replay + 2 * found.checkpoint + found.own_snapshots * found.snapshot
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("num_skills=0",), ("discriminator_features=critic",), ("framestack=2", "skill_critic=false")]
+)
+def test_sizes_are_those_of_drq(settings, monkeypatch, overrides):
+    config = drq_settings.check(settings("drq", "drq_preset=debug", "device=cpu", *overrides))
+    real = parts.build_agent(config, (3, 32, 32), 1, "pretrain", torch.device("cpu"))
+    devices = []
+
+    def recording(*arguments):
+        devices.append(arguments[-1].type)
+        return parts.build_agent(*arguments)
+
+    monkeypatch.setattr(module, "build_agent", recording)
+    found = forecast(config)
+    assert devices == ["meta"]
+    assert found.state == tensor_bytes(real.training_state())
+    assert found.snapshot == tensor_bytes(real.snapshot_modules()) + HEADER_BYTES
+    assert found.gradients == sum(4 * p.numel() for p in real.parameters() if p.requires_grad)
+
+
+def test_files_of_a_run_of_drq_are_as_large_as_forecast(settings, tmp_path):
+    """More than one segment, a model at step 0, two between, and the last."""
+    config = settings("drq", "drq_preset=debug", "device=cpu", "progress=false", "save_video=false")
+    config |= {"num_train_steps": 510, "num_seed_steps": 505, "eval_frequency": 250, "num_skills": 2}
+    found = forecast(drq_settings.check(config))
+    launch(config, tmp_path / "run", "drq")
+    segments = list((tmp_path / "run" / "replay").glob("stream_*/segment_*.bin"))
+    assert found.replay == sum(path.stat().st_size for path in segments)
+    assert found.replay_files == len(segments) > 1
+    models = [path.stat().st_size for path in (tmp_path / "run" / "models").iterdir()]
+    assert found.own_snapshots == len(models) == 4
+    assert all(found.snapshot - HEADER_BYTES < size <= found.snapshot for size in models)
+    assert found.run_folder == found.replay + 2 * found.checkpoint + 4 * found.snapshot == found.disk
+    size = (tmp_path / "run" / "checkpoint.pt").stat().st_size
+    assert found.checkpoint - HEADER_BYTES < size <= found.checkpoint
+
+
+@pytest.mark.parametrize(("stack", "channels"), [(1, 4), (2, 6), (3, 9)])
+def test_activations_of_drq_by_hand(settings, stack, channels):
+    """Images of 19 px: sides 9, 7, 5, 3 after the convolutions. Of critic, actor and discriminator the critic is the
+    largest; channels that are as many as those of the stack of frames begin no image anew.
+    """
+    sizes = {"render_size": 19, "framestack": stack, "encoder_channels": channels, "encoder_feature_dim": 8}
+    sizes |= {"critic_hidden_dim": 32, "actor_hidden_dim": 7, "discriminator_hidden_dim": 5, "critic_hidden_depth": 1}
+    config = drq_settings.check(settings("drq", "num_skills=3", "skill_embedding_dim=2", "device=cpu") | sizes)
+    agent = parts.build_agent(config, (3, 19, 19), 6, "pretrain", torch.device("cpu"))
+    image, maps = 3 * stack * 19**2, channels * (9**2 + 7**2 + 5**2 + 3**2)
+    convolutions = image + 2 * maps - channels * 3**2
+    critic = convolutions + (channels * 3**2 + 8) + 2 * ((8 + 2 + 6 + 32) + (32 + 1))
+    assert activations(agent, config) == 4 * 2 * 128 * (2 * image + critic)
+
+
+def test_a_larger_discriminator_counts(settings):
+    """Half the batch is half the memory, and networks that are trained one after the other do not add up."""
+    base = settings("drq", "drq_preset=debug", "device=cpu")
+
+    def bytes_of(**changes):
+        return forecast(drq_settings.check(base | changes)).activations
+
+    assert bytes_of(batch_size=16) == 2 * bytes_of(batch_size=8)
+    assert bytes_of(discriminator_hidden_dim=15) == bytes_of() < bytes_of(discriminator_hidden_dim=4000)
 
 
 def test_an_agent_that_reads_tensors_while_it_is_built_is_built_on_the_cpu(need, monkeypatch):

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from kill_kit import Kill, Place, assert_same_runs, in_child, play
+from kill_kit import Kill, Place, assert_same_runs, in_child, play, rows
 
 from training.off_policy import CHECKPOINT
 from utils.config import CONFIGS
@@ -49,6 +49,22 @@ def test_killed_once_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agen
     whole = runs("whole", script, agent, 2510, [])
     killed = runs("killed", script, agent, 2510, some_kills(AGENTS.index(agent), 1, 520, 1240))
     assert_same_runs(whole, killed)
+
+
+def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path):
+    config = settings(
+        "drq",
+        *("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
+        *("num_train_steps=620", "checkpoint_every_minutes=0.002", "replay_buffer_capacity=300"),
+    )
+    kills = [Kill(238, "checkpoint", 20_000), Kill(330, "update", 700), Kill(450, "collect", 100)]
+    for name, planned in (("whole", []), ("killed", kills)):
+        log = tmp_path / f"{name}.log"
+        for number, kill in enumerate([*planned, None]):
+            code = in_child(play, config, tmp_path / name, "drq", number > 0, kill, log)
+            assert code == (0 if kill is None else -9), log.read_text()[-3000:]
+    assert len(rows(tmp_path / "whole" / "episodes.csv")) == 4 + 3 * 3
+    assert_same_runs(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.long

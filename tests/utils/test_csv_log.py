@@ -172,6 +172,93 @@ def test_a_failed_rewrite_leaves_the_old_file(path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["train.csv"]
 
 
+# ---- columns of words
+
+EPISODES = ("type", "step", "skill")
+
+
+def episodes_log(path):
+    return CsvLog(path, EPISODES, order_by="step", text=("type",))
+
+
+def write_episodes(path, rows):
+    log = episodes_log(path)
+    for kind, step in rows:
+        log.append({"type": kind, "step": step, "skill": step % 3})
+    log.close()
+    return log
+
+
+def test_words_stand_as_they_are(path):
+    write_episodes(path, [("eval", 0), ("train", 125)])
+    assert path.read_text() == "type,step,skill\neval,0,0\ntrain,125,2\n"
+
+
+@pytest.mark.parametrize("words", ["two, three", 'a "quoted" one', "1.5", "nan", "", "skill é"])
+def test_any_words_survive_a_resume(path, words):
+    write_episodes(path, [(words, 10)])
+    log = write_episodes(path, [("train", 20)])
+    assert len(log) == 2
+    assert [row[0] for row in cells(path)[1:]] == [words, "train"]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["t", "train", "train,3", "train,30,0", "train,30\n", "train,30,0,5\n", "train,,0\n", "train,30,eval\n"]
+    + ["30,train,0\n", "\0\0\0\n", "\n", '"train,30,0\n'],
+)
+def test_a_broken_last_line_among_words_is_cut(path, tail, caplog):
+    write_episodes(path, [("eval", 10), ("train", 20)])
+    whole = path.read_text()
+    path.write_text(whole + tail)
+    log = episodes_log(path)
+    assert path.read_text() == whole and len(log) == 2
+    assert "incomplete line" in caplog.text
+    write_episodes(path, [("train", 30)])
+    assert path.read_text() == whole + "train,30,0\n"
+
+
+def test_truncate_among_words(path):
+    log = write_episodes(path, [("eval", 0), ("eval", 0), ("train", 10), ("eval", 10), ("train", 20)])
+    log.truncate(10)
+    assert [row[:2] for row in cells(path)[1:]] == [["eval", "0"], ["eval", "0"], ["train", "10"], ["eval", "10"]]
+    log.truncate_rows(3)
+    assert [row[:2] for row in cells(path)[1:]] == [["eval", "0"], ["eval", "0"], ["train", "10"]]
+    log.append({"type": "eval", "step": 10, "skill": 1})
+    log.close()
+    assert cells(path)[-1] == ["eval", "10", "1"] and len(log) == 4
+
+
+def test_a_late_column_beside_words(path):
+    write_episodes(path, [("eval", 10)])
+    log = episodes_log(path)
+    log.append({"type": "train", "step": 20, "late": 0.5})
+    log.close()
+    assert path.read_text() == "type,step,skill,late\neval,10,1,\ntrain,20,,0.5\n"
+
+
+@pytest.mark.parametrize(
+    "row", [{"type": "train", "step": "ten"}, {"type": "train", "step": 1, "x": "y"}, {"type": "a\nb", "step": 1}]
+)
+def test_words_that_a_resume_would_cut_are_refused(path, row):
+    with pytest.raises(ValueError, match="cannot be put into the column"):
+        episodes_log(path).append(row)
+    assert not path.exists()
+
+
+@given(kinds=st.lists(st.sampled_from(["train", "eval"]), min_size=1, max_size=9), kill_bytes=st.integers(0, 60))
+def test_words_killed_and_resumed_anywhere(tmp_path_factory, kinds, kill_bytes):
+    path = tmp_path_factory.mktemp("csv") / "episodes.csv"
+    rows = [(kind, 100 * number) for number, kind in enumerate(kinds)]
+    write_episodes(path, rows)
+    whole = path.read_text()
+    os.truncate(path, max(path.stat().st_size - kill_bytes, 0))
+    kept = len(episodes_log(path))
+    assert kept <= len(rows)
+    write_episodes(path, rows[kept:])
+    assert path.read_text() == whole
+
+
 @given(st.floats(allow_nan=False))
 def test_cells_read_back_exactly(value):
     assert float(format_cell(value)) == value

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.doctor import machine, needs, packages
 from training.doctor.child import Done
-from training.doctor.request import SCRIPTS, Request, read, split
+from training.doctor.request import Request, read, split
 from training.doctor.row import Row, Status, fail, ok, refused, warn
 from training.doctor.table import table
 from utils.errors import UserError
@@ -76,9 +76,11 @@ class Examination:
     def _configuration(self) -> Row:
         request = self.request
         job = "first job of a sweep, " if request.first_of_sweep else ""
-        where = "pre-trains" if request.phase == "pretrain" else "fine-tunes"
+        from training.scripts import SCRIPTS
+
+        does = {"pretrain": "pre-trains agent=", "finetune": "fine-tunes agent=", "drq": "trains "}[request.phase]
         settings = request.settings
-        return ok(f"{job}{SCRIPTS[request.phase]} {where} agent={settings['agent']['name']} on {settings['task']}")
+        return ok(f"{job}{SCRIPTS[request.phase].file} {does}{settings['agent']['name']} on {settings['task']}")
 
     def _setting(self, key: str, default: Any) -> Any:
         """A setting; from the command line's own words while the settings as a whole are refused."""
@@ -95,7 +97,8 @@ class Examination:
         return self._rendering.result()
 
     def _device(self) -> Row:
-        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()))
+        small = "drq_preset=small" if self._known and self.request.phase == "drq" else "preset=small"
+        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()), small)
 
     @property
     def _uses_gpu(self) -> bool:

@@ -6,24 +6,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from training.doctor.request import SWEEP_FOLDER, Request
+from training.doctor.request import Request
 from training.doctor.row import Row, fail, ok, warn
 
 MARGIN = 256
 """Open files besides the replay's segments: libraries, logs, pipes."""
+
+FOLDERS = {
+    "pretrain": ("exp_local", "exp_sweep"),
+    "finetune": ("exp_local", "exp_sweep"),
+    "drq": ("runs", "runs_sweep"),
+}
+"""By script, the folders that single runs and sweeps make theirs in."""
 
 OFFLINE = ("offline", "dryrun", "disabled")
 
 
 def run_folder(request: Request) -> Path:
     """Where the run would write, or the folder that its own would be made in."""
-    from utils.config import RUNS
-
-    return request.run_dir or Path(SWEEP_FOLDER if request.first_of_sweep else RUNS).absolute()
+    single, sweep = FOLDERS[request.phase]
+    return request.run_dir or Path(sweep if request.first_of_sweep else single).absolute()
 
 
 def snapshot(request: Request) -> Row:
-    """The snapshot that fine-tuning starts from exists and can be read."""
+    """The snapshot that the run starts from exists and can be read."""
     if request.phase == "pretrain":
         return ok("not needed in pre-training")
     if request.run_dir is not None and (request.run_dir / "checkpoint.pt").is_file():
@@ -32,7 +38,7 @@ def snapshot(request: Request) -> Row:
 
     source = read_pretrained(request.settings)
     if source is None:
-        return ok("snapshot_ts=0: from scratch")
+        return ok(f"{'snapshot=null' if request.phase == 'drq' else 'snapshot_ts=0'}: from scratch")
     return ok(f"{source.path.name} of agent={source.content['agent']}, frame {source.content.get('frame', '?')}")
 
 

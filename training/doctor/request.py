@@ -5,20 +5,21 @@ Imports Hydra and torch when it is read, not before.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import UserError
 
-SCRIPTS = {"pretrain": "dreamer_pretrain.py", "finetune": "dreamer_finetune.py"}
+if TYPE_CHECKING:
+    from training.off_policy import Phase
+
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--hydra-help")
-SWEEP_FOLDER = "exp_sweep"
 
 
 class Request(NamedTuple):
     """A command line that the checks of the scripts let pass."""
 
-    phase: str
-    """``pretrain`` or ``finetune``."""
+    phase: "Phase"
+    """A key of ``training.scripts.SCRIPTS``."""
     settings: dict[str, Any]
     """The checked configuration."""
     run_dir: Path | None
@@ -30,8 +31,8 @@ class Request(NamedTuple):
 class CommandLine(NamedTuple):
     """The words of a command line, sorted; flags such as ``--multirun`` are dropped."""
 
-    phase: str | None
-    """Of the script it names, None without."""
+    script: str | None
+    """File name of the script it names, None without."""
     overrides: list[str]
     hydra: list[str]
     """Overrides of Hydra itself."""
@@ -48,19 +49,19 @@ def split(arguments: Sequence[str]) -> CommandLine:
     """Sort the words of a command line; a script's name may stand in front of them."""
     overrides: list[str] = []
     hydra: list[str] = []
-    phase = None
+    script = None
     words = iter(arguments)
     for word in words:
         if word.startswith("-"):
             if word in FLAGS_WITH_VALUE:
                 next(words, None)
-        elif "=" not in word and Path(word).name in SCRIPTS.values():
-            phase = next(key for key, script in SCRIPTS.items() if script == Path(word).name)
+        elif "=" not in word and word.endswith(".py"):
+            script = Path(word).name
         elif word.lstrip("+~").startswith("hydra"):
             hydra.append(word)
         else:
             overrides.append(word)
-    return CommandLine(phase, overrides, hydra)
+    return CommandLine(script, overrides, hydra)
 
 
 def read(arguments: Sequence[str]) -> Request:
@@ -69,21 +70,33 @@ def read(arguments: Sequence[str]) -> Request:
     for word in line.overrides:
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word} is no override. Write key=value.")
-    phase = line.phase or _fitting(line)
+    from training.scripts import SCRIPTS
+
+    phase = _fitting(line) if line.script is None else _named(line.script)
     settings, first_of_sweep = _compose(phase, line)
     if (folder := _folder_to_resume(settings["resume"], line)) is not None:
-        return _resumed(folder, settings, line)
-    from training.settings import check
-
-    return Request(phase, check(settings), line.run_dir, first_of_sweep)
+        return _resumed(folder, line)
+    return Request(phase, SCRIPTS[phase].check(settings), line.run_dir, first_of_sweep)
 
 
-def _fitting(line: CommandLine) -> str:
+def _named(script: str) -> "Phase":
+    """The phase of a script. Raises :class:`UserError` when there is none of that name."""
+    from training.scripts import SCRIPTS
+
+    phases = {entry.file: phase for phase, entry in SCRIPTS.items()}
+    if script not in phases:
+        raise UserError(f"{script} is none of the scripts. Name {', '.join(phases)}, or leave it out.")
+    return phases[script]
+
+
+def _fitting(line: CommandLine) -> "Phase":
     """The first script whose keys accept all overrides; without one, that which refuses the fewest.
 
     Its complaint is then the one to be shown.
     """
-    refused = {}
+    from training.scripts import SCRIPTS
+
+    refused: dict[Phase, int] = {}
     for phase in SCRIPTS:
         if _accepts(phase, [*line.overrides, *line.hydra]):
             return phase
@@ -92,11 +105,13 @@ def _fitting(line: CommandLine) -> str:
 
 
 def _accepts(phase: str, overrides: list[str]) -> bool:
+    from hydra.errors import HydraException
+
     from utils.cli import check_overrides
 
     try:
         check_overrides(phase, overrides)
-    except UserError:
+    except (UserError, HydraException):  # the latter for a group of another script
         return False
     return True
 
@@ -133,13 +148,14 @@ def _folder_to_resume(resume: str | None, line: CommandLine) -> Path | None:
     return (latest_run() if resume == "latest" else Path(resume)).absolute()
 
 
-def _resumed(folder: Path, asked: dict[str, Any], line: CommandLine) -> Request:
+def _resumed(folder: Path, line: CommandLine) -> Request:
     """The stored settings of a run that would go on, with what the command line may and does change."""
     from training.scripts import SCRIPTS
-    from training.stored import stored_settings
+    from training.stored import PHASE, stored_settings
 
+    phase = stored_settings(folder, {})[PHASE]  # of the run itself, whichever script the words would fit
+    asked, _ = _compose(phase, line)
     given = {word.lstrip("+").partition("=")[0] for word in line.overrides}
     settings = stored_settings(folder, asked)
-    script = SCRIPTS[settings["phase"]]
-    settings |= {key: asked[key] for key in script.safe_on_resume if key in given}
-    return Request(settings["phase"], script.check(settings), folder, False)
+    settings |= {key: asked[key] for key in SCRIPTS[phase].safe_on_resume if key in given}
+    return Request(phase, SCRIPTS[phase].check(settings), folder, False)

@@ -2,9 +2,12 @@
 
 import resource
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from training import checkpoint
 from training import forecast as module
@@ -12,7 +15,8 @@ from training.doctor import needs
 from training.doctor.examination import answer
 from training.doctor.request import Request
 from training.doctor.row import Status
-from training.settings import check
+from training.scripts import SCRIPTS
+from utils.config import CONFIGS
 
 
 @pytest.fixture
@@ -21,7 +25,8 @@ def request_of(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(phase, *overrides, run_dir=None):
-        return Request(phase, check(settings(phase, "preset=debug", "device=cpu", *overrides)), run_dir, False)
+        preset = "drq_preset=debug" if phase == "drq" else "preset=debug"
+        return Request(phase, SCRIPTS[phase].check(settings(phase, preset, "device=cpu", *overrides)), run_dir, False)
 
     return make
 
@@ -46,8 +51,33 @@ def test_no_snapshot_is_needed(request_of, tmp_path):
         request_of("pretrain"),
         request_of("finetune", "snapshot_ts=0"),
         request_of("finetune", run_dir=tmp_path),
+        request_of("drq"),
     ):
         assert needs.snapshot(request).status is Status.OK
+
+
+def test_a_snapshot_for_drq(request_of, tmp_path):
+    request = request_of("drq", f"snapshot={tmp_path}/model_9.pt")
+    row = answer(lambda: needs.snapshot(request))
+    assert row.status is Status.FAIL and "model_9.pt" in row.found
+    content = {"agent": "drq_diayn", "config": {"framestack": 3}, "spec": {}, "modules": {}, "frame": 36}
+    checkpoint.save(tmp_path / "model_9.pt", "snapshot", content)
+    assert needs.snapshot(request) == (Status.OK, "model_9.pt of agent=drq_diayn, frame 36", "")
+    checkpoint.save(tmp_path / "model_9.pt", "snapshot", content | {"agent": "dreamer", "config": {}})
+    row = answer(lambda: needs.snapshot(request))
+    assert row.status is Status.FAIL and "not of DrQ" in row.found
+
+
+@pytest.mark.parametrize("phase", SCRIPTS)
+def test_folders_are_those_of_the_script(request_of, phase):
+    """Single runs and sweeps go below what the script's configuration names first."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        hydra = compose(phase, return_hydra_config=True).hydra
+    single = OmegaConf.to_container(hydra.run)["dir"].partition(",")[2].partition("/")[0]
+    sweep = OmegaConf.to_container(hydra.sweep)["dir"].partition("/")[0]
+    request = request_of(phase)
+    assert needs.run_folder(request) == Path(single).absolute()
+    assert needs.run_folder(request._replace(first_of_sweep=True)) == Path(sweep).absolute()
 
 
 @pytest.mark.parametrize(("factor", "status"), [(0.5, Status.FAIL), (1.05, Status.WARN), (100, Status.OK)])
