@@ -1,20 +1,8 @@
-"""Shared by all tests: configurations as the scripts compose them."""
-
-from typing import Any
+"""Shared by all tests."""
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from utils.config import CONFIGS, to_plain
-
-
-def compose_settings(script: str, *overrides: str) -> dict[str, Any]:
-    """The plain configuration of ``pretrain`` or ``finetune`` for a command line."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(script, list(overrides))
-    return to_plain(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+from settings_kit import compose_settings
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from agents.drq.agent import DrQAgent
-from training import checkpoint
 from training.collector import Episode
 from training.evaluation import play
 from training.off_policy import OffPolicyRun, Phase
@@ -73,6 +72,7 @@ class DrQRun(OffPolicyRun):
 
     agent: DrQAgent
     log_layout = LAYOUT
+    length_key = "num_train_steps"
 
     def __init__(self, config: Mapping[str, Any], run_dir: Path, phase: Phase, parts: Parts, logger: Logger) -> None:
         super().__init__(config, run_dir, phase, parts, logger)
@@ -205,10 +205,8 @@ class DrQRun(OffPolicyRun):
     # ---- saving
 
     def finish(self) -> None:
-        """Write the final model, unless it is there already; one that a shorter run has left is replaced."""
-        path = self.run_dir / FINAL_MODEL
-        if not path.exists() or checkpoint.load(path, "snapshot")["step"] != self.step:
-            self.save_snapshot(path)
+        """Write the final model."""
+        self._save_final(self.run_dir / FINAL_MODEL)
 
     def save_checkpoint(self) -> None:
         self.episodes.flush()

@@ -57,6 +57,8 @@ class OffPolicyRun:
     """
 
     log_layout = DREAMER
+    length_key = "num_train_frames"
+    """What a user raises for a longer run."""
     updates_at_once = 1
     """Updates whenever one is due."""
 
@@ -116,9 +118,13 @@ class OffPolicyRun:
         self.finish()
 
     def finish(self) -> None:
-        """Write what a finished fine-tuning leaves, unless it is there already."""
-        path = self.run_dir / FINETUNED
-        if self.phase == "finetune" and self.config["save_ft_model"] and not path.exists():
+        """Write what a finished fine-tuning leaves."""
+        if self.phase == "finetune" and self.config["save_ft_model"]:
+            self._save_final(self.run_dir / FINETUNED)
+
+    def _save_final(self, path: Path) -> None:
+        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced."""
+        if not path.exists() or checkpoint.load(path, "snapshot")["step"] != self.step:
             self.save_snapshot(path)
 
     def iterate(self) -> None:

@@ -81,7 +81,7 @@ def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
         say(f"fine-tuning from {run.lineage[0]['path']}")
     if run.step >= run.total_steps:
         run.finish()
-        say(f"resume: {folder} is finished; nothing to do (raise num_train_frames to go on)")
+        say(f"resume: {folder} is finished; nothing to do (raise {run.length_key} to go on)")
         return run
     try:
         run.run()

@@ -21,7 +21,7 @@ _claimed: dict[str, str] = {}
 def _run_folder(resume: str | None, fresh: str) -> str:
     """The folder of the run to resume; else ``fresh``, with a suffix when another process took it this very second."""
     if resume is not None:
-        return str(latest_run() if resume == "latest" else resume)
+        return str(latest_run(Path(fresh).parents[1]) if resume == "latest" else resume)
     if fresh not in _claimed:  # asked for several times in one process
         candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
         _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))
@@ -36,12 +36,12 @@ def _claim(folder: Path) -> bool:
     return True
 
 
-def latest_run() -> Path:
-    """The newest run folder under ``exp_local``. Raises :class:`UserError` when there is none."""
-    found = [path for path in RUNS.rglob(CONFIG_FILE) if (path.parent / "replay").is_dir()]
+def latest_run(root: Path = RUNS) -> Path:
+    """The newest run folder under ``root``. Raises :class:`UserError` when there is none."""
+    found = [path for path in root.rglob(CONFIG_FILE) if (path.parent / "replay").is_dir()]
     found.sort(key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UserError(f"resume=latest: there is no run under {RUNS}/. Name the run folder: resume=<folder>.")
+        raise UserError(f"resume=latest: there is no run under {root}/. Name the run folder: resume=<folder>.")
     return found[-1].parent
 
 

@@ -358,5 +358,5 @@ def _load(module: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(
             f"the snapshot's {name} does not fit this agent ({reason}). Use the settings it was trained with: "
-            "image_size, framestack, num_skills, skill_critic, discriminator_features and the network sizes."
+            "render_size, framestack, num_skills, skill_critic, discriminator_features and the network sizes."
         ) from error

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import compose_settings
+from settings_kit import compose_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.drq.agent import DrQAgent

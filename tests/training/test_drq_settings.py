@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from conftest import compose_settings
+from settings_kit import compose_settings
 
 from training.drq_settings import RULES, check
 from training.forecast import forecast

@@ -210,6 +210,15 @@ def test_a_finished_run_says_so_and_changes_nothing(settings, tmp_path, capsys):
     assert before["counters"] == after["counters"]
 
 
+def test_a_run_made_longer_replaces_its_last_snapshot(settings, tmp_path):
+    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
+    launch(config, tmp_path / "run", "finetune")
+    final = tmp_path / "run" / "finetuned_snapshot.pt"
+    assert load(final, "snapshot")["frame"] == 1010
+    launch(config | {"num_train_frames": 1110}, tmp_path / "run", "finetune", resume=True)
+    assert load(final, "snapshot")["frame"] == 1110
+
+
 def test_snapshots_of_another_run_are_kept(settings, tmp_path, capsys):
     config = settings("pretrain", *DEBUG, "num_train_frames=1010", "snapshots=[1000]", "evaluate=false")
     folder = Path("pretrained_models/pixels/walker/dreamer/1")
