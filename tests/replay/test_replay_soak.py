@@ -152,7 +152,7 @@ def report(record_property):
     """``report(name, value)``: into the report of the tests, and printed."""
 
     def say(name: str, value: float) -> None:
-        record_property(name, value)
+        record_property(name, float(value))
         print(f"{name:>28} {value:12.2f}")
 
     return say

@@ -379,7 +379,7 @@ def test_frames_are_copied_once_and_quickly(tmp_path, record_property):
         start = time.thread_time()  # the queue for a CPU left out
         replay.sample()
         times.append(time.thread_time() - start)
-    record_property("sample_ms", np.median(times) * 1e3)
+    record_property("sample_ms", float(np.median(times)) * 1e3)
     print(f"sample 128 x (4, 3, 84, 84) in {np.median(times) * 1e3:.2f} ms")
     assert np.median(times) < 0.05  # an order of magnitude and more above what it takes
     tracemalloc.start()  # sees what NumPy allocates, not torch: the tensors of the batch do not count
