@@ -14,6 +14,7 @@ from training.collector import Collector
 from training.parts import build_agent
 
 DRQ = {
+    "agent": {"name": "drq_diayn"},
     "num_skills": 2, "skill_embedding_dim": 2, "framestack": 3, "image_pad": 2, "encoder_feature_dim": 4,
     "critic_hidden_dim": 4, "critic_hidden_depth": 1, "actor_hidden_dim": 4, "actor_hidden_depth": 1,
     "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,
