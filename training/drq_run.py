@@ -83,9 +83,11 @@ class DrQRun(OffPolicyRun):
     # ---- training episodes
 
     def _log_episode(self, episode: Episode) -> None:
-        records = self._records(episode)
-        skill = records["skill"][-1] if self.agent.skill_dim else np.zeros(0, np.float32)
-        number, intrinsic = skill_number(skill), self._intrinsic_sum(records["observation"], skill)
+        number, intrinsic = -1, 0.0
+        if self.agent.skill_dim:
+            records = self._records(episode)
+            skill = records["skill"][-1]
+            number, intrinsic = skill_number(skill), float(self._intrinsic(records["observation"], skill).sum())
         duration, self._episode_began = self.logger.elapsed - self._episode_began, self.logger.elapsed
         self._append("train", self.counters.episode + 1, duration, episode.reward, number, intrinsic)
         if self.updates:
@@ -102,9 +104,6 @@ class DrQRun(OffPolicyRun):
         streams = self.replay.episodes
         _, start, length = streams[streams[:, 0] == episode.env][-1]
         return self.replay.read(episode.env, int(start), int(length))
-
-    def _intrinsic_sum(self, images: np.ndarray, skill: np.ndarray) -> float:
-        return float(self._intrinsic(images, skill).sum())
 
     def _intrinsic(self, images: np.ndarray, skill: np.ndarray) -> np.ndarray:
         """Intrinsic rewards of the T transitions between images uint8 (T + 1, 3, S, S) under one skill (n,), (T,)."""

@@ -21,6 +21,7 @@ from agents.exploration.intrinsic_reward import (
     everywhere,
 )
 from agents.nn.latent import Latent
+from agents.nn.loading import load_part
 from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
 from agents.skills import SkillSchedule
@@ -36,6 +37,9 @@ SPREAD_STATES = 64
 
 CHOICE_RECORDS = 4096
 """Replayed records, at least, on which fine-tuning chooses a skill."""
+
+
+SIZES = "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
 
 
 class DreamerAgent(nn.Module):
@@ -329,14 +333,15 @@ class DreamerAgent(nn.Module):
         if init_critic:
             wanted |= {"critic": self._behavior.critic, "slow_critic": self._behavior.slow_critic}
         for name, module in wanted.items():
-            _load(module, name, modules.get(name, {}))
+            load_part(module, name, modules.get(name, {}), SIZES)
         kept, found = self.method.finetune_state(), modules.get("method_finetune", {})
         if missing := sorted(kept.keys() - found.keys()):
             raise UserError(
                 f"the snapshot lacks {missing[0]}, which agent={self.name} needs in fine-tuning. It was made with "
                 "another setting of this agent; pre-train again, or fine-tune with the setting it was made with."
             )
-        _load(self.method, "method", self.method.state_dict() | {key: found[key] for key in kept})
+        restored = self.method.state_dict() | {key: found[key] for key in kept}
+        load_part(self.method, "method", restored, SIZES)
 
     def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take everything a snapshot of the same phase holds: the agent then acts and plans as the one that was saved.
@@ -344,7 +349,7 @@ class DreamerAgent(nn.Module):
         Raises :class:`UserError` for a snapshot of other sizes.
         """
         for name, module in self._parts().items():
-            _load(module, name, modules.get(name, {}))
+            load_part(module, name, modules.get(name, {}), SIZES)
 
     def training_state(self) -> dict[str, Any]:
         """Weights, buffers, optimiser states, the update counter and whether planning has begun."""
@@ -365,15 +370,3 @@ class DreamerAgent(nn.Module):
             "critic": self._behavior.critic_opt,
         }
         return found | ({"method": self.method_opt} if self.method_opt else {})
-
-
-def _load(module: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
-    """Load a part of a snapshot. Raises :class:`UserError` when it is of other sizes."""
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"the snapshot's {name} does not fit this agent ({reason}). "
-            "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
-        ) from error

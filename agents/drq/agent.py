@@ -12,9 +12,9 @@ from agents.agent import Acting, Mode
 from agents.drq.augmentation import random_shift
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
 from agents.exploration.diayn import SkillClassifier
+from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
 from agents.skills import NoSkills, OneHot, SkillSchedule, SkillSpace
-from utils.errors import UserError
 
 Metrics = dict[str, Tensor]
 
@@ -23,6 +23,12 @@ SHIFTS = 2
 
 PUBLISHED = {"skill_critic": False, "discriminator_features": "critic", "reward_state": "current"}
 """What ``reference=true`` restores; a null ``extrinsic_coeff`` then means 1 with skills, too."""
+
+
+SIZES = (
+    "Use the settings it was trained with: render_size, framestack, num_skills, skill_critic, discriminator_features "
+    "and the network sizes."
+)
 
 
 class Frames(NamedTuple):
@@ -323,10 +329,10 @@ class DrQAgent(nn.Module):
         saved = modules.get("critic", {})
         convs = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
         for critic in (self.critic, self.critic_target):
-            _load(critic.encoder.convs, "encoder", convs)
+            load_part(critic.encoder.convs, "encoder", convs, SIZES)
         wanted = ["actor"] * init_actor + ["critic", "critic_target"] * init_critic
         for name in wanted:
-            _load(self._parts()[name], name, modules.get(name, {}))
+            load_part(self._parts()[name], name, modules.get(name, {}), SIZES)
 
     def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take everything a snapshot holds: the agent then acts and rewards as the one that was saved.
@@ -334,7 +340,7 @@ class DrQAgent(nn.Module):
         Raises :class:`UserError` for a snapshot of other sizes.
         """
         for name, part in self._parts().items():
-            _load(part, name, modules.get(name, {}))
+            load_part(part, name, modules.get(name, {}), SIZES)
         with torch.no_grad():
             self.log_alpha.copy_(modules["temperature"]["log_alpha"])
 
@@ -348,15 +354,3 @@ class DrQAgent(nn.Module):
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
-
-
-def _load(module: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
-    """Load a part of a snapshot. Raises :class:`UserError` when it is of other sizes."""
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"the snapshot's {name} does not fit this agent ({reason}). Use the settings it was trained with: "
-            "render_size, framestack, num_skills, skill_critic, discriminator_features and the network sizes."
-        ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kill_kit import differing
 
 import training.learner
 from agents.dreamer.behavior import Behavior
@@ -56,22 +57,6 @@ def make_learner(settings, agent, script):
     torch.manual_seed(0)
     built = build_agent(config, (3, 64, 64), 6, script, torch.device("cpu"))
     return Learner(built, Batches(config, built.skill_dim))
-
-
-def flat(value, prefix=""):
-    """Every leaf of a training state by its dotted name."""
-    if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}.").items()}
-    if isinstance(value, list | tuple):
-        return {k: v for i, item in enumerate(value) for k, v in flat(item, f"{prefix}{i}.").items()}
-    return {prefix: value}
-
-
-def differing(left, right):
-    left, right = flat(left), flat(right)
-    assert left.keys() == right.keys()
-    equal = {k: torch.equal(v, right[k]) if isinstance(v, torch.Tensor) else v == right[k] for k, v in left.items()}
-    return [key for key, same in equal.items() if not same]
 
 
 def planted(function, value):

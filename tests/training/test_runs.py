@@ -1,11 +1,11 @@
 """Whole runs on real environments at debug size: outputs, determinism, exact resume."""
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from kill_kit import rows
 
 from training.checkpoint import load
 from training.off_policy import CHECKPOINT, OffPolicyRun
@@ -17,14 +17,6 @@ DEBUG = ("preset=debug", "device=cpu", "progress=false")
 @pytest.fixture(autouse=True)
 def in_scratch_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """A CSV without its wall-clock columns; a short run may have no train.csv yet."""
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return [{k: v for k, v in row.items() if k not in ("fps", "total_time")} for row in csv.DictReader(file)]
 
 
 def weights(run: OffPolicyRun) -> dict[str, torch.Tensor]:

@@ -1,0 +1,16 @@
+"""Parts of a snapshot into modules."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+
+def load_part(module: nn.Module, name: str, state: Mapping[str, Tensor], advice: str) -> None:
+    """Load the part ``name`` of a snapshot. Raises :class:`UserError`, with ``advice``, when it is of other sizes."""
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the snapshot's {name} does not fit this agent ({reason}). {advice}") from error
