@@ -51,7 +51,7 @@ class OneHot:
 
     def sample(self, count: int, device: torch.device) -> Tensor:
         """One-hot vectors, (count, n)."""
-        return F.one_hot(torch.randint(self.dim, (count,), device=device), self.dim).float()
+        return torch.eye(self.dim, device=device)[torch.randint(self.dim, (count,), device=device)]
 
     def candidates(self, device: torch.device) -> Tensor:
         """All of them, (n, n)."""

@@ -1,6 +1,6 @@
 """The Dreamer agent: one world model, its behaviours, one exploration method, and the only update there is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -217,6 +217,14 @@ class DreamerAgent(nn.Module):
         ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
         skill (B, T, n), skill_valid bool (B, T) for skill agents.
         """
+        metrics = self.learn(batch, self.trains_behaviors and (self.trains_before_choice or not self._choosing))
+        self._behavior.after_update(self.updates)
+        self.method.after_update(self.updates)
+        self.updates += 1
+        return metrics
+
+    def learn(self, batch: Mapping[str, Tensor], behaves: bool) -> Metrics:
+        """All of :meth:`update` that the device does; of actor and critic only if ``behaves``."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
             view = self._view(seen, batch)
@@ -225,7 +233,7 @@ class DreamerAgent(nn.Module):
             loss, model_metrics = self.world_model.loss(seen, target)
             model_metrics["model_grad_norm"] = self.model_opt.step(loss)
             metrics |= {**target.metrics, **model_metrics}
-            if self.trains_behaviors and (self.trains_before_choice or not self._choosing):
+            if behaves:
                 start = seen.post.detach().flatten()
                 skill = self.skills.draw(start.deter.shape[0])
                 metrics |= self._behavior.update(
@@ -233,10 +241,18 @@ class DreamerAgent(nn.Module):
                 )
                 if self.skill_dim:
                     metrics["skill_spread"] = self._skill_spread(start.feat)
-        self._behavior.after_update(self.updates)
-        self.method.after_update(self.updates)
-        self.updates += 1
         return metrics
+
+    def graph_key(self, mode: Mode | None) -> Hashable:
+        """See :class:`agents.agent.Agent`. The planner's evaluation sets the random state, which no graph can."""
+        return None if self.planning and mode == "eval" else (self.skills.settled, self.planning)
+
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """See :class:`agents.agent.Agent`: steps of the recurrent model, heads, encoder, losses of the world model."""
+        model, behavior = self.world_model, self._behavior
+        steps: list[tuple[nn.Module, str]] = [(model.rssm, "filter_step"), (model.rssm, "imagine_step")]
+        heads = (behavior.actor, behavior.critic, behavior.slow_critic, model.reward_head)
+        return [*steps, *((head, "forward") for head in heads), (model.encoder, "forward"), (model, "loss")]
 
     @torch.no_grad()
     def _skill_spread(self, feat: Tensor) -> Tensor:
@@ -265,7 +281,6 @@ class DreamerAgent(nn.Module):
             skill_valid=valid,
             is_first=batch["is_first"],
             post=seen.post.detach(),
-            prior=seen.prior.detach(),
             feat=seen.feat.detach(),
             kl=seen.kl,
         )
@@ -294,6 +309,14 @@ class DreamerAgent(nn.Module):
         """``openl_observation``: open-loop predictions of the first 8 rows (card 3.7)."""
         observation, action, is_first = (batch[key][:8] for key in ("observation", "action", "is_first"))
         return {"openl_observation": self.world_model.open_loop(observation, action, is_first)}
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """The encoder's embedding of the last image (see :class:`agents.agent.Agent`)."""
+        return self.world_model.encoder(preprocess_image(images[-1:].to(self.device)))[0]
+
+    def skill_log_probs(self, images: Tensor) -> None:
+        """There is none: methods read the features of latent states (see :class:`agents.agent.Agent`)."""
 
     # ---- saving
 

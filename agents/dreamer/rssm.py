@@ -31,7 +31,7 @@ class RSSM(nn.Module):
         self.feat_dim = flat + deter
         self.input = nn.Linear(flat + action_dim, hidden)
         self.cell = GRUCell(hidden, deter)
-        self.prior_net = nn.Sequential(nn.Linear(deter, hidden), nn.ELU(), nn.Linear(hidden, flat))
+        self.prior_net = nn.Sequential(nn.Linear(deter, hidden), nn.ELU(inplace=True), nn.Linear(hidden, flat))
         self.posterior_in = nn.Linear(deter + embed_dim, hidden)
         self.posterior_out = nn.Linear(hidden, flat)
 
@@ -45,7 +45,7 @@ class RSSM(nn.Module):
         return flat.float().unflatten(-1, (self.stoch, self.discrete))
 
     def _advance(self, latent: Latent, action: Tensor) -> Tensor:
-        x = F.elu(self.input(torch.cat([latent.stoch.flatten(-2), action], -1)))
+        x = F.elu(self.input(torch.cat([latent.stoch.flatten(-2), action], -1)), inplace=True)
         return self.cell(x, latent.deter).float()
 
     def prior_logits(self, deter: Tensor) -> Tensor:
@@ -68,8 +68,9 @@ class RSSM(nn.Module):
 
     def observe(
         self, embed: Tensor, action: Tensor, is_first: Tensor, start: Latent | None = None
-    ) -> tuple[Latent, Latent]:
-        """Filter B sequences of T records; returns posterior and prior, each (B, T, ...).
+    ) -> tuple[Latent, Tensor]:
+        """Filter B sequences of T records; returns the posterior (B, T, ...) and the prior's logits (B, T, stoch,
+        discrete).
 
         ``embed`` (B, T, E); ``action[:, t]`` is the action that led to record t; where ``is_first`` (B, T) holds,
         state and action are zeroed before the step. Starts from zeros unless ``start`` (B, ...) is given.
@@ -80,22 +81,31 @@ class RSSM(nn.Module):
         action = action * keep
         # everything that does not depend on the recurrent state is computed for all steps at once
         from_embed = F.linear(embed, self.posterior_in.weight[:, self.deter :], self.posterior_in.bias)
-        from_deter = self.posterior_in.weight[:, : self.deter]
-        noise = torch.empty(length, batch, self.stoch, self.discrete, device=embed.device).exponential_()
+        uniform = torch.rand(length, batch, self.stoch, 1, device=embed.device)
         deter, stoch = latent.deter, latent.stoch
         deters, stochs, logits = [], [], []
         for t in range(length):
-            mask = keep[:, t]
-            deter = self._advance(Latent(deter * mask, stoch * mask[..., None], stoch), action[:, t])
-            hidden = F.elu(F.linear(deter, from_deter) + from_embed[:, t])
-            step_logits = self._groups(self.posterior_out(hidden))
-            stoch = sample_one_hot(step_logits, noise[t])
+            deter, stoch, step_logits = self.filter_step(
+                deter, stoch, action[:, t], keep[:, t], from_embed[:, t], uniform[t]
+            )
             deters.append(deter)
             stochs.append(stoch)
             logits.append(step_logits)
         post = Latent(torch.stack(deters, 1), torch.stack(stochs, 1), torch.stack(logits, 1))
-        prior_logits = self.prior_logits(post.deter)
-        return post, Latent(post.deter, sample_one_hot(prior_logits.detach()), prior_logits)
+        return post, self.prior_logits(post.deter)
+
+    def filter_step(
+        self, deter: Tensor, stoch: Tensor, action: Tensor, keep: Tensor, from_embed: Tensor, uniform: Tensor
+    ) -> Latent:
+        """One step of :meth:`observe`: state (B, ...) and action (B, A) -> the next posterior (B, ...).
+
+        The state is reset where ``keep`` (B, 1) is 0. ``from_embed`` (B, hidden) is the image's part of the hidden
+        layer, ``uniform`` (B, stoch, 1) are the random numbers of the sample.
+        """
+        deter = self._advance(Latent(deter * keep, stoch * keep[..., None], stoch), action)
+        from_deter = F.linear(deter, self.posterior_in.weight[:, : self.deter])
+        logits = self._groups(self.posterior_out(F.elu(from_deter + from_embed, inplace=True)))
+        return Latent(deter, sample_one_hot(logits, uniform), logits)
 
     def imagine(self, start: Latent, actions: Tensor) -> Latent:
         """Prior states for given actions: start (N, ...), actions (N, T, A) -> (N, T, ...)."""

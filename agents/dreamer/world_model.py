@@ -23,7 +23,8 @@ class Observed(NamedTuple):
     """Preprocessed images in [-0.5, 0.5], (B, T, C, S, S)."""
     embed: Tensor
     post: Latent
-    prior: Latent
+    prior_logits: Tensor
+    """Of p(s | h) at the posterior's h, (B, T, stoch, discrete)."""
     feat: Tensor
     """Feature of the posterior, (B, T, F)."""
     kl: Tensor
@@ -67,10 +68,10 @@ class WorldModel(nn.Module):
         """Encode and filter: observation uint8 (B, T, C, S, S), action (B, T, A), is_first (B, T)."""
         image = preprocess_image(observation)
         embed = self.encoder(image).float()
-        post, prior = self.rssm.observe(embed, action, is_first)
+        post, prior_logits = self.rssm.observe(embed, action, is_first)
         with torch.no_grad():
-            kl = categorical_kl(F.log_softmax(post.logits, -1), F.log_softmax(prior.logits, -1))
-        return Observed(image, embed, post, prior, post.feat, kl)
+            kl = categorical_kl(F.log_softmax(post.logits, -1), F.log_softmax(prior_logits, -1))
+        return Observed(image, embed, post, prior_logits, post.feat, kl)
 
     def kl_loss(self, post_logits: Tensor, prior_logits: Tensor) -> Tensor:
         """Balanced KL: (1 - balance) max(KL(post || sg prior), free) + balance max(KL(sg post || prior), free).
@@ -104,7 +105,7 @@ class WorldModel(nn.Module):
             target, valid = target[..., None], valid[..., None]
         assert target.shape == out.shape, f"reward head has {out.shape[-1]} outputs, the reward {tuple(target.shape)}"
         reward_loss = masked_mean(-unit_normal_log_prob(target, out, 0), valid)
-        kl_loss = self.kl_loss(seen.post.logits, seen.prior.logits)
+        kl_loss = self.kl_loss(seen.post.logits, seen.prior_logits)
         losses = {"kl": kl_loss, "observation": image_loss, "reward": reward_loss}
         total = sum((self.scales.get(key, 1.0) * value for key, value in losses.items()), torch.zeros_like(kl_loss))
         metrics = {f"{key}_loss": value.detach() for key, value in losses.items()}
@@ -112,7 +113,7 @@ class WorldModel(nn.Module):
             metrics["model_loss"] = total.detach()
             metrics["model_kl"] = seen.kl.mean()
             metrics["post_ent"] = categorical_entropy(F.log_softmax(seen.post.logits, -1)).mean()
-            metrics["prior_ent"] = categorical_entropy(F.log_softmax(seen.prior.logits, -1)).mean()
+            metrics["prior_ent"] = categorical_entropy(F.log_softmax(seen.prior_logits, -1)).mean()
         return total, metrics
 
     @torch.no_grad()

@@ -7,8 +7,8 @@ from torch import Tensor
 def random_shift(image: Tensor, pad: int) -> Tensor:
     """Pad by ``pad`` pixels on every side, repeating the border, and crop back to the size it had at a random place.
 
-    image uint8 (..., C, S, S) -> float32, same shape, values 0..255. Every image gets an offset of its own, uniform
-    over the (2 pad + 1)^2 there are, and its channels share it: a stack of frames moves as one.
+    image uint8 (..., C, S, S) -> uint8, same shape, channels last in memory. Every image gets an offset of its own,
+    uniform over the (2 pad + 1)^2 there are, and its channels share it: a stack of frames moves as one.
     """
     down, right = torch.randint(2 * pad + 1, (2, *image.shape[:-3]), device=image.device).unbind()
     return shift(image, down, right, pad)
@@ -29,4 +29,6 @@ def shift(image: Tensor, down: Tensor, right: Tensor, pad: int) -> Tensor:
     columns = (place + right[..., None] - pad).clamp(0, size - 1)
     index = (rows[..., :, None] * size + columns[..., None, :]).flatten(-2)
     pixels = image.flatten(-2)
-    return pixels.gather(-1, index[..., None, :].expand(pixels.shape)).unflatten(-1, (size, size)).float()
+    moved = pixels.gather(-1, index[..., None, :].expand(pixels.shape)).unflatten(-1, (size, size))
+    # as the convolutions want it, while it is a quarter of the floats
+    return moved.movedim(-3, -1).contiguous().movedim(-1, -3)

@@ -14,8 +14,8 @@ from agents.nn.networks import MLP, orthogonal_
 class Convs(nn.Module):
     """Four 3x3 convolutions, the first of stride 2, each followed by ReLU.
 
-    Stacks of frames, uint8 or float in 0..255, (..., C, S, S) -> (..., outputs). Raises ValueError when nothing is
-    left of an image of that size.
+    Stacks of frames, uint8 or float in 0..255, (..., C, S, S) -> maps (..., outputs), pixel by pixel as they lie in
+    memory. Raises ValueError when nothing is left of an image of that size.
     """
 
     def __init__(self, image_shape: Sequence[int], channels: int) -> None:
@@ -24,6 +24,7 @@ class Convs(nn.Module):
         side = (size - 3) // 2 + 1 - 2 * 3
         if side < 1:
             raise ValueError(f"an image of {size} px is too small for DrQ's convolutions, which take 15 px or more")
+        self.maps = (channels, side, side)
         self.outputs = channels * side**2
         self.layers = nn.ModuleList(
             nn.Conv2d(channels if i else inputs, channels, 3, stride=1 if i else 2) for i in range(4)
@@ -32,11 +33,12 @@ class Convs(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         lead = image.shape[:-3]
-        # channels_last: a fifth faster on CPU
-        x = (image.reshape(-1, *image.shape[-3:]) / 255).contiguous(memory_format=torch.channels_last)
+        # channels_last: a fifth faster on CPU; a copy, as the division is in place
+        x = image.reshape(-1, *image.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        x = x.to(torch.float32, copy=True).div_(255)
         for layer in self.layers:
-            x = F.relu(layer(x))
-        return x.contiguous().reshape(*lead, self.outputs)
+            x = F.relu(layer(x), inplace=True)
+        return x.permute(0, 2, 3, 1).reshape(*lead, self.outputs)
 
 
 class Encoder(nn.Module):
@@ -51,7 +53,9 @@ class Encoder(nn.Module):
 
     def head(self, maps: Tensor) -> Tensor:
         """Outputs of the convolutions (..., outputs) -> features (..., F) in [-1, 1]."""
-        return torch.tanh(self.norm(self.linear(maps)))
+        # the weights are kept in the published order, channel by channel; they are fewer than the maps of a batch
+        weight = self.linear.weight.unflatten(1, self.convs.maps).permute(0, 2, 3, 1).flatten(1)
+        return torch.tanh(self.norm(F.linear(maps, weight, self.linear.bias)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Stacks of frames (..., C, S, S), values 0..255 -> features (..., F)."""

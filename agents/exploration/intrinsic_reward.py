@@ -38,7 +38,6 @@ class ReplayView(NamedTuple):
     """bool (B, T): False where the action did not come from that skill."""
     is_first: Tensor
     post: Latent
-    prior: Latent
     feat: Tensor
     kl: Tensor
     """KL(post || prior) per step, (B, T)."""

@@ -22,16 +22,19 @@ def unit_normal_log_prob(value: Tensor, mean: Tensor, event_dims: int) -> Tensor
     return log_prob.flatten(-event_dims).sum(-1) if event_dims else log_prob
 
 
-def sample_one_hot(logits: Tensor, noise: Tensor | None = None) -> Tensor:
+def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
     """Straight-through one-hot draw from each categorical in ``logits`` (..., groups, classes).
 
-    The value is exactly one-hot; the gradient is that of the probabilities (DreamerV2, algorithm 1).
-    ``noise`` may hold pre-drawn Exp(1) variables of the same shape: ``argmax(probs / noise)`` is a categorical draw.
+    The value is exactly one-hot; the gradient is that of the probabilities (DreamerV2, algorithm 1). The draw is the
+    inverse of the cumulative distribution at ``uniform`` (..., groups, 1), numbers in [0, 1), fresh ones by default:
+    one random number per categorical.
     """
     probs = F.softmax(logits, -1)
-    if noise is None:
-        noise = torch.empty_like(probs).exponential_()
-    index = (probs.detach() / noise).argmax(-1, keepdim=True)
+    if uniform is None:
+        uniform = torch.rand_like(probs[..., :1])
+    below = probs.detach().cumsum(-1)
+    # the last class also takes what rounding may put past the end
+    index = (below <= uniform * below[..., -1:]).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
     hard = torch.zeros_like(probs).scatter_(-1, index, 1.0)
     # written as hard + (p - sg p), so that the value keeps the exact 0 and 1 of `hard`
     return hard + (probs - probs.detach())

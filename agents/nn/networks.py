@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MATMUL_SIDE = 2
+"""Convolutions with an output of this many pixels a side at most are done by :func:`conv_by_matmul`."""
+
+SUB_PIXEL_CHANNELS = 4
+"""Transposed convolutions to this many channels at most are done by :func:`sub_pixel_conv`."""
+
 
 class MLP(nn.Sequential):
     """``layers`` hidden layers of ``units`` with ``activation``, then a linear one: (..., inputs) -> (..., outputs).
@@ -18,7 +24,8 @@ class MLP(nn.Sequential):
         self, inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU
     ) -> None:
         sizes = [inputs] + [units] * layers
-        hidden = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), activation())]
+        pairs = zip(sizes, sizes[1:], strict=False)
+        hidden = [m for i, o in pairs for m in (nn.Linear(i, o), _in_place(activation()))]
         super().__init__(*hidden, nn.Linear(sizes[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,6 +35,15 @@ class MLP(nn.Sequential):
         assert isinstance(last, nn.Linear)
         with torch.autocast(x.device.type, enabled=False):
             return last(x.to(last.weight.dtype))
+
+
+def _in_place(activation: nn.Module) -> nn.Module:
+    """``activation`` without an output of its own where it can do so: a linear layer's backward pass does not need what
+    it put out, so this halves the memory.
+    """
+    if isinstance(activation, nn.ELU | nn.ReLU):
+        activation.inplace = True
+    return activation
 
 
 def preprocess_image(image: Tensor) -> Tensor:
@@ -69,8 +85,42 @@ class ImageEncoder(nn.Module):
         lead = image.shape[:-3]
         x = image.reshape(-1, *image.shape[-3:]).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
-            x = F.elu(layer(x))
+            assert isinstance(layer, nn.Conv2d)
+            side = conv_size(x.shape[-1], layer.kernel_size[:1])
+            x = F.elu(conv_by_matmul(layer, x) if side <= MATMUL_SIDE else layer(x), inplace=True)
         return x.contiguous().reshape(*lead, self.embed_dim)
+
+
+def conv_by_matmul(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """``layer(x)`` for a convolution of stride 2 without padding, as one product of all patches: (N, C, S, S) -> (N, O,
+    s, s).
+
+    Three times faster on CPU than the convolution for outputs of 2 x 2, slower for larger ones.
+    """
+    assert layer.bias is not None
+    kernel = layer.kernel_size[0]
+    side = conv_size(x.shape[-1], layer.kernel_size[:1])
+    x = x.permute(0, 2, 3, 1)  # as it lies in memory
+    places = [(2 * row, 2 * column) for row in range(side) for column in range(side)]
+    patches = torch.stack([x[:, i : i + kernel, j : j + kernel] for i, j in places], 1).flatten(2)
+    out = F.linear(patches, layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias)
+    return out.transpose(1, 2).unflatten(2, (side, side))
+
+
+def sub_pixel_conv(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """``layer(x)`` for a transposed convolution of stride 2 with an even kernel K: (N, C, S, S) -> (N, O, 2 S + K - 2,
+    2 S + K - 2).
+
+    Every other row and column of the output comes from a plain convolution with every other row and column of the
+    kernel; the four of them are one convolution to 4 O channels (Shi et al. 2016, section 2.2), which for the 3
+    channels of an image is faster than the transposed one.
+    """
+    assert layer.bias is not None
+    inputs, outputs, kernel, _ = layer.weight.shape
+    half = kernel // 2
+    split = layer.weight.reshape(inputs, outputs, half, 2, half, 2).flip(2, 4)
+    weight = split.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, half, half)
+    return F.pixel_shuffle(F.conv2d(x, weight, layer.bias.repeat_interleave(4), padding=half - 1), 2)
 
 
 class ImageDecoder(nn.Module):
@@ -112,7 +162,10 @@ class ImageDecoder(nn.Module):
         x = (x @ first.weight.flatten(1)).reshape(-1, first.out_channels, kernel, kernel) + first.bias[:, None, None]
         x = x.contiguous(memory_format=torch.channels_last)
         for layer in rest:
-            x = layer(F.elu(x))
+            assert isinstance(layer, nn.ConvTranspose2d)
+            x = F.elu(x, inplace=True)
+            narrow = layer.out_channels <= SUB_PIXEL_CHANNELS and layer.kernel_size[0] % 2 == 0
+            x = sub_pixel_conv(layer, x) if narrow else layer(x)
         if self.elu_output:
             x = F.elu(x)
         return x.contiguous().reshape(*lead, *x.shape[1:])

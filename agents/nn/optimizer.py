@@ -27,7 +27,10 @@ class Optimizer:
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.clip = clip
-        self.adam = torch.optim.AdamW(self.parameters, lr=lr, eps=eps, weight_decay=wd / lr, fused=True)
+        on_cuda = any(p.is_cuda for p in self.parameters)
+        self.adam = torch.optim.AdamW(
+            self.parameters, lr=lr, eps=eps, weight_decay=wd / lr, fused=True, capturable=on_cuda
+        )
         for p in self.parameters:
             # as Adam itself does at its first step, but now: what an update overwrites exists before the first
             moments = {key: torch.zeros_like(p, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
@@ -50,8 +53,18 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         return self.adam.state_dict()
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.adam.load_state_dict(state)
+        """Back to what :meth:`state_dict` returned, in place: a captured update goes on with it.
+
+        Raises ``ValueError`` for the state of other parameters.
+        """
+        saved = [state["state"].get(index) for index in range(len(self.parameters))]
+        if len(state["state"]) != len(saved) or None in saved:
+            raise ValueError(f"the state is of {len(state['state'])} parameters, the optimiser has {len(saved)}")
+        for p, values in zip(self.parameters, saved, strict=True):
+            for key, value in self.adam.state[p].items():
+                value.copy_(values[key])
 
 
 @contextmanager

@@ -19,11 +19,16 @@ class Noise:
     def clear(self):
         self.__init__()
 
-    def exp_steps(self, *shape):
-        """All Exp(1) draws as float64, cut into steps of ``shape``; however many calls they were drawn in."""
-        flat = torch.cat([x.flatten() for x in self.exponential]).double()
-        size = torch.Size(shape).numel()
-        return flat[: flat.numel() // size * size].reshape(-1, *shape)
+    @property
+    def categorical(self):
+        """The uniform numbers behind draws of latents, (..., groups, 1) each."""
+        return [x.double() for x in self.uniform if x.dim() > 2 and x.shape[-1] == 1]
+
+    def categorical_steps(self, count, groups):
+        """The same, cut into steps of (count, groups, 1); however many calls they were drawn in."""
+        flat = torch.cat([x.flatten() for x in self.categorical])
+        size = count * groups
+        return flat[: flat.numel() // size * size].reshape(-1, count, groups, 1)
 
     def normals(self):
         return [x.double() for x in self.normal]
@@ -31,9 +36,9 @@ class Noise:
 
 @pytest.fixture
 def noise(monkeypatch):
-    """Records exponential_, randn_like and rand_like."""
+    """Records exponential_, randn_like, rand_like and rand."""
     log = Noise()
-    exponential, randn, rand = torch.Tensor.exponential_, torch.randn_like, torch.rand_like
+    exponential, randn, rand, rand_like = torch.Tensor.exponential_, torch.randn_like, torch.rand, torch.rand_like
 
     def recorded_exponential(self, *args, **kwargs):
         out = exponential(self, *args, **kwargs)
@@ -45,14 +50,18 @@ def noise(monkeypatch):
         log.normal.append(out.detach().clone())
         return out
 
-    def recorded_rand(*args, **kwargs):
-        out = rand(*args, **kwargs)
-        log.uniform.append(out.detach().clone())
-        return out
+    def recorded_rand(draw):
+        def recorded(*args, **kwargs):
+            out = draw(*args, **kwargs)
+            log.uniform.append(out.detach().clone())
+            return out
+
+        return recorded
 
     monkeypatch.setattr(torch.Tensor, "exponential_", recorded_exponential)
     monkeypatch.setattr(torch, "randn_like", recorded_randn)
-    monkeypatch.setattr(torch, "rand_like", recorded_rand)
+    monkeypatch.setattr(torch, "rand", recorded_rand(rand))
+    monkeypatch.setattr(torch, "rand_like", recorded_rand(rand_like))
     return log
 
 

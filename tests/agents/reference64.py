@@ -46,8 +46,14 @@ def softmax(logits):
 
 
 def one_hot(probs, noise):
-    """Straight-through: the class with the largest probability / Exp(1) noise."""
-    hard = F.one_hot((probs / noise).argmax(-1), probs.shape[-1]).double()
+    """Straight-through: the first class at which the sum of probabilities (..., groups, classes) exceeds ``noise``
+    (..., groups, 1), uniform numbers.
+    """
+    hard = torch.zeros_like(probs).detach()
+    for place in torch.cartesian_prod(*map(torch.arange, probs.shape[:-1])).reshape(-1, probs.dim() - 1).tolist():
+        row, drawn = probs[tuple(place)].tolist(), noise[tuple(place)].item()
+        chosen = next((k for k in range(len(row)) if sum(row[: k + 1]) > drawn), len(row) - 1)
+        hard[(*place, chosen)] = 1.0
     return hard.detach() + probs - probs.detach()
 
 
@@ -84,7 +90,7 @@ def feature(stoch, deter):
 
 
 def observe(weight, embed, action, is_first, noise, groups, deter_size, start=None):
-    """Filter (B, T, ...); ``noise`` (T, B, groups). Returns deter, stoch, posterior and prior logits, (B, T, ...)."""
+    """Filter (B, T, ...); ``noise`` (T, B, stoch, 1). Returns deter, stoch, posterior and prior logits, (B, T, ...)."""
     embed, action = embed.double(), action.double()
     batch, length = is_first.shape
     deter = torch.zeros(batch, deter_size).double() if start is None else start[0].double()

@@ -19,7 +19,7 @@ class Reference:
     def step(self, stoch, deter, action, drawn):
         deter = ref.rssm_deter(self.rssm, stoch, deter, action[None])
         probs = ref.softmax(ref.rssm_prior(self.rssm, deter, GROUPS))
-        return ref.one_hot(probs, drawn[None].double()), deter
+        return ref.one_hot(probs, drawn[None]), deter
 
     def objective(self, start, skill, actions, drawn):
         """J of one sequence (P, A): r_1 .. r_{P-1} and v_2 .. v_P, a mixture of n-step returns from f_1 on."""
@@ -54,11 +54,11 @@ class Reference:
         """Environment i: action, mean, objective by iteration, the unclamped variances."""
         (latent, skill, previous, is_first), planner = inputs, self.planner
         start, skill = (latent.stoch[i : i + 1].double(), latent.deter[i : i + 1].double()), skill[i].double()
-        exponentials, normals = iter(draws.exponential), iter(draws.normals())
+        categorical, normals = iter(draws.categorical), iter(draws.normals())
         policies = range(planner.num_policies)
-        taken = [(next(normals), next(exponentials)) for _ in range(P if policies else 0)]
+        taken = [(next(normals), next(categorical)) for _ in range(P if policies else 0)]
         rows = [i * planner.num_policies + k for k in policies]
-        proposals = [self.rollout(start, skill, [x[row] for x, _ in taken], [e[row] for _, e in taken]) for row in rows]
+        proposals = [self.rollout(start, skill, [x[row] for x, _ in taken], [u[row] for _, u in taken]) for row in rows]
 
         mean, std = [[[0.0] * A for _ in range(P)], [[2.0] * A for _ in range(P)]]
         if not is_first[i]:
@@ -69,10 +69,10 @@ class Reference:
             eps = draws.candidates[iteration][i]
             centre, spread = torch.tensor(mean).double(), torch.tensor(std).double()
             candidates = [(centre + spread * eps[s]).clamp(-1, 1) for s in range(S)] + proposals
-            exps = [next(exponentials) for _ in range(P)]
+            drawn = [next(categorical) for _ in range(P)]
             count = len(candidates)
             scores = [
-                self.objective(start, skill, candidates[c], [e[i * count + c] for e in exps]) for c in range(count)
+                self.objective(start, skill, candidates[c], [u[i * count + c] for u in drawn]) for c in range(count)
             ]
             elites = sorted(range(count), key=lambda c: -scores[c])[: planner.num_elites]
             weight = [math.exp(planner.temperature * (scores[c] - scores[elites[0]])) for c in elites]
@@ -88,7 +88,7 @@ class Reference:
             objectives.append(sum(scores[c] for c in elites) / len(elites))
         if not explore:
             return mean[0], mean, objectives, variances
-        race = next(exponentials)[i].double()
+        race = draws.exponential[0][i].double()
         chosen = max(range(len(elites)), key=lambda j: weight[j] / race[j].item())
         first, extra = candidates[elites[chosen]][0], next(normals)[i]
         action = [min(max(first[a].item() + std[0][a] * extra[a].item(), -1.0), 1.0) for a in range(A)]

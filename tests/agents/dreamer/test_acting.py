@@ -44,9 +44,9 @@ def test_act_filters_what_it_saw_and_did(noise, mode):
     first[2, 1] = first[4, 0] = True
     executed, latents, previous, drawn = [], [], [acting.action], []
     for t in range(5):
-        noise.exponential.clear()
+        noise.uniform.clear()
         action, acting = agent.act(images[t], acting, first[t], mode)
-        drawn.append(noise.exp_steps(3, *GROUPS)[0])
+        drawn.append(noise.categorical_steps(3, GROUPS[0])[0])
         assert action.shape == (3, ACTIONS) and action.abs().max() <= 1 and not action.requires_grad
         assert torch.equal(acting.action, action)
         executed.append(action)

@@ -52,7 +52,7 @@ def head_score(parts):
 def reference_rollout(parts, actor, noise):
     """Features f_0 .. f_H, actions a_1 .. a_H (by index), means and stds at f_0 .. f_{H-1}, all float64."""
     rssm = ref.weights(parts.rssm)
-    exps, normals = noise.exp_steps(N, *GROUPS), noise.normals()
+    uniform, normals = noise.categorical_steps(N, GROUPS[0]), noise.normals()
     deter, stoch, skill = parts.start.deter.double(), parts.start.stoch.double(), parts.skill.double()
     feats, actions, means, stds = [ref.feature(stoch, deter)], [None], [], []
     for t in range(H):
@@ -62,7 +62,7 @@ def reference_rollout(parts, actor, noise):
         y = mean + std * normals[t]
         action = y - y.detach() + y.detach().clamp(-1 + 1e-6, 1 - 1e-6)
         deter = ref.rssm_deter(rssm, stoch, deter, action)
-        stoch = ref.one_hot(ref.softmax(ref.rssm_prior(rssm, deter, GROUPS)), exps[t])
+        stoch = ref.one_hot(ref.softmax(ref.rssm_prior(rssm, deter, GROUPS)), uniform[t])
         feats.append(ref.feature(stoch, deter))
         actions.append(action)
         means.append(mean)

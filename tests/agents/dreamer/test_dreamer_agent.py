@@ -251,17 +251,18 @@ def test_a_method_that_scores_imagination_replaces_the_head_and_learns_apart():
 
 def test_the_replay_view_is_cut_from_the_world_model():
     agent, batch = make_agent(tiny("pretrain", *NOVELTY)), make_batch(resets=[(1, 3)])
-    views = []
-    loss = agent.method.loss
+    views, passes = [], []
+    loss, observe = agent.method.loss, agent.world_model.observe
     agent.method.loss = lambda view: (views.append(view), loss(view))[1]
+    agent.world_model.observe = lambda *args: (passes.append(observe(*args)), passes[-1])[1]
     agent.update(batch)
-    (view,) = views
-    for x in (view.embed, view.feat, view.kl, *view.post, *view.prior):
+    (view,), (seen,) = views, passes
+    for x in (view.embed, view.feat, view.kl, *view.post):
         assert not x.requires_grad and x.shape[:2] == (3, 6)
     assert torch.equal(view.obs, batch["observation"]) and torch.equal(view.action, batch["action"])
     assert torch.equal(view.is_first, batch["is_first"])
     assert view.skill.shape == (3, 6, 0) and view.skill_valid.all() and view.skill_valid.shape == (3, 6)
-    p, q = view.post.logits.double(), view.prior.logits.double()
+    p, q = view.post.logits.double(), seen.prior_logits.double()
     torch.testing.assert_close(view.kl.double(), ref.kl(p, q), rtol=1e-3, atol=1e-5)
 
 

@@ -56,13 +56,13 @@ def test_objective(draws, skills, use_value):
     latent, skill, *_ = states(agent)
     candidates, recorded = sequences(4), draws()
     found = agent.planner.objective(agent.world_model, agent.behaviors["main"], latent, skill, candidates)
-    assert found.shape == (ENVS, 4) and len(recorded.exponential) == P
+    assert found.shape == (ENVS, 4) and len(recorded.categorical) == P
     reference = Reference(agent)
     want = [
         [
             reference.objective(
                 (latent.stoch[i : i + 1].double(), latent.deter[i : i + 1].double()), skill[i].double(),
-                candidates[i, c].double(), [e[4 * i + c] for e in recorded.exponential],
+                candidates[i, c].double(), [u[4 * i + c] for u in recorded.categorical],
             )
             for c in range(4)
         ]
@@ -121,7 +121,8 @@ def test_a_whole_search(draws, skills, explore):
     inputs, recorded = states(agent), draws()
     plan = search(agent, inputs, explore)
     # rollouts of the policy, two iterations, and what exploration draws
-    assert len(recorded.exponential) == 3 * P + explore and len(recorded.normal) == P + explore
+    assert len(recorded.categorical) == 3 * P and len(recorded.exponential) == explore
+    assert len(recorded.normal) == P + explore
     assert [x.shape for x in recorded.candidates] == [(ENVS, S, P, A)] * 2
     reference, clamped = Reference(agent), []
     for i in range(ENVS):
@@ -152,7 +153,7 @@ def test_without_policy_rollouts(draws):
     agent = build("planner.mixture_coef=0")
     inputs, recorded = states(agent), draws()
     plan = search(agent, inputs, explore=False)
-    assert len(recorded.exponential) == 2 * P and recorded.normal == []
+    assert len(recorded.categorical) == 2 * P and recorded.normal == []
     close(plan.mean[1], Reference(agent).search(1, inputs, recorded, False)[1])
 
 

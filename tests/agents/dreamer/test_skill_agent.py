@@ -143,7 +143,7 @@ def test_the_density_loss_reaches_nothing_else():
     agent, batch = pretraining(), records()
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     view = agent._view(seen, batch)
-    assert not any(x.requires_grad for x in (view.embed, view.feat, view.kl, *view.post, *view.prior))
+    assert not any(x.requires_grad for x in (view.embed, view.feat, view.kl, *view.post))
     metrics = agent._train_method(view)
     for part in (agent.world_model, agent.behaviors):
         assert all(p.grad is None for p in part.parameters())

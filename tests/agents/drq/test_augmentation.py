@@ -28,18 +28,19 @@ def offset_of(one, shifted, pad):
     size = one.shape[-1]
     padded = F.pad(one[None].float(), (pad,) * 4, mode="replicate")[0]
     places = [(i, j) for i in range(2 * pad + 1) for j in range(2 * pad + 1)]
-    return [(i, j) for i, j in places if torch.equal(padded[:, i : i + size, j : j + size], shifted)]
+    return [(i, j) for i, j in places if torch.equal(padded[:, i : i + size, j : j + size], shifted.float())]
 
 
 def test_all_81_offsets_are_exact_crops():
     frames = image(81)
     down, right = torch.arange(81) // 9, torch.arange(81) % 9
     shifted = shift(frames, down, right, 4)
-    assert shifted.dtype == torch.float32 and shifted.shape == frames.shape
+    assert shifted.dtype == torch.uint8 and shifted.shape == frames.shape
+    assert shifted.is_contiguous(memory_format=torch.channels_last)
     for k in range(81):
         assert offset_of(frames[k], shifted[k], 4) == [(k // 9, k % 9)]
-        assert torch.equal(shifted[k], crop(frames[k], k // 9, k % 9, 4).float())
-    assert torch.equal(shifted[40], frames[40].float())  # (4, 4) is no shift
+        assert torch.equal(shifted[k], crop(frames[k], k // 9, k % 9, 4))
+    assert torch.equal(shifted[40], frames[40])  # (4, 4) is no shift
 
 
 def test_every_offset_is_drawn_equally_often():
@@ -74,10 +75,10 @@ def test_kornia_cuts_the_same_pixels(pad, size):
     kornia = RandomCrop((size, size), cropping_mode="slice")
     want = kornia(F.pad(frames.float(), (pad,) * 4, mode="replicate"))
     corner = kornia._params["src"][:, 0].long()  # x, y
-    assert torch.equal(shift(frames, corner[:, 1], corner[:, 0], pad), want)
+    assert torch.equal(shift(frames, corner[:, 1], corner[:, 0], pad).float(), want)
     assert corner.unique(dim=0).shape[0] > 3
 
 
 def test_no_padding_is_no_shift():
     frames = image(2, 3)
-    assert torch.equal(random_shift(frames, 0), frames.float())
+    assert torch.equal(random_shift(frames, 0), frames)

@@ -64,7 +64,7 @@ def view_of(feat, skill=None, valid=None, first=None):
     return ReplayView(
         obs=blank, embed=blank, action=blank, skill=tasks(*lead) if skill is None else skill,
         skill_valid=torch.ones_like(first) if valid is None else valid,
-        is_first=first, post=latent, prior=latent, feat=feat, kl=blank[..., 0],
+        is_first=first, post=latent, feat=feat, kl=blank[..., 0],
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def make_view(batch=2, length=3, n=4, seed=0, valid=None):
     return ReplayView(
         obs=torch.randint(0, 256, (batch, length, *OBS), generator=generator, dtype=torch.uint8),
         embed=blank, action=blank, skill=skill, skill_valid=~first if valid is None else valid,
-        is_first=first, post=latent, prior=latent, feat=blank, kl=blank[..., 0],
+        is_first=first, post=latent, feat=blank, kl=blank[..., 0],
     )  # fmt: skip
 
 

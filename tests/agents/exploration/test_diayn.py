@@ -57,7 +57,7 @@ def view_of(feat, skill, valid):
     first[:, 0] = True
     latent = Latent(blank, blank[..., None], blank[..., None])
     action = 2 * torch.rand(*valid.shape, 2) - 1
-    return ReplayView(blank, blank, action, skill, valid, first, latent, latent, feat, blank[..., 0])
+    return ReplayView(blank, blank, action, skill, valid, first, latent, feat, blank[..., 0])
 
 
 def make_method(*overrides, sizes=SIZES):

@@ -38,7 +38,7 @@ def make_view(sizes=SMALL, first=FIRST, seed=1):
     return ReplayView(
         obs=blank, embed=torch.randn(*lead, sizes.embed, generator=generator) * 2,
         action=torch.rand(*lead, sizes.action, generator=generator) * 2 - 1,
-        skill=blank, skill_valid=~first, is_first=first, post=latent, prior=latent, feat=blank, kl=blank,
+        skill=blank, skill_valid=~first, is_first=first, post=latent, feat=blank, kl=blank,
     )  # fmt: skip
 
 

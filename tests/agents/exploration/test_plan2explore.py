@@ -31,7 +31,7 @@ def make_view(first=FIRST, seed=1):
     return ReplayView(
         obs=blank, embed=torch.randn(*lead, SMALL.embed, generator=generator),
         action=torch.rand(*lead, SMALL.action, generator=generator) * 2 - 1,
-        skill=blank, skill_valid=~first, is_first=first, post=latent, prior=latent,
+        skill=blank, skill_valid=~first, is_first=first, post=latent,
         feat=torch.randn(*lead, SMALL.feat, generator=generator), kl=blank,
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ def make_view(sizes=IMAGES, lead=(2, 3), seed=1):
     first[:, 0] = True
     latent = Latent(blank, blank[..., None], blank[..., None])
     return ReplayView(
-        obs=obs, embed=blank, action=blank, skill=blank, skill_valid=~first, is_first=first, post=latent, prior=latent,
+        obs=obs, embed=blank, action=blank, skill=blank, skill_valid=~first, is_first=first, post=latent,
         feat=blank, kl=blank,
     )  # fmt: skip
 

@@ -89,11 +89,21 @@ def test_one_hot_frequencies():
     assert ((found - probs).abs() < 5 * error).all(), found
 
 
-def test_one_hot_follows_given_noise():
-    logits, noise = torch.randn(7, 3, 5), torch.rand(7, 3, 5) + 0.1
+def test_one_hot_inverts_the_cumulative_distribution():
+    logits, uniform = torch.randn(7, 3, 5), torch.rand(7, 3, 1)
     probs = torch.softmax(logits.double(), -1)
-    index = torch.tensor([[(probs[i, j] / noise[i, j]).argmax() for j in range(3)] for i in range(7)])
-    assert torch.equal(sample_one_hot(logits, noise).argmax(-1), index)
+    index = [
+        [next(k for k in range(5) if probs[i, j, : k + 1].sum() > uniform[i, j, 0]) for j in range(3)] for i in range(7)
+    ]
+    assert sample_one_hot(logits, uniform).argmax(-1).tolist() == index
+
+
+def test_one_hot_draws_nothing_impossible_at_the_ends():
+    logits = torch.tensor([[-200.0, 0.0, 0.0, -200.0]])
+    largest = torch.nextafter(torch.ones(1, 1), torch.zeros(1, 1))
+    assert sample_one_hot(logits, torch.zeros(1, 1)).argmax().item() == 1
+    assert sample_one_hot(logits, largest).sum().item() == 1
+    assert sample_one_hot(logits[:, :3], largest).argmax().item() == 2
 
 
 @given(st.integers(0, 10_000))

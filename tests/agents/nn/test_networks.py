@@ -4,7 +4,16 @@ import torch
 from torch import nn
 
 from agents.nn.latent import Latent
-from agents.nn.networks import MLP, GRUCell, ImageDecoder, ImageEncoder, parameter_count, preprocess_image
+from agents.nn.networks import (
+    MLP,
+    GRUCell,
+    ImageDecoder,
+    ImageEncoder,
+    conv_by_matmul,
+    parameter_count,
+    preprocess_image,
+    sub_pixel_conv,
+)
 
 
 def close(got, want, tolerance=1e-5):
@@ -48,6 +57,43 @@ def test_encoder(lead):
     want = ref.encode(ref.weights(encoder), image.double().reshape(-1, 3, 64, 64)).reshape(*lead, -1)
     close(encoder(image).detach(), want.detach(), 1e-4)
     assert encoder.embed_dim == 2 * 2 * 32
+
+
+def test_encoder_gradients():
+    encoder = spread(ImageEncoder((3, 64, 64), depth=2))
+    image, target = torch.rand(4, 3, 64, 64) - 0.5, torch.randn(4, 64)
+    (encoder(image) * target).sum().backward()
+    weight = ref.weights(encoder, grad=True)
+    (ref.encode(weight, image.double()) * target.double()).sum().backward()
+    for name, p in encoder.named_parameters():
+        scale = weight[name].grad.abs().max().item()
+        torch.testing.assert_close(p.grad.double(), weight[name].grad, rtol=1e-3, atol=1e-5 * scale, msg=name)
+
+
+def convolved_alike(layer, convolve, x):
+    """Values and gradients of ``convolve(layer, x)`` are those of ``layer(x)``."""
+    found = []
+    for forward in (layer, lambda x: convolve(layer, x)):
+        layer.zero_grad()
+        given = x.clone().requires_grad_()
+        out = forward(given)
+        (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).reshape(out.shape)).sum().backward()
+        found.append([out.detach(), given.grad, *(p.grad.clone() for p in layer.parameters())])
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("kernel, size", [(4, 6), (4, 7), (3, 5), (5, 5)])
+def test_a_convolution_as_one_product(kernel, size):
+    layer = nn.Conv2d(3, 5, kernel, stride=2).double()
+    convolved_alike(layer, conv_by_matmul, torch.randn(2, 3, size, size).double())
+
+
+@pytest.mark.parametrize("kernel", [2, 4, 6])
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_transposed_convolution_as_a_convolution_of_sub_pixels(kernel, size):
+    layer = nn.ConvTranspose2d(4, 3, kernel, stride=2).double()
+    convolved_alike(layer, sub_pixel_conv, torch.randn(2, 4, size, size).double())
 
 
 @pytest.mark.parametrize("elu_output", [False, True])

@@ -1,0 +1,97 @@
+"""Updates and actions never wait for the device: no value of a tensor is read on the host."""
+
+import pytest
+import torch
+from agent_kit import composed, make_agent, make_batch, tiny
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from agents.drq.agent import DrQAgent
+from training.drq_settings import check
+from utils.config import CONFIGS
+
+AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
+
+READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique", "masked_select", "repeat_interleave.Tensor")
+"""Operations whose result, or its shape, the host has to wait for."""
+
+
+class HostReads(TorchDispatchMode):
+    """Names of the operations that would have waited for a CUDA device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function).removeprefix("aten.")
+        by_mask = name.startswith("index") and any(
+            isinstance(i, torch.Tensor) and i.dtype == torch.bool
+            for i in (args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ())
+        )
+        if by_mask or any(name == read or name.startswith((f"{read}.", f"{read}_")) for read in READS):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def reads_of(call):
+    """What ``call`` read: operations, and methods of tensors that leave the device."""
+    found = []
+
+    def counted(name, method):
+        return lambda *args, **kwargs: (found.append(name), method(*args, **kwargs))[1]
+
+    with pytest.MonkeyPatch.context() as patch, HostReads() as mode:
+        for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+            patch.setattr(torch.Tensor, name, counted(name, getattr(torch.Tensor, name)))
+        call()
+    return found + mode.found
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: bool(x[0] > 0),
+        lambda x: x.nonzero(),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+    ],
+)
+def test_reads_are_seen(reading):
+    assert reads_of(lambda: reading(torch.randn(3)))
+
+
+@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+@pytest.mark.parametrize("name", AGENTS)
+def test_dreamer(name, script):
+    agent = make_agent(tiny(script, f"agent={name}", "domain=walker"), script)
+    skill = agent.skill_dim
+    batch = make_batch(skill=skill) if name != "aps_dreamer" else make_batch()
+    if name == "aps_dreamer":
+        batch |= {"skill": agent.skills.draw(18).reshape(3, 6, -1), "skill_valid": batch["is_first"]}
+    assert reads_of(lambda: agent.update(batch)) == []
+    acting = agent.begin(agent.start(2), torch.tensor([True, False]))
+    observation, first = batch["observation"][:2, 0], torch.tensor([True, False])
+    for mode in ("random", "train", "eval"):
+        assert reads_of(lambda mode=mode: agent.act(observation, acting, first, mode)) == []
+
+
+@pytest.mark.parametrize("skills", [0, 3])
+def test_drq(skills):
+    config = check(composed("drq", "drq_preset=debug", "device=cpu", f"num_skills={skills}"))
+    torch.manual_seed(0)
+    agent = DrQAgent(config, (3, 32, 32), 2, phase="drq")
+    batch = {
+        "observation": torch.randint(0, 256, (4, 4, 3, 32, 32), dtype=torch.uint8),
+        "action": torch.rand(4, 2),
+        "reward": torch.rand(4),
+        "is_terminal": torch.zeros(4, dtype=torch.bool),
+    }
+    if skills:
+        batch |= {"skill": torch.eye(skills)[[0, 1, 2, 0]], "skill_valid": torch.ones(4, dtype=torch.bool)}
+    for _ in range(2):  # with and without the actor
+        assert reads_of(lambda: agent.update(batch)) == []
+    observation, first = batch["observation"][:2, 0], torch.tensor([True, False])
+    for mode in ("random", "train", "eval"):
+        assert reads_of(lambda mode=mode: agent.act(observation, agent.start(2), first, mode)) == []
