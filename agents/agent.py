@@ -1,10 +1,10 @@
 """What a training loop may ask of any agent, and nothing more."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.skills import SkillSchedule
 
@@ -64,8 +64,33 @@ class Agent(Protocol):
         """Train everything once; metrics are 0-dim tensors that stay on the device."""
         ...
 
+    def learn(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """All that :meth:`update` does on the device, and nothing else: a batch, and flags for what is due."""
+        ...
+
+    def graph_key(self, mode: Mode | None) -> Hashable:
+        """What, besides arguments and tensors, decides what :meth:`act` in ``mode`` does, or :meth:`learn` (None).
+
+        None as the result: this cannot be captured as a graph.
+        """
+        ...
+
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Methods, with the module each belongs to, that are functions of tensors and worth compiling."""
+        ...
+
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Videos that show what was learned, each (N, T, C, H, W) float32 in [0, 1]."""
+        ...
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Where an episode leads: features (F,) of its last image, from all its images uint8 (T, C, S, S)."""
+        ...
+
+    def skill_log_probs(self, images: Tensor) -> Tensor | None:
+        """log q(. | s) of the T steps between an episode's images uint8 (T + 1, C, S, S): (T, n) over n one-hot skills,
+        in nats. None for an agent without a discriminator that tells skills by images.
+        """
         ...
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:

@@ -1,6 +1,8 @@
 """Updates per second of plain DrQ on the CPU, against a floor.
 
-python -m benchmarks.drq --threads 2
+python benchmarks/drq.py threads=2
+
+Keys: ``threads``, ``json=PATH``.
 
 **The floor.** A fixed count of operations (multiplications and additions, 2 per pair) over the rate of a 2048 x 2048
 float32 matrix product with the same threads, measured in the same run. With B images per batch, K = M = 2 shifts, the
@@ -30,22 +32,31 @@ and nothing else is counted: shifts, normalisation, activations, Adam and the sl
 count to the one torch makes of a real update.
 """
 
-import argparse
-import json
-import time
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+if not __package__:  # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from hydra import compose, initialize_config_dir
 
 from agents.agent import Agent
+from benchmarks import arguments
+from benchmarks.clock import clock_of, timed
 from benchmarks.floor import matmul_rate
+from benchmarks.machine import describe, provenance
+from benchmarks.tables import markdown
 from training.drq_settings import check
 from training.parts import build_agent
 from utils.config import CONFIGS, to_plain
+from utils.errors import exit_status
+from utils.report import write_json
 
 BATCH, CHANNELS, FEATURES, UNITS, ACTIONS, FRAMES = 128, 32, 50, 1024, 1, 9
 SHIFTS = 2
+SIDES = (84, 64)
 WARM_UP, UPDATES = 4, 20
 
 
@@ -80,45 +91,48 @@ def build(size: int) -> tuple[Agent, dict[str, torch.Tensor]]:
 def seconds_per_update(size: int) -> float:
     """The median of UPDATES, every second of which trains the actor: of pairs, halved."""
     agent, batch = build(size)
-    times = []
-    for index in range(WARM_UP + UPDATES):
-        start = time.perf_counter()
+
+    def pair() -> None:
         agent.update(batch)
-        if index >= WARM_UP:
-            times.append(time.perf_counter() - start)
-    pairs = sorted(first + second for first, second in zip(times[::2], times[1::2], strict=True))
+        agent.update(batch)
+
+    clock = clock_of("cpu")
+    timed(pair, WARM_UP // 2, clock)
+    pairs = timed(pair, UPDATES // 2, clock)
     return pairs[len(pairs) // 2] / 2
 
 
-def main() -> None:
-    """Prints a table; ``--json`` writes it, too."""
-    parser = argparse.ArgumentParser(description="updates per second of plain DrQ against a floor")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+@exit_status
+def main(words: Sequence[str]) -> None:
+    """Measures, prints a table, and writes it with ``json=``. Raises :class:`UserError` before anything is built."""
+    values = arguments.own(words, {}, {})
     rows = []
-    for size in (84, 64):
-        rate, operations, seconds = matmul_rate(), floating_point_operations(size), seconds_per_update(size)
-        rows.append(
-            {
-                "size": size,
-                "operations": operations,
-                "rate": rate,
-                "floor_ms": 1e3 * operations / rate,
-                "update_ms": 1e3 * seconds,
-                "updates_per_second": 1 / seconds,
-                "ratio": seconds * rate / operations,
-            }
+    with arguments.threads(values["threads"]):
+        where = provenance()
+        print(f"batch {BATCH}, {describe(where)}\n", flush=True)
+        for size in SIDES:
+            rate, operations, seconds = matmul_rate(), floating_point_operations(size), seconds_per_update(size)
+            rows.append(
+                {
+                    "size": size,
+                    "operations": operations,
+                    "rate": rate,
+                    "floor_ms": 1e3 * operations / rate,
+                    "update_ms": 1e3 * seconds,
+                    "updates_per_second": 1 / seconds,
+                    "ratio": seconds * rate / operations,
+                }
+            )
+    cells = [
+        (
+            *(f"{row['size']} px", f"{row['operations'] / 1e9:.1f} GFLOP", f"{row['floor_ms']:.0f} ms"),
+            *(f"{row['update_ms']:.0f} ms", f"{row['updates_per_second']:.2f}", f"{row['ratio']:.2f}"),
         )
-        print(
-            f"{size} px, batch {BATCH}, {arguments.threads} threads: {operations / 1e9:.1f} GFLOP at {rate / 1e9:.0f} "
-            f"GFLOP/s = {rows[-1]['floor_ms']:.0f} ms floor, {rows[-1]['update_ms']:.0f} ms an update "
-            f"({1 / seconds:.2f} a second)\nupdate / floor ratio: {rows[-1]['ratio']:.2f}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"threads": arguments.threads, "rows": rows}, indent=1) + "\n")
+        for row in rows
+    ]
+    print(markdown(("images", "operations", "floor", "update", "updates a second", "ratio"), cells))
+    write_json(arguments.file_of(values), {"batch_size": BATCH, "rows": rows, **where})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

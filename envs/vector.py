@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from envs.make import check_positive, check_settings, make, prepare
+from envs.workers import WorkerVectorEnv
 
 
 def make_vector(
@@ -17,8 +18,11 @@ def make_vector(
     seed: int = 1,
     image_size: int = 64,
     render_quality: str = "full",
+    workers: bool = False,
+    timeout: float = 60.0,
 ) -> VectorEnv:
-    """``num_envs`` environments of ``task``, stepped one after the other in this process.
+    """``num_envs`` environments of ``task``, stepped one after the other in this process, or all at once in processes
+    of their own (``workers``): the numbers are the same.
 
     They do not reset themselves: the loop resets those that ended with ``reset(options={"reset_mask": mask})``. The
     very first ``reset`` has to be of all of them. Environment i is seeded with ``env_seed(seed, i)``; plain
@@ -28,20 +32,24 @@ def make_vector(
         task, obs_type, action_repeat, image_size, render_quality: as for ``envs.make.make``.
         num_envs: how many, n. Observations are uint8 (n, 3, image_size, image_size) or float32 (n, D).
         seed: in [0, 2**32).
+        workers: one process per environment: see ``envs.workers``. A script that asks for it has to be guarded by
+            ``if __name__ == "__main__":``, since the workers import it.
+        timeout: with ``workers``, seconds that an environment may take for a step.
 
     Raises:
-        UserError: a value is unknown or out of range, or nothing can render here.
+        UserError: a value is unknown or out of range, or nothing can render here. With ``workers`` also later, when
+            one hangs, dies or raises (``envs.workers.WorkerFailure``).
     """
     check_settings(task, obs_type, action_repeat, seed, image_size, render_quality)
     check_positive("num_envs", num_envs)
     prepare(obs_type)  # here, once, so that worker processes inherit the choice
-    return SyncVectorEnv(
-        [
-            partial(make, task, obs_type, action_repeat, env_seed(seed, index), image_size, render_quality)
-            for index in range(num_envs)
-        ],
-        autoreset_mode=AutoresetMode.DISABLED,
-    )
+    makers = [
+        partial(make, task, obs_type, action_repeat, env_seed(seed, index), image_size, render_quality)
+        for index in range(num_envs)
+    ]
+    if workers:
+        return WorkerVectorEnv(makers, timeout)
+    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def env_seed(seed: int, index: int) -> int:

@@ -3,16 +3,19 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from replay.batch import Gather, WindowGather, read
+from replay.batch import Gather, Gathers, Host, WindowGather, read
 from replay.episodes import EpisodeTracker
 from replay.layout import open_folder, plan
+from replay.prefetch import Drawn, Origin, Prefetch
 from replay.records import RecordCheck, RecordSpec
+from replay.ring import Ring, RingGather
 from replay.sampler import EpisodeIndex, Sampler, WindowSampler
 from replay.storage import Stream
 from replay.transitions import TransitionGather, TransitionSampler
@@ -43,6 +46,9 @@ class Replay:
     knew it, later records are gone. A folder that holds records refuses ``add`` until ``load_state_dict`` or
     ``clear`` has said what is to become of them.
 
+    **Speed.** ``prefetch``: a thread draws the next batch before it is asked for. ``ring``: the records that can be
+    sampled are also on a device, where batches are gathered. Both change no batch, no state and no file.
+
     One thread may add while others sample. Only one process may use a folder.
     """
 
@@ -61,12 +67,15 @@ class Replay:
         episode_length: int | None = None,
         total_records: int | None = None,
         make_room: Callable[[], None] | None = None,
+        prefetch: bool = False,
+        ring: torch.device | None = None,
     ) -> None:
         """Check all settings and the free disk space, then create or open ``directory``.
 
         ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) and ``total_records``
         (what each environment will write, where known: less disk may do) are in records; a record is one environment
         output, the reset included. ``stack`` is in frames; exactly one of ``batch_length`` and ``stack`` is given.
+        ``device`` is where batches go, ``ring`` where a copy of the records lives, if any.
 
         Raises ``UserError`` naming the key: values that cannot work, too little disk, a folder with another layout.
         """
@@ -90,24 +99,27 @@ class Replay:
         self.stack = stack
         self.make_room = make_room
         index, dtype = EpisodeIndex(num_envs), self.layout.dtype
+        self._streams = [Stream(self.directory / f"stream_{env}", self.layout) for env in range(num_envs)]
         self.sampler: Sampler
-        self._gather: Gather
+        gather: Gather
         if batch_length is not None:
             self.sampler = WindowSampler(index, batch_length, seed)
-            self._gather = WindowGather(dtype, batch_length, device)
+            gather = WindowGather(dtype, self._streams, batch_length, device)
             needed_for = f"batch_length={batch_length}"
         else:
             assert stack is not None  # plan has seen to it
             self.sampler = TransitionSampler(index, stack, seed)
-            self._gather = TransitionGather(dtype, stack, device)
+            gather = TransitionGather(dtype, self._streams, stack, device)
             needed_for = "a transition"
+        self._ring = None if ring is None else Ring(self.layout, ring, total_records)
+        self._gather: Gathers = gather if self._ring is None else RingGather(self._ring, gather)
         self._tracker = EpisodeTracker(index, num_envs, self.sampler.shortest, needed_for)
         self.steps = 0
         """Transitions written ever (records that are not the first of their episode)."""
-        self._streams = [Stream(self.directory / f"stream_{env}", self.layout) for env in range(num_envs)]
         self._saved: list[int] | None = None  # first live segments in the last state_dict
         self._check = RecordCheck(dtype, num_envs)
         self._lock = threading.RLock()
+        self._prefetch = Prefetch(self._draw_ahead) if prefetch else None
 
     def __len__(self) -> int:
         """Records in the episodes that can be sampled."""
@@ -171,6 +183,9 @@ class Replay:
                     self._streams[env].open_segment()
             for env in envs:
                 self._streams[env].append(records, env)
+            if self._ring is not None and envs:
+                self._ring.write(records, envs, [self._streams[env].cursor - 1 for env in envs])
+            for env in envs:
                 self.steps += int(not records["is_first"][env])
                 self._tracker.written(env, self._streams[env], records)
 
@@ -187,12 +202,41 @@ class Replay:
 
         The tensors belong to the caller. Raises ``RuntimeError`` while :attr:`ready` is false.
         """
+        ahead = None if self._prefetch is None else self._prefetch.take(self._origin())
+        # a ring's rows may not be overwritten before they are gathered; mapped pieces keep their segments alive
+        with nullcontext() if self._ring is None else self._lock:
+            host = self._accept(ahead)
+            if host is None:
+                host = self._draw(self.sampler, self._gather.host(self.batch_size))
+            batch = self._gather.batch(host)
+        if self._prefetch is not None:
+            self._prefetch.begin(self._origin(), self._gather.host(self.batch_size))
+        return batch
+
+    def _draw(self, sampler: Sampler, host: Host) -> Host:
         with self._lock:
-            runs = [
-                self._streams[stream].window(first, records)
-                for stream, first, records in self.sampler.draw(self.batch_size).tolist()
-            ]
-        return self._gather(runs)  # the pieces keep their segments alive: no lock needed
+            located = self._gather.locate(sampler.draw(self.batch_size))
+        self._gather.fill(host, located)
+        return host
+
+    def _draw_ahead(self, host: Host) -> Drawn:
+        """The same with a random state of its own."""
+        with self._lock:
+            origin, sampler = self._origin(), self.sampler.twin()
+        # should episodes come or go before the draw, it is of an older version and will not be used
+        return Drawn(origin, host=self._draw(sampler, host), after=sampler.state)
+
+    def _accept(self, ahead: Drawn | None) -> Host | None:
+        """What was drawn ahead, if it is what would be drawn now; the sampler has drawn it then."""
+        with self._lock:
+            if ahead is None or ahead.origin != self._origin():
+                return None
+            self.sampler.state = ahead.after
+            return ahead.host
+
+    def _origin(self) -> Origin:
+        with self._lock:
+            return Origin(self.sampler.state, self.sampler.index.version)
 
     def read(self, stream: int, start: int, length: int) -> dict[str, np.ndarray]:
         """Copy records as they were written, all keys (``physics`` too): arrays (length, ...); see :attr:`episodes`."""
@@ -215,11 +259,10 @@ class Replay:
             for env, stream in enumerate(self._streams):
                 stream.release(None if keep is None else keep[env])
 
-    def state_dict(self, sampler_state: dict[str, object] | None = None) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Cursors, episodes and random state as plain values and tensors; the records stay in their files.
 
-        ``sampler_state``: the ``sampler.state`` to save in place of the present one, from before a batch that was drawn
-        ahead and is to be drawn again.
+        A batch drawn ahead is not part of it: it is drawn again, and the same.
         """
         with self._lock:
             self._saved = [stream.first_live for stream in self._streams]
@@ -231,7 +274,7 @@ class Replay:
                 "streams": streams,
                 "steps": self.steps,
                 "episodes": torch.from_numpy(self.sampler.index.table()),
-                "sampler": sampler_state or self.sampler.state,
+                "sampler": self.sampler.state,
             }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -255,6 +298,8 @@ class Replay:
             self.sampler.index.load(episodes[episodes[:, 2] >= self.sampler.shortest])
             self.sampler.state = state["sampler"]
             self._undecided = False
+            if self._ring is not None:
+                self._ring.fill(self._streams)
 
     def clear(self) -> None:
         """Delete every record in the folder and start empty (the sampler's random state stays)."""

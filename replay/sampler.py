@@ -1,6 +1,7 @@
 """Which episodes there are, and which windows of them make the next batch."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class EpisodeIndex:
         self._transitions = np.zeros(num_streams, np.int64)
         self.records = 0
         """Records in all indexed episodes."""
+        self.version = 0
+        """Another number whenever other episodes can be sampled."""
 
     def __len__(self) -> int:
         return int(self._counts.sum())
@@ -47,6 +50,7 @@ class EpisodeIndex:
         self._counts[stream] += 1
         self._transitions[stream] += length - 1
         self.records += length
+        self.version += 1
 
     def evict(self, stream: int, first_record: int) -> None:
         """Forget the episodes of ``stream`` that start before ``first_record``."""
@@ -57,6 +61,7 @@ class EpisodeIndex:
             self._transitions[stream] -= length - 1
             self._begin[stream] += 1
             self._counts[stream] -= 1
+            self.version += 1
 
     def lookup(self, ordinals: np.ndarray) -> np.ndarray:
         """(N,) positions in ``0 .. len(self) - 1`` -> (N, 3) int64 rows (stream, start, length)."""
@@ -101,6 +106,7 @@ class EpisodeIndex:
         self._counts[:] = 0
         self._transitions[:] = 0
         self.records = 0
+        self.version += 1
         for stream, start, length in table.tolist():
             self.add(stream, start, length)
 
@@ -122,6 +128,13 @@ class Sampler(ABC):
         if not len(self.index):
             raise RuntimeError("no finished episode can be sampled yet; ask `ready` first")
         return self._draw(count)
+
+    def twin(self) -> "Sampler":
+        """A sampler of the same index with a random state of its own, at present the same."""
+        twin = copy(self)
+        twin._random = np.random.Generator(np.random.PCG64(0))
+        twin.state = self.state
+        return twin
 
     @abstractmethod
     def _draw(self, count: int) -> np.ndarray: ...

@@ -7,18 +7,18 @@ segments, resets and the episode being written counted in; cartpole with ``actio
 worst moment. None of it is the process's own memory: the files are mapped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from replay.batch import Gather
+from replay.batch import FIRST, Gather, at_rows
 from replay.records import fields_of
 from replay.sampler import EpisodeIndex, Sampler
-from replay.storage import Piece
+from replay.storage import Piece, Stream
 
 STACKED = "observation"
-LEFT_OUT = "is_first"  # always false of the record that a transition leads to
+LEFT_OUT = FIRST  # always false of the record that a transition leads to
 
 
 class TransitionSampler(Sampler):
@@ -49,18 +49,18 @@ class TransitionGather(Gather):
     Grouping rows by segment and indexing with arrays takes 2.4 ms, as NumPy then makes a copy of its own.
     """
 
-    def __init__(self, dtype: np.dtype, stack: int, device: str | torch.device) -> None:
+    def __init__(self, dtype: np.dtype, streams: Sequence[Stream], stack: int, device: str | torch.device) -> None:
         """Raises ``ValueError`` unless records have an ``observation``."""
         if STACKED not in fields_of(dtype):
             raise ValueError(f"transitions need the record key {STACKED!r}")
-        self.stack = stack
-        super().__init__(dtype, device)
+        self.stack, self.run = stack, stack + 1
+        super().__init__(dtype, streams, device)
         del self._fields[LEFT_OUT]
 
     def shape_of(self, key: str, record: tuple[int, ...]) -> tuple[int, ...]:
         return (self.stack + 1, *record) if key == STACKED else record
 
-    def fill(self, key: str, target: np.ndarray, runs: Sequence[Sequence[Piece]]) -> None:
+    def copy(self, key: str, target: np.ndarray, runs: Sequence[Sequence[Piece]]) -> None:
         if key != STACKED:
             for row, pieces in enumerate(runs):
                 fields, _, end = pieces[-1]
@@ -73,3 +73,12 @@ class TransitionGather(Gather):
                 done += end - begin
             if missing:
                 frames[:missing] = frames[missing]
+
+    def numbers(self, runs: np.ndarray) -> np.ndarray:
+        _, first, records = runs.T[..., None]
+        # a run that is shorter than others begins with its episode, whose first frame repeats
+        return np.maximum(first + records - 1 - np.arange(self.stack, -1, -1), first)
+
+    def pick(self, records: Mapping[str, torch.Tensor], rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        last = rows[:, -1].contiguous()
+        return {key: at_rows(records[key], rows if key == STACKED else last) for key in self._fields}

@@ -180,7 +180,8 @@ def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "agent.code"}
     known |= {"key", "weights_only"}  # any key; torch.load's
-    known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS"}
+    known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
+    known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     known |= {"drq_preset", *drq_keys()}
     for phase in ("pretrain", "finetune"):
         for agent in (CONFIGS / "agent").glob("*.yaml"):
@@ -263,7 +264,8 @@ def test_drqs_preset_table_is_true(settings):
         values["render.quality"] = values["render"]["quality"]
         for cell, cells in rows.items():
             names = re.findall(r"`([\w.]+)`", cell.partition(", of ")[0])
-            assert cells[index].split(", ") == [str(values[name]) for name in names], f"{cell}, drq_preset={preset}"
+            expected = ["null" if values[name] is None else str(values[name]) for name in names]
+            assert cells[index].split(", ") == expected, f"{cell}, drq_preset={preset}"
         assert values["critic_hidden_dim"] == values["actor_hidden_dim"] == values["discriminator_hidden_dim"]
 
 
@@ -293,6 +295,6 @@ def test_the_preset_table_is_true(settings):
 def test_the_keys_that_may_change_on_resume_are_all_named():
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     (sentence,) = re.findall(r"is no change; besides,(.*?) may change", text, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", sentence)) == set(ENTRIES["pretrain"].safe_on_resume)
-    (sentence,) = re.findall(r"keys that\s+may change in a run of DrQ are (.*?)\.", text, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", sentence)) == set(ENTRIES["drq"].safe_on_resume)
+    assert set(re.findall(r"`([\w.]+)`", sentence)) == set(ENTRIES["pretrain"].safe_on_resume)
+    (sentence,) = re.findall(r"keys that\s+may change in a run of DrQ are (.*?)\.\n", text, re.DOTALL)
+    assert set(re.findall(r"`([\w.]+)`", sentence)) == set(ENTRIES["drq"].safe_on_resume)

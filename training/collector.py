@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import AsyncVectorEnv
 
 from agents.agent import Acting, Agent, Mode
 from envs.vector import get_states, set_states
@@ -41,15 +42,44 @@ class Collector:
         self._done = np.ones(count, bool)
         self._returns = np.zeros(count)
         self._lengths = np.zeros(count, int)
+        self._sent: tuple[np.ndarray, Mode] | None = None  # actions (n, A) of the step in flight, and how they came
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a step has begun and is not finished."""
+        return self._sent is not None
 
     def step(self, mode: Mode) -> list[Episode]:
         """One step of every environment (new episodes begin first); returns the episodes that just ended."""
+        self.begin_step(mode)
+        return self.finish_step()
+
+    def begin_step(self, mode: Mode) -> None:
+        """The first half of :meth:`step`: begin new episodes, act, and send the actions to the environments.
+
+        Those in worker processes simulate and render from here on, those in this process in :meth:`finish_step`.
+        """
+        if self.in_flight:
+            raise RuntimeError("a step is in flight; finish_step() comes first")
         self._begin_episodes()
         observation = torch.from_numpy(self._observation).to(self.agent.device)
         is_first = torch.from_numpy(self._is_first).to(self.agent.device)
         action, self._acting = self.agent.act(observation, self._acting, is_first, mode)
         actions = action.cpu().numpy()
-        seen, reward, terminated, truncated, info = self.envs.step(actions)
+        if isinstance(self.envs, AsyncVectorEnv):
+            self.envs.step_async(actions)
+        self._sent = actions, mode
+
+    def finish_step(self) -> list[Episode]:
+        """The second half: wait for the environments and store what they did; returns the episodes that just ended."""
+        if self._sent is None:
+            raise RuntimeError("no step is in flight; begin_step() comes first")
+        actions, mode = self._sent
+        if isinstance(self.envs, AsyncVectorEnv):
+            seen, reward, terminated, truncated, info = self.envs.step_wait()
+        else:
+            seen, reward, terminated, truncated, info = self.envs.step(actions)
+        self._sent = None
         self._observation = seen["observation"]
         self._is_first = np.zeros_like(self._is_first)
         self._done = terminated | truncated
@@ -99,7 +129,9 @@ class Collector:
         self.replay.add(record, mask)
 
     def state_dict(self) -> dict[str, Any]:
-        """Environments, acting state and running sums, as tensors and plain values."""
+        """Environments, acting state and running sums, as tensors and plain values. Only between two steps."""
+        if self.in_flight:
+            raise RuntimeError("a step is in flight; a checkpoint is of whole steps")
         return {
             "envs": arrays_to_tensors(get_states(self.envs)),
             "latent": list(self._acting.memory),  # the name it has had since the first checkpoints

@@ -18,6 +18,7 @@ FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "e
 def check_combinations(config: Mapping[str, Any]) -> None:
     """All checks below, of a configuration whose ``domain`` and ``task`` are resolved."""
     _check_frames(config)
+    check_collecting(config)
     _check_replay(config)
     _check_networks(config)
     _check_skill_choice(config)
@@ -40,6 +41,16 @@ def _divides(repeat: int, key: str, value: int) -> None:
         below = value - value % repeat
         near = ", ".join(str(v) for v in (below, below + repeat) if v > 0)
         raise UserError(f"{key}={value} is not a multiple of action_repeat={repeat}. Use {near}.")
+
+
+def check_collecting(config: Mapping[str, Any]) -> None:
+    """Environments that step while the agent learns do so in processes of their own."""
+    collect = config["collect"]
+    if collect["async"] and collect["workers"] is False:
+        raise UserError(
+            "collect.async=true needs collect.workers=true: environments in this process cannot step while it learns. "
+            "Leave collect.workers out, or collect.async."
+        )
 
 
 def _check_replay(config: Mapping[str, Any]) -> None:

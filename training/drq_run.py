@@ -10,8 +10,10 @@ import torch
 from agents.drq.agent import DrQAgent
 from training.collector import Episode
 from training.evaluation import play
+from training.judged import Judged, judge, predicted_entropy, share_named
 from training.off_policy import OffPolicyRun, Phase
-from training.parts import EVALUATION, Parts
+from training.parts import EVALUATION, Parts, episode_records
+from training.skill_grid import SkillGrid
 from utils.csv_log import CsvLog
 from utils.log_layout import Field, LogLayout
 from utils.logger import Logger
@@ -23,7 +25,6 @@ MODELS = "models"
 FINAL_MODEL = f"{MODELS}/final_model.pt"
 VIDEO_SIZE = 256  # pixels a side
 VIDEO_FPS = 25
-CHUNK = 64  # stacks of frames judged at once
 
 LAYOUT = LogLayout(
     columns={
@@ -60,11 +61,13 @@ EPISODE_COLUMNS = (
 )
 
 
-class Sums(NamedTuple):
+class Brought(NamedTuple):
     """What an evaluation episode brought."""
 
     extrinsic: float
-    intrinsic: float
+    """Sum of the task's rewards."""
+    judged: Judged | None
+    """None without skills."""
 
 
 class DrQRun(OffPolicyRun):
@@ -87,7 +90,7 @@ class DrQRun(OffPolicyRun):
         if self.agent.skill_dim:
             records = self._records(episode)
             skill = records["skill"][-1]
-            number, intrinsic = skill_number(skill), float(self._intrinsic(records["observation"], skill).sum())
+            number, intrinsic = skill_number(skill), intrinsic_sum(judge(self.agent, records["observation"], skill))
         duration, self._episode_began = self.logger.elapsed - self._episode_began, self.logger.elapsed
         self._append("train", self.counters.episode + 1, duration, episode.reward, number, intrinsic)
         if self.updates:
@@ -104,20 +107,6 @@ class DrQRun(OffPolicyRun):
         streams = self.replay.episodes
         _, start, length = streams[streams[:, 0] == episode.env][-1]
         return self.replay.read(episode.env, int(start), int(length))
-
-    def _intrinsic(self, images: np.ndarray, skill: np.ndarray) -> np.ndarray:
-        """Intrinsic rewards of the T transitions between images uint8 (T + 1, 3, S, S) under one skill (n,), (T,)."""
-        if not self.agent.skill_dim:
-            return np.zeros(len(images) - 1)
-        first = 1 if self.agent.judges_next else 0
-        rewards = []
-        for begin in range(0, len(images) - 1, CHUNK):
-            places = np.arange(begin, min(begin + CHUNK, len(images) - 1)) + first
-            stacks = np.maximum(places[:, None] - np.arange(self.agent.stack)[::-1], 0)
-            frames = torch.from_numpy(images[stacks]).to(self.agent.device)
-            asked = torch.from_numpy(skill).to(self.agent.device).expand(len(places), -1)
-            rewards.append(self.agent.intrinsic_reward(frames, asked).cpu().numpy())
-        return np.concatenate(rewards)
 
     def _append(self, kind: str, episode: int, duration: float, reward: float, skill: int, intrinsic: float) -> None:
         values = (kind, episode, self.step, duration, reward, skill, intrinsic)
@@ -143,50 +132,62 @@ class DrQRun(OffPolicyRun):
             self._log_skill(skill, episodes)
         returns = [float(np.mean([one.extrinsic for one in episodes])) for episodes in played.values()]
         self.logger.log("episode_reward", float(np.mean(returns)), "eval")
-        if self.agent.skill_dim:
+        if judged := [one.judged for episodes in played.values() for one in episodes if one.judged]:
             self.logger.log("best_skill_episode_reward", max(returns), "eval")
+            self.logger.log("diayn_acc", share_named(judged), "eval")
+            self.logger.log("diayn_entropy", predicted_entropy(judged), "eval")
         self.logger.log("episode", self.counters.episode, "eval")
         self.logger.dump(self.step, "eval")
         self.save_snapshot(self.run_dir / MODELS / f"model_{self.step}.pt")
 
-    def _play_all(self) -> dict[int, list[Sums]] | None:
-        """What the episodes of every skill (-1 without skills) brought; None when the run is to stop."""
-        found: dict[int, list[Sums]] = {}
+    def _play_all(self) -> dict[int, list[Brought]] | None:
+        """What the episodes of every skill (-1 without skills) brought; None when the run is to stop.
+
+        Films the first episode of each, and then all of these side by side.
+        """
+        films, skills = self.config["save_video"], self.agent.skill_dim
+        grid = SkillGrid(skills, episode_records(self.config), VIDEO_SIZE) if films and skills else None
+        found: dict[int, list[Brought]] = {}
         for skill in self.agent.skills.space.candidates(self.device):
             number = skill_number(skill.cpu().numpy())
             found[number] = []
             for index in range(self.config["num_eval_episodes"]):
-                sums = self._play_one(skill, films=self.config["save_video"] and index == 0)
-                if sums is None:
+                brought = self._play_one(skill, grid, films=films and index == 0)
+                if brought is None:
                     return None
-                found[number].append(sums)
+                found[number].append(brought)
+        if grid is not None:
+            self._video("skills", grid.frames(), "eval", VIDEO_FPS, Path("video", f"{self.step}_skills.mp4"))
         return found
 
-    def _play_one(self, skill: torch.Tensor, *, films: bool) -> Sums | None:
-        """One episode of a skill (n,), with a video if ``films``. Its pictures are not kept: those of all skills
-        together would take gigabytes.
+    def _play_one(self, skill: torch.Tensor, grid: SkillGrid | None, *, films: bool) -> Brought | None:
+        """One episode of a skill (n,), with a video and a place in ``grid`` if ``films``. Its pictures are not kept:
+        those of all skills together would take gigabytes.
         """
         picture = self._picture if films else None
         played = play(self.agent, self.eval_env, skill, picture=picture, should_stop=lambda: self.stop.received)
         if played is None:
             return None
         one_hot = skill.cpu().numpy()
-        rewards = self._intrinsic(played.images, one_hot)
+        judged = judge(self.agent, played.images, one_hot)
         if films:
-            self._film(skill_number(one_hot), played.pictures, rewards)
-        return Sums(played.reward, float(rewards.sum()))
+            self._film(skill_number(one_hot), played.pictures, judged)
+            if grid is not None:
+                grid.add(played.pictures, self.agent.skills.space.name(skill))
+        return Brought(played.reward, judged)
 
     def _picture(self) -> np.ndarray:
         return self.eval_env.unwrapped.render_at(VIDEO_SIZE)  # type: ignore[attr-defined]
 
-    def _film(self, skill: int, pictures: np.ndarray, rewards: np.ndarray) -> None:
+    def _film(self, skill: int, pictures: np.ndarray, judged: Judged | None) -> None:
         """A video of one episode: pictures (T + 1, H, W, 3), the intrinsic reward (T,) of each step written on it."""
-        lines = [overlay(skill, reward) for reward in (None, *rewards)]
+        lines = [overlay(skill, reward) for reward in (None, *judged.rewards)] if judged else [""] * len(pictures)
         name = f"skill_{max(skill, 0)}"
         self._video(name, label(pictures, lines), "eval", VIDEO_FPS, Path("video", f"{self.step}_{name}.mp4"))
 
-    def _log_skill(self, skill: int, episodes: list[Sums]) -> None:
-        for index, (extrinsic, intrinsic) in enumerate(episodes):
+    def _log_skill(self, skill: int, episodes: list[Brought]) -> None:
+        for index, (extrinsic, judged) in enumerate(episodes):
+            intrinsic = intrinsic_sum(judged)
             self._append("eval", index, -1.0, extrinsic, skill, intrinsic)
             if self.agent.skill_dim:
                 self.logger.log(f"skill_{skill}_episode_reward", extrinsic, "eval")
@@ -224,8 +225,11 @@ def skill_number(skill: np.ndarray) -> int:
     return int(skill.argmax()) if skill.size else -1
 
 
+def intrinsic_sum(judged: Judged | None) -> float:
+    """The intrinsic rewards of an episode, in nats; 0 without skills."""
+    return float(judged.rewards.sum()) if judged else 0.0
+
+
 def overlay(skill: int, reward: float | None) -> str:
-    """What is written on a frame: ``skill 3  IR: -0.1234``; no reward on the first frame, nothing without skills."""
-    if skill < 0:
-        return ""
+    """What is written on a frame: ``skill 3  IR: -0.1234``; no reward on the first frame."""
     return f"skill {skill}" + ("" if reward is None else f"  IR: {reward:.4f}")

@@ -6,11 +6,14 @@ from typing import Any
 
 from envs.make import RENDER_QUALITIES, canonical_task, check_settings, validate_task
 from replay.layout import divide
+from training.combinations import check_collecting
 from training.keys import check_missing, check_unknown
 from training.parts import episode_records
-from training.settings import DEVICE, FOLDER_NAME, check_writable
+from training.settings import DEVICE, FOLDER_NAME, REPLAY, check_writable
+from utils.compile import MODES
 from utils.errors import UserError
 from utils.rules import (
+    COLLECTING,
     COUNT,
     FLAG,
     FRACTION,
@@ -39,18 +42,21 @@ RULES: dict[str, Rule] = {
     "seed": whole(0, 2**32 - 1),
     "device": DEVICE,
     "resume": OPTIONAL_TEXT,
+    **COLLECTING,
     "task": TEXT,
     "env": OPTIONAL_TEXT,
     "action_repeat": COUNT,
     "render_size": SIDE,
     "framestack": STACK,
     "render.quality": choice(*RENDER_QUALITIES),
-    **dict.fromkeys(("num_train_steps", "num_train_iters", "eval_frequency", "num_eval_episodes"), COUNT),
+    **dict.fromkeys(("num_train_steps", "num_train_iters"), COUNT),
+    **dict.fromkeys(("eval_frequency", "num_eval_episodes"), optional(COUNT)),
     "log_frequency_step": COUNT,
     "num_seed_steps": WHOLE,
     "checkpoint_every_minutes": NOT_NEGATIVE,
     "snapshots": MARKS,
     "replay_buffer_capacity": COUNT,
+    **REPLAY,
     "batch_size": COUNT,
     "snapshot": OPTIONAL_TEXT,
     **dict.fromkeys(("init_actor", "init_critic"), FLAG),
@@ -77,6 +83,7 @@ RULES: dict[str, Rule] = {
     "discriminator_features": choice("own", "critic"),
     "reward_state": choice("next", "current"),
     "reference": FLAG,
+    "compile": choice(*MODES),
     "on_nan": choice("stop", "skip"),
     "snapshot_base_dir": TEXT,
     "snapshot_dir": OPTIONAL_TEXT,
@@ -90,10 +97,13 @@ RULES: dict[str, Rule] = {
     "agent._target_": TEXT,
 }
 
+EVALUATION = {"eval_frequency": (5000, 100_000), "num_eval_episodes": (10, 1)}
+"""What null means without and with skills: the values of DrQ and of its DIAYN extension (card sections 1.6, 2.1)."""
+
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Check every value and the values against each other; returns the configuration with the full name of ``task``
-    and what the training loop reads besides (:func:`derived`).
+    """Check every value and the values against each other; returns the configuration with the full name of ``task``,
+    how often to evaluate (``EVALUATION``) and what the training loop reads besides (:func:`derived`).
 
     Raises :class:`UserError` that names the key, the value and what is allowed.
     """
@@ -101,8 +111,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     check_missing(config, RULES)
     check_unknown(config, RULES)
     config = dict(config) | {"task": canonical_task(config["env"] or config["task"]), "env": None}
+    skilled = config["num_skills"] > 0
+    config |= {key: values[skilled] for key, values in EVALUATION.items() if config[key] is None}
     config |= derived(config)
     check_settings(config["task"], config["obs_type"], config["action_repeat"], config["seed"], config["image_size"])
+    check_collecting(config)
     _check_replay(config)
     if config["actor_log_std_min"] >= config["actor_log_std_max"]:
         raise UserError(
@@ -122,7 +135,6 @@ def derived(config: Mapping[str, Any]) -> dict[str, Any]:
         "domain": domain,
         "obs_type": "pixels",
         "image_size": config["render_size"],
-        "num_envs": 1,
         "num_train_frames": repeat * config["num_train_steps"],
         "num_seed_frames": repeat * config["num_seed_steps"],
         "train_every_actions": repeat,
@@ -131,7 +143,7 @@ def derived(config: Mapping[str, Any]) -> dict[str, Any]:
         "recon_every_frames": repeat * config["log_frequency_step"],
         "seed_policy": "random",
         "evaluate": True,
-        "replay": {"capacity": config["replay_buffer_capacity"], "store_physics": True},
+        "replay": config["replay"] | {"capacity": config["replay_buffer_capacity"], "store_physics": True},
         "snapshot_dir": config["snapshot_dir"] or str(folder),
         "use_tb": config["log_save_tb"],
     }

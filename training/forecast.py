@@ -19,7 +19,9 @@ from agents.drq.agent import SHIFTS
 from envs.make import body
 from replay import Layout, check_disk, plan
 from replay.files import free_bytes, readable
-from training.parts import build_agent, record_spec, total_records
+from replay.ring import ring_bytes
+from training.parts import build_agent, record_spec, ring_device, total_records, uses_workers
+from training.settings import resolve_device
 from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.nested import tensors_in
@@ -32,6 +34,11 @@ states, the table of episodes, and the format's own bytes. Measured: 0.02 to 0.1
 PROCESS_BYTES = 850_000_000
 """Resident memory of a process that has loaded torch, MuJoCo, a GL driver and the writers of logs and videos, and whose
 networks are tiny. Measured with torch's CPU build: 0.86 GB at preset=debug; a CUDA build takes about three times that.
+"""
+
+WORKER_BYTES = 150_000_000
+"""What one environment in a process of its own adds: interpreter, MuJoCo, the GL driver and the model, without the
+libraries' code, which all processes share. Measured for walker: 117 MB lite, 137 to 140 MB full.
 """
 
 CUDA_PROCESS_BYTES = 3 * PROCESS_BYTES
@@ -76,6 +83,19 @@ class Forecast:
     """Rough: see :func:`activations`."""
     on_gpu: bool
     of_drq: bool = False
+    workers: int = 0
+    """Environments in processes of their own."""
+    ring: int = 0
+    """The replay's copy (``replay.device``)."""
+    ring_on: torch.device | None = None
+    """Where that is."""
+    shares_gpu: bool = False
+    """Whether the agent is on the GPU that has the copy."""
+
+    @property
+    def ring_on_gpu(self) -> bool:
+        """Whether the replay's copy is on a GPU."""
+        return self.ring_on is not None and self.ring_on.type == "cuda"
 
     @property
     def run_folder(self) -> int:
@@ -103,13 +123,14 @@ class Forecast:
 
     @property
     def ram(self) -> int:
-        """Main memory of the process. The replay's pages are not counted: they are the system's file cache."""
-        return CUDA_PROCESS_BYTES if self.on_gpu else PROCESS_BYTES + self.learner
+        """Main memory of the run's processes. The replay's pages are not counted: they are the system's file cache."""
+        learner = CUDA_PROCESS_BYTES if self.on_gpu else PROCESS_BYTES + self.learner
+        return learner + self.workers * WORKER_BYTES + (0 if self.ring_on_gpu else self.ring)
 
     @property
     def gpu(self) -> int:
         """Memory on the GPU, without what CUDA takes for itself."""
-        return self.learner if self.on_gpu else 0
+        return (self.learner if self.on_gpu else 0) + (self.ring if self.ring_on_gpu else 0)
 
     def words(self, message: str) -> str:
         """``message`` with the keys that the run's script has."""
@@ -119,7 +140,7 @@ class Forecast:
 
     def describe(self) -> str:
         """One line for the console: ``needs: 13.1 GB of disk, about 5.0 GB of memory``."""
-        gpu = f" and {readable(self.gpu)} on the GPU" if self.on_gpu else ""
+        gpu = f" and {readable(self.gpu)} on the GPU" if self.gpu else ""
         return f"needs: {readable(self.disk)} of disk, about {readable(self.ram)} of memory{gpu}"
 
 
@@ -144,6 +165,9 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
     snapshot = _size(agent.snapshot_modules()) + HEADER_BYTES
     folder = config["snapshot_dir"]
     device = config["device"]
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    learner = torch.device(device if device != "auto" else "cuda" if on_gpu else "cpu")
+    ring = ring_device(config, learner)
     return Forecast(
         layout=layout,
         replay=replay,
@@ -156,8 +180,12 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
         state=state,
         gradients=sum(p.nbytes for p in agent.parameters() if p.requires_grad),
         activations=activations(agent, config),
-        on_gpu=device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()),
+        on_gpu=on_gpu,
         of_drq=_is_drq(config),
+        workers=config["num_envs"] if uses_workers(config) else 0,
+        ring=0 if ring is None else ring_bytes(layout, total_records(config)),
+        ring_on=ring,
+        shares_gpu=ring is not None and on_gpu and (ring.type, ring.index or 0) == ("cuda", learner.index or 0),
     )
 
 
@@ -195,14 +223,42 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
 
 
 def memory_notes(need: Forecast) -> list[str]:
-    """A note when less main memory is available than the run will take; none where that cannot be read."""
+    """A note when less memory is available than the run will take; none where that cannot be read.
+
+    Raises :class:`UserError` when a GPU cannot take the replay's copy.
+    """
+    notes = ring_notes(need)
     available = available_memory()
     if available is None or need.ram <= available:
-        return []
+        return notes
     return [
+        *notes,
         f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
-        f"programs, lower batch_size, or choose {need.words('preset=small')}."
+        f"programs, lower batch_size, or choose {need.words('preset=small')}.",
     ]
+
+
+def ring_notes(need: Forecast) -> list[str]:
+    """A note when a GPU can take the replay's copy, but not what the agent needs besides.
+
+    Raises :class:`UserError` when it cannot take the copy, or is not there.
+    """
+    if need.ring_on is None or not need.ring_on_gpu:
+        return []
+    resolve_device(str(need.ring_on), "replay.device")
+    free, _ = torch.cuda.mem_get_info(need.ring_on)
+    what, fewer = f"replay.device={need.ring_on}: the replay's copy", need.words("lower replay.capacity")
+    if need.ring > free:
+        raise UserError(
+            f"{what} needs {readable(need.ring)} on the GPU, and {readable(free)} are free. "
+            f"Use replay.device=null (replay.prefetch=true hides most of what the files cost), or {fewer}."
+        )
+    if need.shares_gpu and need.gpu > free:
+        return [
+            f"memory: {what} and the agent take about {readable(need.gpu)} on the GPU, and {readable(free)} are free. "
+            f"Use replay.device=null, {fewer}, or lower batch_size."
+        ]
+    return []
 
 
 def available_memory(table: Path = Path("/proc/meminfo")) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from agents.agent import Agent, Mode
+from envs.workers import WorkerFailure
 from training import checkpoint
 from training.collector import Collector, Episode
 from training.evaluation import evaluate, skill_gallery
@@ -29,6 +30,10 @@ MOST_SKIPS = 100
 """Updates left out in a row, at most (``on_nan=skip``): an agent that cannot learn any more does not go on for days."""
 
 Phase = Literal["pretrain", "finetune", "drq"]
+
+
+class GaveUp(UserError):
+    """A loss that is no finite number, and ``on_nan`` does not say to go on."""
 
 
 @dataclass
@@ -53,7 +58,8 @@ class OffPolicyRun:
 
     Steps are agent steps over all environments; one step is ``action_repeat`` frames. The order inside an iteration
     is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
-    snapshot, evaluation, checkpoint.
+    snapshot, evaluation, checkpoint. With ``collect.async`` it is act, update if due while the environments step,
+    store, and the rest as before: actions come from weights that lack the updates of one step. Both are deterministic.
     """
 
     log_layout = DREAMER
@@ -106,13 +112,19 @@ class OffPolicyRun:
         """Go on until ``num_train_frames``; the last thing written is a checkpoint.
 
         On Ctrl-C or SIGTERM the step in progress is finished, a checkpoint written and KeyboardInterrupt raised.
+        Raises :class:`UserError` when an environment in a process of its own fails.
         """
         self._saved_at = self.logger.elapsed
         with self.stop:
-            self.evaluate_if_due()
-            while self.step < self.total_steps and not self.stop.received:
-                self.iterate()
-            self.save_checkpoint()
+            try:
+                self.evaluate_if_due()
+                while self.step < self.total_steps and not self.stop.received:
+                    self.iterate()
+                self.save_checkpoint()
+            except WorkerFailure as failure:
+                there = (self.run_dir / CHECKPOINT).exists()
+                stands = "The last checkpoint stands" if there else "There is no checkpoint yet"
+                raise UserError(f"{failure} {stands}; go on with resume={self.run_dir}") from failure
         if self.stop.received:
             raise KeyboardInterrupt
         self.finish()
@@ -131,16 +143,19 @@ class OffPolicyRun:
         """One step of every environment and the updates that go with it."""
         before = self.step
         after = before + self.config["num_envs"]
-        if after > self.seed_steps:
-            # the published loop updates before the step whose number is a multiple of the period
-            period = self.config["train_every_actions"] // self.repeat
-            self.update(self.updates_at_once * times_due(max(before, self.seed_steps) - 1, after - 1, period))
-            self._watch(before * self.repeat - 1, after * self.repeat - 1)
-        if self.replay.ready:
-            note = self.agent.adapt(before * self.repeat, self.replay.sample)
-            if note:
-                self.logger.say(note)
-        episodes = self.collector.step(self._mode())
+        gave_up = None
+        if not self.config["collect"]["async"]:
+            self._learn(before, after)
+            self._adapt()
+            episodes = self.collector.step(self._mode())
+        else:
+            self._adapt()
+            self.collector.begin_step(self._mode())
+            try:
+                self._learn_meanwhile(before, after)
+            except GaveUp as error:
+                gave_up = error  # not before the step is finished: a checkpoint is of whole steps
+            episodes = self.collector.finish_step()
         self.counters.step = after
         for episode in episodes:
             self._log_episode(episode)
@@ -150,10 +165,34 @@ class OffPolicyRun:
             self._show_skills()
         if self.config["evaluate"] and times_due(*frames, self.config["eval_every_frames"]):
             self.counters.evaluation_due = True
+        if gave_up is not None:
+            self.save_checkpoint()
+            raise gave_up
         self.evaluate_if_due()
         self.logger.tick(self.frame)
         if self.replay.checkpoint_due or self._checkpoint_due(bool(episodes)):
             self.save_checkpoint()
+
+    def _learn(self, before: int, after: int) -> None:
+        """The updates that are due in the agent steps from ``before`` to ``after``, looked at."""
+        if after > self.seed_steps:
+            # the published loop updates before the step whose number is a multiple of the period
+            period = self.config["train_every_actions"] // self.repeat
+            self.update(self.updates_at_once * times_due(max(before, self.seed_steps) - 1, after - 1, period))
+            self._watch(before * self.repeat - 1, after * self.repeat - 1)
+
+    def _learn_meanwhile(self, before: int, after: int) -> None:
+        """The same while the environments step; logs by how many updates their actions are late."""
+        acted_at = self.updates
+        self._learn(before, after)
+        if self.updates:
+            self.logger.log("policy_lag", self.updates - acted_at, "train")
+
+    def _adapt(self) -> None:
+        if self.replay.ready:
+            note = self.agent.adapt(self.frame, self.replay.sample)
+            if note:
+                self.logger.say(note)
 
     def _checkpoint_due(self, episode_ended: bool) -> bool:
         minutes = self.config["checkpoint_every_minutes"]
@@ -180,15 +219,17 @@ class OffPolicyRun:
     def _skip(self, fault: NumericalFault, due: int) -> None:
         """Go on without an update that was taken back, if the user wants that.
 
-        Raises :class:`UserError` otherwise, with a checkpoint of the state before that update.
+        Raises :class:`GaveUp` otherwise, with a checkpoint of the state before that update; with a step in flight,
+        :meth:`iterate` writes it after that step.
         """
         self._faults_in_a_row += 1
         gives_up = self._faults_in_a_row >= MOST_SKIPS
         where = f"{fault} in update {self.updates} (frame {self.frame})"
         if self.config["on_nan"] == "stop" or gives_up:
-            self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
-            self.save_checkpoint()
-            raise UserError(
+            if not self.collector.in_flight:
+                self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
+                self.save_checkpoint()
+            raise GaveUp(
                 f"{where}. {self.run_dir / CHECKPOINT} holds the state before this update. Start again with lower "
                 f"learning rates, or go on without such updates: resume={self.run_dir} on_nan=skip"
                 + (f" (that was tried: {MOST_SKIPS} in a row)." if gives_up else ".")
@@ -350,8 +391,9 @@ class OffPolicyRun:
             self._load_own_state(None)
             return
         content = checkpoint.load(path, "checkpoint")
-        then, now = content["versions"] | {"device": content["device"]}, checkpoint.versions()
-        for name, value in (now | {"device": str(self.device)}).items():
+        how = {"device": content["device"], "compile": content["config"].get("compile", "off")}
+        then, now = content["versions"] | how, checkpoint.versions()
+        for name, value in (now | {"device": str(self.device), "compile": self.config["compile"]}).items():
             if then.get(name) != value:
                 self.logger.say(f"note: {name} was {then.get(name)}, is {value}; the run goes on, but not bit for bit")
         self.counters = Counters(**content["counters"])

@@ -15,6 +15,7 @@ from envs.make import DOMAINS, make
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
 from training.pretrained import load_pretrained, read_pretrained
+from utils.compile import compile_agent
 from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.seeding import derive, seed_everything
@@ -55,7 +56,14 @@ def build(
     seed = config["seed"]
     source = read_pretrained(config) if phase != "pretrain" and load_snapshot else None
     settings = env_settings(config)
-    envs = make_vector(config["task"], config["num_envs"], seed=derive(seed, TRAIN_ENVS), **settings)
+    envs = make_vector(
+        config["task"],
+        config["num_envs"],
+        seed=derive(seed, TRAIN_ENVS),
+        workers=uses_workers(config),
+        timeout=config["collect"]["timeout"],
+        **settings,
+    )
     eval_env = make(config["task"], seed=derive(seed, EVAL_ENV), **settings)
     seed_everything(seed)
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
@@ -66,6 +74,7 @@ def build(
     notes = []
     if source is not None:
         notes = load_pretrained(agent, source, config, plain_spec(spec))
+    notes = [*notes, *compile_agent(agent, config["compile"])]
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
     lineage = source.lineage if source else []
     return Parts(agent, envs, eval_env, replay, device, lineage, plain_spec(spec), notes)
@@ -79,6 +88,20 @@ def env_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": config["image_size"],
         "render_quality": config["render"]["quality"],
     }
+
+
+def uses_workers(config: Mapping[str, Any]) -> bool:
+    """Whether the training environments have processes of their own."""
+    asked = config["collect"]["workers"]
+    return config["num_envs"] > 1 or config["collect"]["async"] if asked is None else asked
+
+
+def ring_device(config: Mapping[str, Any], device: torch.device) -> torch.device | None:
+    """Where the replay's copy lives (``replay.device``); None without. ``cuda`` is the agent's GPU if it is on one."""
+    asked = config["replay"]["device"]
+    if asked is None or (asked == "cuda" and device.type == "cuda"):
+        return None if asked is None else device
+    return torch.device(asked)
 
 
 def plain_spec(spec: RecordSpec) -> dict[str, Any]:
@@ -112,11 +135,17 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
     Raises :class:`UserError` when it cannot be built or its weights do not fit.
     """
     config, spec = content["config"], content["spec"]
-    phase = "finetune" if is_finetuning(config) else "pretrain"
-    agent = build_agent(config, tuple(spec["observation"][0]), spec["action"][0][0], phase, torch.device("cpu"))
+    agent = build_agent(config, tuple(spec["observation"][0]), spec["action"][0][0], phase_of(config), torch.device("cpu"))
     if not untrained:
         agent.load_weights(content["modules"])
     return agent
+
+
+def phase_of(config: Mapping[str, Any]) -> Literal["pretrain", "finetune", "drq"]:
+    """What a run with ``config`` is: only DrQ stacks frames, only fine-tuning names a snapshot by its frames."""
+    if "framestack" in config:
+        return "drq"
+    return "finetune" if is_finetuning(config) else "pretrain"
 
 
 def record_spec(
@@ -167,4 +196,6 @@ def _build_replay(
         device=device,
         episode_length=episode_records(config),
         total_records=total_records(config),
+        prefetch=device.type == "cuda" if config["replay"]["prefetch"] is None else config["replay"]["prefetch"],
+        ring=ring_device(config, device),
     )

@@ -15,8 +15,14 @@ SAME_MEANING = (
     "actor.min_std",
     "agent.decoder_elu_output",
     "agent.reference",
+    # of DrQ; its framestack and skill_critic change shapes, so load_snapshot refuses other ones
+    "actor_log_std_min",
+    "actor_log_std_max",
 )
 """Keys that change what a snapshot's weights mean without changing their shapes."""
+
+SAME_VALUES = ("discount", "reward_state")
+"""Likewise, of the critic only."""
 
 
 class Pretrained(NamedTuple):
@@ -84,10 +90,11 @@ def load_pretrained(agent: Agent, source: Pretrained, config: Mapping[str, Any],
     if repeat != config["action_repeat"]:
         raise UserError(f"action_repeat={config['action_repeat']}: {source.path} was made with action_repeat={repeat}.")
     agent.load_snapshot(source.content["modules"], init_actor=config["init_actor"], init_critic=config["init_critic"])
+    keys = (*SAME_MEANING, *(SAME_VALUES if config["init_critic"] else ()))
     return [
         f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(config, key)}"
-        for key in SAME_MEANING
-        if before and _has(config, key) and get(before, key) != get(config, key)
+        for key in keys
+        if _has(before, key) and _has(config, key) and get(before, key) != get(config, key)
     ]
 
 

@@ -9,7 +9,19 @@ from training.off_policy import OffPolicyRun, Phase
 
 Check = Callable[[Mapping[str, Any]], dict[str, Any]]
 
-_SAFE = ("checkpoint_every_minutes", "device", "on_nan", "progress", "save_video", "use_wandb")
+_SAFE = (
+    "checkpoint_every_minutes",
+    "collect.timeout",
+    "collect.workers",
+    "device",
+    "compile",
+    "on_nan",
+    "progress",
+    "replay.device",
+    "replay.prefetch",
+    "save_video",
+    "use_wandb",
+)
 
 
 class Script(NamedTuple):

@@ -14,8 +14,10 @@ from agents.nn.distributions import POLICIES
 from envs.make import RENDER_QUALITIES, resolve_task, validate_task
 from training.combinations import check_combinations
 from training.keys import check_missing, check_unknown, dreamer_keys
+from utils.compile import MODES
 from utils.errors import UserError
 from utils.rules import (
+    COLLECTING,
     COUNT,
     FLAG,
     FRACTION,
@@ -35,6 +37,7 @@ from utils.rules import (
     is_text,
     mlp,
     optimizer,
+    optional,
     shown,
     whole,
 )
@@ -43,6 +46,16 @@ DEVICE = Rule(
     "auto, cpu, cuda or cuda:<index>",
     lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", v) is not None,
 )
+REPLAY = {
+    "replay.prefetch": optional(FLAG),
+    "replay.device": optional(
+        Rule(
+            "cpu, cuda or cuda:<index>",
+            lambda v: isinstance(v, str) and re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", v) is not None,
+        )
+    ),
+}
+"""Rules of the keys that say how batches are made; they change no batch."""
 FOLDER_NAME = Rule("a text without /", lambda v: is_text(v) and "/" not in v and v not in (".", ".."))
 GRAD_HEADS = Rule(
     "a list out of decoder, reward", lambda v: isinstance(v, list) and all(h in ("decoder", "reward") for h in v)
@@ -53,7 +66,7 @@ RULES: dict[str, Rule] = {
     "seed": whole(0, 2**32 - 1),
     "device": DEVICE,
     "resume": OPTIONAL_TEXT,
-    "num_envs": COUNT,
+    **COLLECTING,
     "domain": TEXT,
     "task": TEXT,
     "obs_type": choice("pixels"),
@@ -62,6 +75,7 @@ RULES: dict[str, Rule] = {
     "render.quality": choice(*RENDER_QUALITIES),
     "replay.capacity": COUNT,
     "replay.store_physics": FLAG,
+    **REPLAY,
     "batch_size": COUNT,
     "batch_length": SEVERAL,
     "num_train_frames": COUNT,
@@ -114,8 +128,9 @@ RULES: dict[str, Rule] = {
     **optimizer("model_opt"),
     **optimizer("actor_opt"),
     **optimizer("critic_opt"),
+    "compile": choice(*MODES),
     "on_nan": choice("stop", "skip"),
-    "precision": choice(16, 32),
+    "precision": choice(16, 32, "bf16"),
     "use_tb": FLAG,
     "use_wandb": FLAG,
     "project_name": TEXT,
@@ -189,10 +204,10 @@ def check_writable(key: str, folder: str) -> None:
         raise UserError(f"{key}={folder}: {existing} cannot be written to. Choose another one or change its rights.")
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, key: str = "device") -> torch.device:
     """``auto`` takes CUDA when there is one and says so, loudly, when there is not.
 
-    Raises :class:`UserError` for a CUDA device that is not there.
+    Raises :class:`UserError` for a CUDA device that is not there, naming ``key``.
     """
     available = torch.cuda.is_available()
     if name == "auto":
@@ -203,8 +218,9 @@ def resolve_device(name: str) -> torch.device:
         index = int(name[5:]) if ":" in name else 0
         if not available:
             raise UserError(
-                f"device={name}: torch {torch.__version__} finds no CUDA device. Use device=cpu or device=auto."
+                f"{key}={name}: torch {torch.__version__} finds no CUDA device. Use {key}=cpu or {key}="
+                + ("auto." if key == "device" else "null.")
             )
         if index >= torch.cuda.device_count():
-            raise UserError(f"device={name}: there are {torch.cuda.device_count()} CUDA devices. Use a lower index.")
+            raise UserError(f"{key}={name}: there are {torch.cuda.device_count()} CUDA devices. Use a lower index.")
     return torch.device(name)

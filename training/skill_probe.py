@@ -1,8 +1,9 @@
 """``python -m training.skill_probe SNAPSHOT.pt``: can one tell the skill from where it leads?
 
 Every skill of a snapshot is followed for whole episodes. A linear classifier then has to name the skill from the
-encoder's embedding of the last image, on episodes it was not fitted to. ``--untrained`` does the same with fresh
-random weights: what an agent reaches that has learned nothing.
+agent's own embedding of where an episode ended, on episodes it was not fitted to. ``--untrained`` does the same with
+fresh random weights: what an agent reaches that has learned nothing. Where the agent has a discriminator that names
+skills by images, the report has the share of all steps of these episodes that it names rightly.
 
 The probe's settings are constants, so that numbers of different snapshots can be compared: standardised features,
 logistic regression with an L2 penalty of strength 1 / ``PENALTY_C``, and as many folds as there are episodes of a
@@ -24,10 +25,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from agents.dreamer.agent import DreamerAgent
-from agents.nn.networks import preprocess_image
-from envs.coverage import coverage, measure
+from agents.agent import Agent
+from envs.coverage import MEASURES, coverage
 from training.evaluation import play
+from training.judged import Judged, judge, share_named
 from training.parts import restore_agent
 from training.snapshot_tool import ACTING, build_env, check_request, read_snapshot
 from training.snapshot_tool import progress as show_progress
@@ -61,7 +62,7 @@ class Rollouts(NamedTuple):
     """E episodes, skill by skill."""
 
     features: np.ndarray
-    """Embedding of the last image of each, float32 (E, F)."""
+    """The agent's embedding of the end of each, float32 (E, F)."""
     labels: np.ndarray
     """Its skill's number among the candidates, int64 (E,)."""
     returns: np.ndarray
@@ -70,6 +71,8 @@ class Rollouts(NamedTuple):
     """The last images, uint8 (E, S, S, 3)."""
     states: list[np.ndarray]
     """Simulator states of each episode, reset included, float64 (T, P)."""
+    judged: list[Judged]
+    """What the agent's discriminator says of each; empty without one."""
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -100,7 +103,7 @@ def probe(features: np.ndarray, labels: np.ndarray) -> Probe:
     return Probe(hits / len(labels), *wilson(hits, len(labels)))
 
 
-def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[DreamerAgent, dict[str, Any]]:
+def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Agent, dict[str, Any]]:
     """The agent of the snapshot ``path`` on the CPU, and the snapshot's content.
 
     With ``untrained`` the weights are fresh, drawn from ``seed``. Raises :class:`UserError` when there is no such
@@ -109,19 +112,19 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Dream
     content = read_snapshot(path, "snapshot file, such as .../snapshot_100000.pt")
     seed_everything(seed)
     agent = restore_agent(content, untrained=untrained)
-    if not isinstance(agent, DreamerAgent) or len(skills_of(agent)) < 2:
+    if len(skills_of(agent)) < 2:
         raise UserError(f"{path} is of agent={content['agent']}, which has no skills to tell apart.")
-    return agent.eval(), content
+    return agent, content
 
 
-def skills_of(agent: DreamerAgent) -> torch.Tensor:
+def skills_of(agent: Agent) -> torch.Tensor:
     """The skills that stand for all, (n, skill_dim): (1, 0) for an agent without."""
     return agent.skills.space.candidates(agent.device)
 
 
 @torch.no_grad()
 def rollouts(
-    agent: DreamerAgent, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
+    agent: Agent, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
 ) -> Rollouts:
     """``episodes`` episodes of each skill, held throughout, with the policy's mean actions.
 
@@ -129,34 +132,35 @@ def rollouts(
     """
     torch.manual_seed(derive(seed, ACTING))
     skills = skills_of(agent)
-    images, returns, states = [], [], []
+    features, images, returns, states, judged = [], [], [], [], []
     for number, skill in enumerate(skills):
         for _ in range(episodes):
             played = play(agent, env, skill)
             assert played is not None
+            features.append(agent.embed(torch.from_numpy(played.images)).float().cpu().numpy())
             images.append(played.images[-1])
             returns.append(played.reward)
             states.append(played.states)
+            judged.append(judge(agent, played.images, skill.cpu().numpy()))
         mean = np.mean(returns[-episodes:])
         progress(f"{agent.skills.space.name(skill)} ({number + 1}/{len(skills)}): mean return {mean:.1f}")
-    last = np.stack(images)
-    features = agent.world_model.encoder(preprocess_image(torch.from_numpy(last).to(agent.device)))
     return Rollouts(
-        features.float().cpu().numpy(),
+        np.stack(features),
         np.repeat(np.arange(len(skills)), episodes),
         np.array(returns),
-        last.transpose(0, 2, 3, 1),
+        np.stack(images).transpose(0, 2, 3, 1),
         states,
+        [one for one in judged if one is not None],
     )
 
 
 def summary(made: Rollouts, found: Probe, names: Sequence[str], domain: str) -> dict[str, Any]:
-    """The numbers of the report, in plain values; ``names`` are those of the skills."""
+    """The numbers of the report, in plain values; ``names`` are those of the skills.
+
+    ``discriminator`` is there for an agent that has one, coverage for bodies that are measured.
+    """
     skills = len(names)
-    by_skill = [
-        np.concatenate([s for s, of in zip(made.states, made.labels, strict=True) if of == k]) for k in range(skills)
-    ]
-    own = [coverage(domain, states) for states in by_skill]
+    judged = {"discriminator": share_named(made.judged)} if made.judged else {}
     return {
         "skills": skills,
         "episodes": len(made.labels) // skills,
@@ -164,7 +168,22 @@ def summary(made: Rollouts, found: Probe, names: Sequence[str], domain: str) -> 
         "interval": [found.low, found.high],
         "chance": 1 / skills,
         "times_chance": found.accuracy * skills,
+        **judged,
         "returns": {name: float(made.returns[made.labels == k].mean()) for k, name in enumerate(names)},
+        **covered(made, names, domain),
+    }
+
+
+def covered(made: Rollouts, names: Sequence[str], domain: str) -> dict[str, Any]:
+    """Distinct states of all episodes and of each skill's; nothing for a body without a measure."""
+    if domain not in MEASURES or made.states[0].shape[1] != MEASURES[domain].size:
+        return {}
+    by_skill = [
+        np.concatenate([s for s, of in zip(made.states, made.labels, strict=True) if of == k])
+        for k in range(len(names))
+    ]
+    own = [coverage(domain, states) for states in by_skill]
+    return {
         "coverage": coverage(domain, np.concatenate(by_skill)),
         "coverage_by_skill": dict(zip(names, own, strict=True)),
         "coverage_mean": float(np.mean(own)),
@@ -184,9 +203,12 @@ def table(report: Mapping[str, Any]) -> str:
         "95 % interval": f"{low:.3f} .. {high:.3f}",
         "chance": f"{report['chance']:.3f}",
         "times chance": f"{report['times_chance']:.1f}",
-        "coverage": f"{report['coverage']} bins, {report['coverage_mean']:.1f} per skill",
-        "return by skill": "  ".join(returns),
     }
+    if "discriminator" in report:
+        rows["discriminator"] = f"{report['discriminator']:.3f} of all steps"
+    if "coverage" in report:
+        rows["coverage"] = f"{report['coverage']} bins, {report['coverage_mean']:.1f} per skill"
+    rows["return by skill"] = "  ".join(returns)
     return "\n".join(f"{name:<16}{value}" for name, value in rows.items())
 
 
@@ -206,7 +228,6 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     check_request(options.seed, {"--json": options.json, "--frames-png": options.frames_png})
     agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained)
     config = content["config"]
-    measure(config["domain"])  # likewise
     env = build_env(config, options.seed)
     try:
         made = rollouts(agent, env, options.episodes, options.seed, show_progress)

@@ -18,7 +18,7 @@ from training.settings import resolve_device
 from training.stored import CHOICES, PHASE, stored_settings
 from utils.atomic import atomic_path
 from utils.cli import run_folder
-from utils.config import CONFIG_FILE, get, to_plain
+from utils.config import CONFIG_FILE, get, put, to_plain
 from utils.errors import UserError
 from utils.logger import Logger
 from utils.wandb_log import wandb_settings
@@ -151,7 +151,7 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
                 f"{override}: this run has {key}={then} and keeps it. On resume you may change "
                 f"{', '.join(safe)}; for anything else start a new run."
             )
-        stored[key] = now
+        put(stored, key, now)
     return stored
 
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
-from utils.unknown_key import hint
+from utils.unknown_key import hint, other_group
 
 _job_started = False
 
@@ -96,6 +96,9 @@ def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
         loader = GlobalHydra.instance().config_loader()
         groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
         for name, override in groups.items():
+            elsewhere = "" if name.startswith("hydra") or override.is_add() else other_group(name, config_name)
+            if elsewhere:
+                raise UserError(f"{override.input_line}: {elsewhere}")
             _check_options(loader, name, override)
         known = _known_keys(config_name, groups.values())
         known_or_group = [*known, *loader.get_group_options("", ObjectType.GROUP)]
@@ -157,5 +160,6 @@ def _known_keys(config_name: str, groups: Iterable[Override]) -> list[str]:
         value = override.value()
         option = value.list[0] if isinstance(value, ChoiceSweep) else value
         if isinstance(option, str):
-            chosen.append(f"{override.key_or_group}={option}")
+            # a group that + adds is not in the defaults
+            chosen.append(f"{'+' if override.is_add() else ''}{override.key_or_group}={option}")
     return list(flatten(compose(config_name, chosen)))

@@ -79,3 +79,10 @@ def get(config: Mapping[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         node = node[part]
     return node
+
+
+def put(config: dict[str, Any], dotted: str, value: Any) -> None:
+    """``config["a"]["b"] = value`` for ``"a.b"``. Raises KeyError when there is no section ``a``."""
+    section, _, last = dotted.rpartition(".")
+    node = get(config, section) if section else config
+    node[last] = value

@@ -127,3 +127,12 @@ def optimizer(name: str) -> dict[str, Rule]:
 def mlp(name: str) -> dict[str, Rule]:
     """Rules for the section ``name`` of an MLP."""
     return {f"{name}.layers": LAYERS, f"{name}.units": SIZE}
+
+
+COLLECTING = {
+    "num_envs": COUNT,
+    "collect.async": FLAG,
+    "collect.workers": optional(FLAG),
+    "collect.timeout": POSITIVE,
+}
+"""Rules of the keys that say how training environments are stepped."""

@@ -8,26 +8,56 @@ from omegaconf import DictConfig, OmegaConf
 
 from utils.config import CONFIGS, flatten
 
-SCRIPTS = ("pretrain", "finetune")
+SCRIPTS = {
+    "dreamer_pretrain.py": ("pretrain", "dreamer"),
+    "dreamer_finetune.py": ("finetune", "dreamer"),
+    "drq_train.py": ("drq",),
+}
+"""The entry scripts; their configuration, and the one it is based on."""
 
 
 def hint(key: str, known: Iterable[str]) -> str:
-    """A sentence on what has ``key`` instead, or on the nearest of the ``known`` keys; empty when nothing is near."""
-    if owners := _owners(key):
-        return f" {key} is a key of {owners}."
-    near = _near(key, list(known))
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    """Sentences on what has ``key`` instead, and on the nearest of the ``known`` keys; empty when nothing is near.
+
+    With the former, only known keys that end in ``key`` count as near.
+    """
+    known, owners = list(known), _owners(key)
+    near = _that_end_in(key, known) if owners else _near(key, known)
+    first = f" {key} is a key of {owners}." if owners else ""
+    return first + (f" Did you mean {' or '.join(near)}?" if near else "")
+
+
+def other_group(name: str, config_name: str) -> str:
+    """What to answer where the script of ``config_name`` has no configuration group ``name``; empty where it has it."""
+    here = next((file for file, (own, *_) in SCRIPTS.items() if own == config_name), config_name)
+    own = _groups(config_name)
+    if name in own:
+        return ""
+    owners = [file for file, (config, *_) in SCRIPTS.items() if name in _groups(config)]
+    theirs = f" {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it." if owners else ""
+    like = [group for group in own if group.endswith(f"_{name}") or name.endswith(f"_{group}")]
+    return f"{here} has no {name}=.{theirs}" + (f" Here it is {like[0]}=." if like else "")
+
+
+def _groups(config_name: str) -> list[str]:
+    """The configuration groups in the defaults list of a configuration."""
+    entries = [entry for entry in _load(config_name).get("defaults", []) if not isinstance(entry, str)]
+    names = [str(name).removeprefix("optional ") for entry in entries for name in entry]
+    return [name for name in names if not name.startswith("override ")]
 
 
 def _owners(key: str) -> str:
-    """The agents, or the other script, whose files have ``key``."""
+    """The agents, or the other scripts, whose files have ``key``."""
     section, _, rest = key.partition(".")
     if section == "agent":
         agents = sorted((CONFIGS / "agent").glob("*.yaml"))
         names = [path.stem for path in agents if rest in flatten(_load(f"agent/{path.stem}"))]
         return f"agent={', '.join(names)}" if names else ""
-    scripts = [name for name in SCRIPTS if key != "defaults" and key in flatten(_load(name))]
-    return " and ".join(f"dreamer_{name}.py" for name in scripts)
+    if key == "defaults":
+        return ""
+    return " and ".join(
+        file for file, configs in SCRIPTS.items() if any(key in flatten(_load(config)) for config in configs)
+    )
 
 
 @functools.cache
@@ -39,12 +69,15 @@ def _load(name: str) -> DictConfig:
 
 def _near(key: str, known: list[str]) -> list[str]:
     """The nearest key of the same section, if ``key`` names one; else the nearest of all, or those that end in it."""
-    section, dot, last = key.rpartition(".")
+    section, _, last = key.rpartition(".")
     if section in known:
         # what they share says nothing: agent.beta is not near to agent.name
         siblings = [name.removeprefix(f"{section}.") for name in known if name.startswith(f"{section}.")]
         if not siblings:
             return [section]
         return [f"{section}.{name}" for name in difflib.get_close_matches(last, siblings, n=1, cutoff=0.7)]
-    ends = [] if dot else [name for name in known if name.endswith(f".{key}")]
-    return ends[:4] or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+    return _that_end_in(key, known) or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+
+
+def _that_end_in(key: str, known: list[str]) -> list[str]:
+    return [] if "." in key else [name for name in known if name.endswith(f".{key}")][:4]

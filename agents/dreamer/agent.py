@@ -68,7 +68,7 @@ class DreamerAgent(nn.Module):
         self.device = torch.device(device)
         self.updates = 0
         self.clip_reward = CLIP_REWARDS[config["clip_rewards"]]
-        self.amp = config["precision"] == 16 and self.device.type == "cuda"
+        self.amp = config["precision"] == "bf16" or (config["precision"] == 16 and self.device.type == "cuda")
         self.method = self._build_method(config, obs_shape).to(self.device)
         pretrains = phase == "pretrain"
         self.world_model = WorldModel(

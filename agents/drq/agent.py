@@ -1,7 +1,7 @@
 """DrQ, and DrQ with DIAYN skills (card sections 1 to 3)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.agent import Acting, Mode
 from agents.drq.augmentation import random_shift
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
+from agents.drq.stacks import stacks_at
 from agents.exploration.diayn import SkillClassifier
 from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
@@ -24,6 +25,8 @@ SHIFTS = 2
 PUBLISHED = {"skill_critic": False, "discriminator_features": "critic", "reward_state": "current"}
 """What ``reference=true`` restores; a null ``extrinsic_coeff`` then means 1 with skills, too."""
 
+CHUNK = 64
+"""Stacks of frames judged at once."""
 
 SIZES = (
     "Use the settings it was trained with: render_size, framestack, num_skills, skill_critic, discriminator_features "
@@ -61,7 +64,7 @@ class DrQAgent(nn.Module):
         obs_shape: Sequence[int],
         action_dim: int,
         *,
-        phase: Literal["pretrain", "finetune"],
+        phase: Literal["pretrain", "finetune", "drq"],
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
@@ -185,6 +188,13 @@ class DrQAgent(nn.Module):
 
         The intrinsic reward is that of the discriminator before its step, as published.
         """
+        periods = ("actor_update_frequency", "critic_target_update_frequency")
+        metrics = self.learn(batch, *(self.updates % self.config[period] == 0 for period in periods))
+        self.updates += 1
+        return metrics
+
+    def learn(self, batch: Mapping[str, Tensor], acts: bool, moves_target: bool) -> Metrics:
+        """All of :meth:`update` that the device does; actor and alpha only if ``acts``, the target if it moves."""
         observation, action = batch["observation"], batch["action"]
         skill = batch["skill"] if self.skill_dim else action.new_zeros(len(action), 0)
         now = self._shifts(observation[:, : self.stack])
@@ -199,15 +209,28 @@ class DrQAgent(nn.Module):
         metrics["critic_total_reward"] = reward.mean()
         target = self._target(then, skill, reward, batch["is_terminal"])
         metrics |= self._train_critic(now, skill, action, target)
-        if self.updates % self.config["actor_update_frequency"] == 0:
+        if acts:
             metrics |= self._train_actor(now[0], skill)
-        if self.updates % self.config["critic_target_update_frequency"] == 0:
+        if moves_target:
             self._move_target()
-        self.updates += 1
         return metrics
 
+    def graph_key(self, mode: Mode | None) -> Hashable:
+        """See :class:`agents.agent.Agent`: arguments decide everything."""
+        return ()
+
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """See :class:`agents.agent.Agent`: convolutions, actor, critics, discriminator."""
+        convs: list[nn.Module] = [self.critic.encoder.convs, self.critic_target.encoder.convs]
+        heads: list[nn.Module] = [self.critic, self.critic_target]
+        if self.discriminator is not None:
+            heads.append(self.discriminator.classifier.net)
+            if self.discriminator.encoder is not None:
+                convs.append(self.discriminator.encoder.convs)
+        return [(module, "forward") for module in (*convs, *heads)]
+
     def _shifts(self, frames: Tensor) -> Tensor:
-        """uint8 (B, stack, C, S, S) -> float (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
+        """uint8 (B, stack, C, S, S) -> uint8 (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
         stacked = frames.flatten(1, 2)
         return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.config["image_pad"])
 
@@ -285,15 +308,27 @@ class DrQAgent(nn.Module):
         for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.config["critic_tau"])
 
-    @torch.no_grad()
-    def intrinsic_reward(self, frames: Tensor, skill: Tensor) -> Tensor:
-        """log q(z | s) + log n of unshifted stacks uint8 (N, stack, C, S, S) and skills (N, n) -> (N,), in nats.
+    # ---- looking at what was learned
 
-        For logs and videos; 0 without skills.
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """The critic's features of the last unshifted stack, in [-1, 1] (see :class:`agents.agent.Agent`)."""
+        stack = stacks_at(images, torch.tensor([len(images) - 1]), self.stack)
+        return self.critic.encoder(stack.to(self.device).flatten(1, 2))[0]
+
+    @torch.no_grad()
+    def skill_log_probs(self, images: Tensor) -> Tensor | None:
+        """log q(. | s) of an episode's unshifted stacks, of the states that ``reward_state`` names (see
+        :class:`agents.agent.Agent`).
         """
         if self.discriminator is None:
-            return torch.zeros(len(frames), device=frames.device)
-        return self.discriminator.classifier.reward(self._judge(self.discriminator, frames.flatten(1, 2)), skill)
+            return None
+        judged = torch.arange(len(images) - 1) + int(self.judges_next)
+        found = []
+        for last in judged.split(CHUNK):
+            stacks = stacks_at(images, last, self.stack).to(self.device).flatten(1, 2)
+            found.append(self.discriminator.classifier.log_probs(self._judge(self.discriminator, stacks)))
+        return torch.cat(found)
 
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """There is no model whose predictions could be shown."""

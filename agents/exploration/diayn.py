@@ -24,6 +24,11 @@ from agents.skills import OneHot
 from utils.rules import FLAG, POSITIVE, SIZE
 
 
+def skill_reward(log_probs: Tensor, skill: Tensor) -> Tensor:
+    """log q(z | s) + log n from log q(. | s) and one-hot skills, (..., n), (..., n) -> (...): nats, at most log n."""
+    return (log_probs * skill).sum(-1) + math.log(skill.shape[-1])
+
+
 class SkillClassifier(nn.Module):
     """q(z | s) over n one-hot skills from features (..., F) of any agent; ``depth`` layers of ``hidden`` units."""
 
@@ -47,7 +52,7 @@ class SkillClassifier(nn.Module):
 
     def reward(self, features: Tensor, skill: Tensor) -> Tensor:
         """log q(z | s) + log n, (..., F), (..., n) -> (...): nats, at most log n; differentiable in the features."""
-        return (self.log_probs(features) * skill).sum(-1) + math.log(self.skill_dim)
+        return skill_reward(self.log_probs(features), skill)
 
 
 class DIAYN(IntrinsicReward):

@@ -21,10 +21,11 @@ from training.learner import Learner
 from training.off_policy import CHECKPOINT, OffPolicyRun
 from training.start import launch
 
-Place = Literal["update", "collect", "checkpoint"]
+Place = Literal["update", "collect", "finish", "checkpoint"]
 PLACES: dict[Place, tuple[type, str]] = {
     "update": (Learner, "update"),
     "collect": (Collector, "step"),
+    "finish": (Collector, "finish_step"),
     "checkpoint": (OffPolicyRun, "save_checkpoint"),
 }
 
@@ -115,13 +116,17 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def assert_same_runs(left: Path, right: Path) -> None:
-    """Final checkpoints, replays, snapshots and models equal bit for bit; CSVs in all columns but wall-clock ones."""
+def assert_same_runs(left: Path, right: Path, apart_from: tuple[str, ...] = ()) -> None:
+    """Final checkpoints, replays, snapshots and models equal bit for bit; CSVs in all columns but wall-clock ones.
+
+    ``apart_from``: names in checkpoints and snapshots that may differ.
+    """
     for pattern in ("*.*", "models/*"):
         assert sorted(path.name for path in left.glob(pattern)) == sorted(path.name for path in right.glob(pattern))
     for path in (*left.glob("*.pt"), *left.glob("models/*.pt")):
         other = right / path.relative_to(left)
-        assert differing(checkpoint.load(path), checkpoint.load(other)) == [], path.name
+        names = differing(checkpoint.load(path), checkpoint.load(other))
+        assert [name for name in names if name not in apart_from] == [], path.name
     for name in ("train.csv", "eval.csv", "episodes.csv"):
         assert rows(left / name) == rows(right / name)
     assert live_bytes(left) == live_bytes(right)

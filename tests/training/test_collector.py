@@ -74,6 +74,28 @@ def test_a_restored_collector_goes_on_as_the_saved_one(name, kind, settings):
         assert a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
+def test_a_step_has_two_halves(settings):
+    """Together they are the step; a checkpoint lies between two steps, never in one."""
+    agent = make_agent("dreamer", settings)
+    first, second = make_collector(agent), make_collector(agent)
+    with pytest.raises(RuntimeError, match="begin_step"):
+        second.finish_step()
+    for mode in ("random", "train"):
+        torch.manual_seed(3)
+        first.step(mode)
+        torch.manual_seed(3)
+        second.begin_step(mode)
+        assert second.in_flight and len(second.replay.found) == len(first.replay.found) - 1
+        with pytest.raises(RuntimeError, match="in flight"):
+            second.begin_step(mode)
+        with pytest.raises(RuntimeError, match="in flight"):
+            second.state_dict()
+        assert second.finish_step() == [] and not second.in_flight
+    for a, b in zip(first.replay.found, second.replay.found, strict=True):
+        assert all(np.array_equal(a[key], b[key]) for key in a)
+    second.state_dict()
+
+
 def test_what_a_stack_of_frames_was_made_of(settings):
     """The frames DrQ acts on are the last records of the episode."""
     agent = make_agent("drq", settings)

@@ -49,28 +49,29 @@ PUBLISHED = {
     "discriminator_hidden_depth": 2,
     # those of the original release, where the extension has others (card section 1.6)
     "render_size": 84,
-    "eval_frequency": 5000,
-    "num_eval_episodes": 10,
 }
-"""Card section 2.1."""
+"""Card section 2.1; how often to evaluate: see below."""
 
 # ---- what the keys mean, written down apart from the rules that are tested
 
 FLAGS = {"init_actor", "init_critic", "skill_critic", "reference", "log_save_tb", "use_wandb", "save_video"}
+FLAGS |= {"collect.async", "collect.workers", "replay.prefetch"}
 COUNTS = {"action_repeat", "num_train_steps", "num_train_iters", "eval_frequency", "num_eval_episodes"}
-COUNTS |= {"log_frequency_step", "replay_buffer_capacity", "batch_size", "actor_update_frequency"}
+COUNTS |= {"num_envs", "log_frequency_step", "replay_buffer_capacity", "batch_size", "actor_update_frequency"}
 COUNTS |= {"critic_target_update_frequency", "framestack", "encoder_feature_dim", "encoder_channels"}
 COUNTS |= {"skill_embedding_dim", "critic_hidden_dim", "actor_hidden_dim", "discriminator_hidden_dim"}
 COUNTS |= {"critic_hidden_depth", "actor_hidden_depth", "discriminator_hidden_depth"}
 FROM_ZERO = {"num_seed_steps", "image_pad", "seed"}
 FRACTIONS = {"discount", "critic_tau"}
-POSITIVE = {"lr", "init_temperature", "lr_discriminator", "grad_clip"}
+POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip"}
 NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff"}
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
 TEXTS |= {"agent.name", "agent._target_"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
+CHOICES |= {"replay.device"}
 SPECIAL = {"num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
 NULLABLE = {"resume", "env", "snapshot", "snapshot_dir", "extrinsic_coeff", "lr_discriminator", "grad_clip"}
+NULLABLE |= {"collect.workers", "eval_frequency", "num_eval_episodes", "replay.prefetch", "replay.device"}
 
 NO_NUMBER = ["many", "", "1", [1], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
 WIDE = {"encoder_feature_dim": 2**16, "encoder_channels": 2**16, "skill_embedding_dim": 2**16}
@@ -203,6 +204,8 @@ def test_a_missing_key_is_named(base, key):
         ({"batch_length": 50}, "there is no key batch_length"),
         ({"snapshot_ts": 100}, "there is no key snapshot_ts"),
         ({"num_train_frames": 100}, "there is no key num_train_frames"),
+        ({"collect.asynch": True}, "Did you mean collect.async?"),
+        ({"collect": True}, "collect=true is not allowed: it must be a section with the keys async, workers, timeout"),
         ({"render.qualty": "lite"}, "Did you mean render.quality?"),
         ({"render": "lite"}, "render=lite is not allowed: it must be a section with the keys quality"),
         ({"agent": None}, "agent=null is not allowed: it must be a section"),
@@ -222,6 +225,8 @@ def test_keys_that_are_not_there(base, changes, answer):
         ({"replay_buffer_capacity": 1000, "action_repeat": 1}, "replay_buffer_capacity=1000"),
         ({"action_repeat": 3}, "action_repeat=3 does not divide"),
         ({"action_repeat": 2000}, "action_repeat=2000 does not divide"),
+        ({"collect.async": True, "collect.workers": False}, "collect.async=true needs collect.workers=true"),
+        ({"num_envs": 200}, "replay_buffer_capacity=100000"),
         ({"actor_log_std_min": 2}, "actor_log_std_min=2 is not below actor_log_std_max=2"),
         ({"actor_log_std_min": 3.5}, "actor_log_std_min=3.5 is not below actor_log_std_max=2"),
         ({"actor_log_std_max": -10.5}, "actor_log_std_min=-10 is not below actor_log_std_max=-10.5"),
@@ -283,6 +288,25 @@ def test_steps_become_frames(base):
     frames = ("num_train_frames", "num_seed_frames", "eval_every_frames", "log_every_frames", "train_every_actions")
     assert [config[key] for key in frames] == [56, 24, 88, 104, 8]
     assert config["image_size"] == 84 and config["replay"]["capacity"] == 100_000
+
+
+@pytest.mark.parametrize(
+    ("num_skills", "changes", "expected"),
+    [
+        # the original release and the extension (card sections 1.6, 2.1)
+        (0, {}, (5000, 10)),
+        (10, {}, (100_000, 1)),
+        (2, {"eval_frequency": 7}, (7, 1)),
+        (2, {"num_eval_episodes": 3}, (100_000, 3)),
+        (0, {"eval_frequency": 7, "num_eval_episodes": 3}, (7, 3)),
+    ],
+)
+def test_how_often_to_evaluate(base, num_skills, changes, expected):
+    config = check(changed(base, changes | {"num_skills": num_skills, "action_repeat": 4}))
+    assert (config["eval_frequency"], config["num_eval_episodes"]) == expected
+    assert config["eval_every_frames"] == 4 * expected[0]
+    # at step 0, at every multiple up to 1,000,000 steps, and the final model
+    assert forecast(config).own_snapshots == 1 + 1_000_000 // expected[0] + 1
 
 
 def test_a_chosen_snapshot_folder_is_kept(base):

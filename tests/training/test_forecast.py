@@ -208,6 +208,22 @@ def test_on_a_gpu_the_learner_takes_its_memory(need, monkeypatch):
     assert found.gpu == found.learner and found.ram == module.CUDA_PROCESS_BYTES
 
 
+@pytest.mark.parametrize(
+    ("overrides", "workers"),
+    [
+        ((), 0),
+        (("num_envs=3",), 3),
+        (("num_envs=3", "collect.workers=false"), 0),
+        (("collect.workers=true",), 1),
+        (("collect.async=true",), 1),
+    ],
+)
+def test_environments_in_processes_of_their_own_take_memory(need, overrides, workers):
+    found = need("preset=debug", *overrides)
+    assert found.workers == workers
+    assert found.ram == module.PROCESS_BYTES + found.learner + workers * module.WORKER_BYTES
+
+
 def test_activations_by_hand():
     """Two convolutions on an image of 8 px, and a behaviour of one layer that is imagined 5 times."""
     agent = torch.nn.ModuleDict(
@@ -310,3 +326,80 @@ def test_folders_are_compared_by_their_disks(need, tmp_path, monkeypatch):
     expected = {tmp_path / "run": found.run_folder, tmp_path / "snaps": found.snapshots}
     monkeypatch.setattr(module, "_existing", lambda folder: tmp_path / "snaps" if folder.name == "snaps" else tmp_path)
     assert module._by_disk(found, tmp_path / "run") == expected
+
+
+# ---- the replay's copy on a device
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """``gpu(free)``: two CUDA devices with so many bytes free; none otherwise."""
+
+    def set_free(free):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, 10**12))
+
+    return set_free
+
+
+LONG = ("preset=debug", "num_train_frames=100000")
+COPY = 15 * 1250 * (3 * 64 * 64 + 6 * 4 + 4 + 2)
+"""Bytes of 15 of 16 segments of 20000 steps of walker: image, action, reward, two flags."""
+
+
+def test_the_replays_copy_counts_where_it_is(need):
+    without, ram, vram = (need(*LONG, f"replay.device={name}") for name in ("null", "cpu", "cuda:1"))
+    assert (without.ring, ram.ring, vram.ring) == (0, COPY, COPY)
+    assert (ram.ram - without.ram, ram.gpu) == (COPY, 0)
+    assert (vram.ram - without.ram, vram.gpu) == (0, COPY)
+    assert "on the GPU" in vram.describe() and "on the GPU" not in ram.describe()
+    short = need("preset=debug", "num_train_frames=2000", "replay.device=cpu")
+    assert short.ring == COPY // 15  # 1001 records go into one segment
+
+
+def test_the_copy_is_as_large_as_that_of_the_run(settings, tmp_path):
+    config = settings("pretrain", *SHORT, "num_train_frames=1010", "snapshots=[]", "replay.device=cpu")
+    run = launch(config, tmp_path / "run", "pretrain")
+    held = run.replay._ring.tensors.values()
+    assert sum(tensor.numel() * tensor.element_size() for tensor in held) == forecast(check(config)).ring > 0
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_copy_that_does_not_fit_the_gpu_is_refused(need, gpu, free, tmp_path, device):
+    found = need(*LONG, f"replay.device={device}")
+    free(10**12)
+    gpu(COPY - 1)
+    with pytest.raises(UserError) as caught:
+        short_of(found, tmp_path / "run")
+    for part in (f"replay.device={device}", "231.0 MB", "replay.device=null", "replay.capacity"):
+        assert part in str(caught.value)
+    gpu(COPY)
+    assert short_of(found, tmp_path / "run") == []
+
+
+def test_a_copy_beside_which_the_agent_does_not_fit_is_a_note(settings, gpu):
+    """Agent and copy on the same GPU, however it is called."""
+    gpu(COPY)
+    for agent, ring, notes in (("cuda", "cuda:0", 1), ("cuda:1", "cuda", 1), ("cuda:1", "cuda:0", 0)):
+        config = settings("pretrain", *LONG, f"device={agent}", f"replay.device={ring}")
+        found = [note for note in memory_notes(forecast(check(config))) if "replay.device=" in note]
+        assert len(found) == notes, (agent, ring)
+
+
+def test_a_gpu_that_is_not_there_is_refused(need, settings, gpu, free, monkeypatch, tmp_path):
+    free(10**12)
+    gpu(10**12)
+    with pytest.raises(UserError, match=r"^replay\.device=cuda:7: there are 2 CUDA devices\."):
+        short_of(need(*LONG, "replay.device=cuda:7"), tmp_path / "run")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^replay\.device=cuda: .*Use replay\.device=cpu or replay\.device=null\."):
+        launch(settings("pretrain", *LONG, "device=cpu", "replay.device=cuda"), tmp_path / "run", "pretrain")
+    assert not list((tmp_path / "run").glob("replay"))
+
+
+def test_drqs_copy_names_drqs_keys(settings, gpu):
+    gpu(1000)
+    config = drq_settings.check(settings("drq", "drq_preset=debug", "device=cpu", "replay.device=cuda"))
+    with pytest.raises(UserError, match=r"replay\.device=cuda: .* or lower replay_buffer_capacity\.$"):
+        memory_notes(forecast(config))

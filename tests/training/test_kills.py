@@ -67,6 +67,26 @@ def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(se
     assert_same_runs(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.parametrize("place", ["update", pytest.param("finish", marks=pytest.mark.long)])
+def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_uninterrupted_run(
+    settings, tmp_path, place
+):
+    """Stronger than the design asks for: what overlaps is fixed, only when it happens is not."""
+    config = settings(
+        "pretrain",
+        *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false", "num_envs=2"),
+        *("collect.async=true", "num_train_frames=5000", "replay.capacity=2400", "checkpoint_every_minutes=0.002"),
+        *("action_repeat=10", "train_every_actions=50", "snapshots=[3000]"),
+    )
+    for name, planned in (("whole", []), ("killed", [Kill(230, place, 2000 if place == "update" else 40)])):
+        log = tmp_path / f"{name}.log"
+        for number, kill in enumerate([*planned, None]):
+            code = in_child(play, config, tmp_path / name, "pretrain", number > 0, kill, log)
+            assert code == (0 if kill is None else -9), log.read_text()[-3000:]
+    assert_same_runs(tmp_path / "whole", tmp_path / "killed")
+    assert "policy_lag" in rows(tmp_path / "killed" / "train.csv")[-1]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])

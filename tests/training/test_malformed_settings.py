@@ -23,23 +23,24 @@ A_FILE = str(CONFIGS / "dreamer.yaml")
 # ---- what the keys mean, written down apart from the rules that are tested
 
 NULLABLE = {"resume", "snapshot_dir", "custom_snap_dir", "agent.log_density_floor", "agent.deviation_floor"}
-NULLABLE |= {"agent.first_reward"}
+NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
+CHOICES |= {"replay.device"}
 FROM_ZERO = {"seed", "num_seed_frames", "snapshot_ts", "planner.start_after", "agent.num_init_frames"}
 FROM_TWO = {"batch_length", "imag_horizon", "planner.horizon", "agent.skill_dim", "agent.ensemble_size"}
 WIDTHS = {"deter", "hidden", "stoch", "discrete", "cnn_depth", "units", "layers", "skill_dim", "ensemble_size"}
 WIDTHS |= {"latent_dim", "num_modules", "num_layers", "density_cnn_depth", "rnd_cnn_depth", "rnd_rep_dim"}
 FRACTIONS = {"balance", "discount", "discount_lambda", "slow_target_fraction", "mixture_coef", "momentum", "wd"}
 FRACTIONS |= {"target_decay"}
-POSITIVE = {"lr", "eps", "clip", "min_std", "scale", "ridge", "weight", "agent.temperature"}
+POSITIVE = {"collect.timeout", "lr", "eps", "clip", "min_std", "scale", "ridge", "weight", "agent.temperature"}
 POSITIVE |= {"agent.icm_scale", "agent.rnd_scale", "agent.diayn_scale"}
 ANY_NUMBER = {"agent.knn_clip", "agent.log_density_floor", "agent.deviation_floor", "agent.first_reward"}
 NOT_NEGATIVE = {"actor_ent", "task_actor_ent", "skill_actor_ent", "free", "kl", "observation", "reward", "beta"}
 NOT_NEGATIVE |= {"planner.temperature", "agent.explor_rate", "checkpoint_every_minutes"}
 NUMBERS = FRACTIONS | POSITIVE | ANY_NUMBER | NOT_NEGATIVE
 SECTIONS = {"replay", "render", "rssm", "encoder", "decoder", "reward_head", "kl", "loss_scales", "actor", "critic"}
-SECTIONS |= {"planner", "model_opt", "actor_opt", "critic_opt", "agent.reward_norm", "agent.method_opt"}
+SECTIONS |= {"collect", "planner", "model_opt", "actor_opt", "critic_opt", "agent.reward_norm", "agent.method_opt"}
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 NOT_NUMBERS = ["many", "", "1", [1], [], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
@@ -59,6 +60,8 @@ def wrong_types(key, value):
         wrong = NOT_NUMBERS if key != "agent.explor_rate" else ["many", [1], {"walker": "a"}, {}, True, NAN, INF]
     elif isinstance(value, bool):
         wrong = [0, 1, 1.0, "yes", "true", "", [True], {"a": True}, NAN]
+    elif key in ("collect.workers", "replay.prefetch"):  # null, unless it is said
+        wrong = [0, 1, 2, "auto", "true", "", [True], {"a": True}, NAN]
     elif isinstance(value, int):
         wrong = [*NOT_NUMBERS, 1.5, 1e6, -1.0, 10**30, -(10**30)]
     elif isinstance(value, list):
@@ -266,6 +269,7 @@ def combinations():
         yield script, agent, {"batch_length": 502}, "batch_length=502"
         yield script, agent, {"num_envs": 4, "replay.capacity": 2399}, "replay.capacity=2399"
         yield script, agent, {"num_envs": 2000}, "replay.capacity=1000000"
+        yield script, agent, {"collect.async": True, "collect.workers": False}, "collect.async=true"
         yield script, agent, {"replay.capacity": 1001}, "replay.capacity=1001"
         yield script, agent, {"action_repeat": 3}, "action_repeat=3"
         yield script, agent, {"action_repeat": 4}, "action_repeat=4"
@@ -377,6 +381,7 @@ def test_command_lines_that_no_configuration_is_made_of(script, argument, named,
         ("pretrain", "+snapshot_ts=100", "snapshot_ts is a key of dreamer_finetune.py"),
         ("pretrain", "+num_train_frame=10", "Did you mean num_train_frames?"),
         ("finetune", "+rssm.detre=3", "Did you mean rssm.deter?"),
+        ("pretrain", "+collect.time_out=3", "Did you mean collect.timeout?"),
         ("pretrain", "agent.reward_norm={scal:1}", "agent.reward_norm"),
         ("finetune", "seed=1,2", "seed=1,2"),
     ],

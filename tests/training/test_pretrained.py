@@ -71,3 +71,35 @@ def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told
     before["action_repeat"] = 4
     with pytest.raises(UserError, match="action_repeat=2: .*was made with action_repeat=4"):
         load_pretrained(agent, source, config, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["discount=0.9"], ["discount=0.99, this run has discount=0.9"]),
+        (["discount=0.9", "init_critic=false"], []),
+        (["reward_state=current"], ["reward_state=next, this run has reward_state=current"]),
+        (["actor_log_std_min=-5"], ["actor_log_std_min=-10, this run has actor_log_std_min=-5"]),
+        (["actor_log_std_max=1"], ["actor_log_std_max=2, this run has actor_log_std_max=1"]),
+        (["render.quality=lite"], ["render.quality=full, this run has render.quality=lite"]),
+        (["extrinsic_coeff=1", "lr=3e-4", "task=walker_run"], []),  # what one fine-tunes for
+    ],
+)
+def test_differences_of_drq_are_told(settings, tmp_path, changes, told):
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": settings("drq")})
+    notes = load_pretrained(Loader(), source, settings("drq", *changes), SPEC)
+    assert notes == [f"the snapshot was made with {line}" for line in told]
+
+
+@pytest.mark.parametrize(("init_critic", "told"), [("true", 1), ("false", 0)])
+def test_another_discount_of_dreamer_is_told_where_the_critic_is_taken(settings, tmp_path, init_critic, told):
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": settings("pretrain")})
+    config = settings("finetune", "discount=0.5", f"init_critic={init_critic}")
+    assert len(load_pretrained(Loader(), source, config, SPEC)) == told
+
+
+def test_a_key_that_the_snapshot_does_not_know_is_not_compared(settings, tmp_path):
+    before = settings("drq")
+    del before["reward_state"], before["render"]
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": before})
+    assert load_pretrained(Loader(), source, settings("drq"), SPEC) == []

@@ -23,14 +23,32 @@ class Recorder(OffPolicyRun):
         )
         self.learner = SimpleNamespace(update=dict)
         self.replay = SimpleNamespace(checkpoint_due=False, ready=False, sample=dict)
-        self.logger = SimpleNamespace(elapsed=0.0, tick=lambda frame: None, log_metrics=lambda *_: None)
+        self.logger = SimpleNamespace(
+            elapsed=0.0,
+            tick=lambda frame: None,
+            log_metrics=lambda *_: self.happened.append("update"),
+            log=lambda key, value, prefix: self.lags.append(value),
+        )
+        self.lags = []
         self.total_steps = -(-config["num_train_frames"] // self.repeat)
         self.seed_steps = config["num_seed_frames"] // self.repeat
         self.counters, self.stop = Counters(evaluation_due=config["evaluate"]), StopSignal()
         self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
         self.asked = []
         self._saved_at, self._faults_in_a_row = 0.0, 0
-        self.collector = SimpleNamespace(step=self._collect)
+        self.collector = SimpleNamespace(
+            step=self._collect, begin_step=self._begin_step, finish_step=self._finish_step, in_flight=False
+        )
+        self.happened = []
+
+    def _begin_step(self, mode):
+        self.happened.append("act")
+        self.collector.in_flight, self.mode = True, mode
+
+    def _finish_step(self):
+        self.happened.append("wait")
+        self.collector.in_flight = False
+        return self._collect(self.mode)
 
     def _collect(self, mode):
         if not self.modes or self.modes[-1][1] != mode:
@@ -52,9 +70,11 @@ class Recorder(OffPolicyRun):
             self.counters.evaluation_due = False
 
     def save_snapshot(self, path):
+        assert not self.collector.in_flight
         self.snapshots.append((path.name, self.updates, self.counters.episode))
 
     def save_checkpoint(self):
+        assert not self.collector.in_flight
         self.checkpoints.append(self.step)
 
 
@@ -65,6 +85,24 @@ def test_pretraining_makes_9600_updates_before_the_100k_snapshot(settings):
     assert run.snapshots == [("snapshot_100000.pt", 9600, 100)]
     assert run.modes == [(0, "random"), (2000, "train")]
     assert run.evaluated == []
+
+
+def test_in_step_with_learning_actions_come_first_and_all_else_is_where_it_was(settings):
+    frames = ("num_train_frames=20010", "snapshots=[10000,20000]", "checkpoint_every_minutes=0", "num_envs=2")
+    run = Recorder(settings("pretrain", *frames, "collect.async=true"))
+    run.run()
+    usual = Recorder(settings("pretrain", *frames))
+    usual.run()
+    for name in ("modes", "asked", "snapshots", "evaluated", "checkpoints", "updates", "step"):
+        assert getattr(run, name) == getattr(usual, name), name
+    assert "act" not in usual.happened and usual.lags == []
+    assert run.happened.count("act") == run.happened.count("wait") == run.step / 2
+    between = [set(part.split()) for part in " ".join(run.happened).split("act")[1:]]
+    assert all(part <= {"update", "wait"} for part in between)
+    assert all(part.split()[-1] == "wait" for part in " ".join(run.happened).split("act")[1:])
+    # one update per 5 agent steps, two of which are one step of both environments; the first makes up for those owed
+    assert sum(run.lags) == run.updates and set(run.lags[1:]) == {0, 1}
+    assert abs(sum(run.lags[1:]) / len(run.lags[1:]) - 0.4) < 0.01
 
 
 def test_two_million_frames_make_199600_updates(settings):

@@ -59,6 +59,12 @@ BAD_VALUES = [
     ("use_wandb", "yes"),
     ("seed_policy", "uniform"),
     ("checkpoint_every_minutes", -5),
+    ("collect.async", "yes"),
+    ("collect.workers", 2),
+    ("collect.timeout", 0),
+    ("replay.prefetch", "auto"),
+    ("replay.device", "gpu"),
+    ("replay.device", "cuda:"),
 ]
 
 

@@ -1,5 +1,6 @@
 """The skill probe: its statistics against values by hand, the command on a debug snapshot."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from settings_kit import compose_settings
 
 from agents.nn.networks import preprocess_image
 from envs.coverage import coverage
 from training import checkpoint, skill_probe
+from training.parts import phase_of
 from training.skill_probe import build_env, load_agent, main, probe, rollouts, wilson
 from training.start import launch
 
@@ -35,6 +38,24 @@ def made(settings, folder: Path, agent: str) -> Path:
 @pytest.fixture
 def snapshot(settings, folder) -> Path:
     return made(settings, folder, "deviation_dreamer")
+
+
+@pytest.fixture(scope="module")
+def drq(tmp_path_factory):
+    """``drq(task, num_skills)``: the final model of a short run of drq_train.py, which is its snapshot, too."""
+    made = {}
+
+    def model(task: str, num_skills: int) -> Path:
+        if (task, num_skills) not in made:
+            root = tmp_path_factory.mktemp("drq")
+            own = ("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "log_save_tb=false")
+            few = ("num_train_steps=2", "num_seed_steps=1", "action_repeat=100", "snapshots=[200]", "framestack=2")
+            config = compose_settings("drq", *own, *few, f"task={task}", f"num_skills={num_skills}")
+            launch(config | {"snapshot_dir": str(root / "snaps")}, root / "run", "drq")
+            made[task, num_skills] = root / "run" / "models" / "final_model.pt"
+        return made[task, num_skills]
+
+    return model
 
 
 @pytest.fixture
@@ -217,6 +238,7 @@ def test_the_coverage_is_that_of_all_states(snapshot, short):
     env = skill_probe.build_env(content["config"], 0)
     found = rollouts(agent, env, 2, 0)
     env.close()
+    assert found.judged == []
     report = skill_probe.summary(found, probe(found.features, found.labels), ["a", "b", "c", "d"], "walker")
     assert report["coverage"] == coverage("walker", np.concatenate(found.states))
     assert report["coverage_by_skill"]["b"] == coverage("walker", np.concatenate(found.states[2:4]))
@@ -255,5 +277,81 @@ def test_errors_are_one_line(settings, snapshot, folder, short, tmp_path, capsys
     del content["modules"]["actor"]
     checkpoint.save(tmp_path / "part.pt", "snapshot", content)
     assert "the snapshot's actor does not fit" in refused(capsys, tmp_path / "part.pt")
-    checkpoint.save(tmp_path / "hopper.pt", "snapshot", content | {"config": content["config"] | {"domain": "hopper"}})
-    assert "hopper" in refused(capsys, tmp_path / "hopper.pt", "--untrained")
+
+
+# ---- DrQ
+
+
+def test_drq_is_restored_to_act_and_judge_as_it_did(drq):
+    path = drq("cartpole_swingup", 3)
+    agent, content = load_agent(path, 0)
+    assert agent.phase == phase_of(content["config"]) == "drq"
+    for part, state in agent.snapshot_modules().items():
+        for key, value in state.items():
+            assert torch.equal(value, content["modules"][part][key]), (part, key)
+    fresh, _ = load_agent(path, 0, untrained=True)
+    assert not torch.equal(fresh.critic.encoder.linear.weight, agent.critic.encoder.linear.weight)
+
+
+def test_what_kind_of_run_a_configuration_is_of(settings):
+    for script, phase in (("pretrain", "pretrain"), ("finetune", "finetune"), ("drq", "drq")):
+        assert phase_of(settings(script)) == phase
+
+
+def test_episodes_of_drq_are_embedded_and_judged_by_its_networks(drq):
+    agent, content = load_agent(drq("cartpole_swingup", 3), 0)
+    seen, original = [], agent.act
+
+    def spying(observation, acting, is_first, mode):
+        seen.append((observation[0].clone(), bool(is_first), int(acting.skill.argmax())))
+        return original(observation, acting, is_first, mode)
+
+    agent.act = spying
+    env = build_env(content["config"], 0)
+    found = rollouts(agent, env, 2, 0)
+    env.close()
+    starts = [t for t, (_, is_first, _) in enumerate(seen) if is_first]
+    assert len(starts) == 6 and len(seen) == 60
+    hits = []
+    for number, start in enumerate(starts):
+        images = [image for image, _, _ in seen[start : start + 10]]
+        images.append(torch.from_numpy(found.frames[number]).permute(2, 0, 1))  # the last is not acted on
+        skill = seen[start][2]
+        with torch.no_grad():
+            for before, now in itertools.pairwise(images):
+                features = agent.discriminator.encoder(torch.cat([before, now])[None])
+                hits.append(int(agent.discriminator.classifier.net(features).argmax()) == skill)
+            embedded = agent.critic.encoder(torch.cat(images[-2:])[None])[0]
+        np.testing.assert_allclose(found.features[number], embedded, atol=1e-5)
+    report = skill_probe.summary(found, probe(found.features, found.labels), ["a", "b", "c"], "cartpole")
+    assert report["discriminator"] == pytest.approx(sum(hits) / 60)
+
+
+@pytest.mark.parametrize(("task", "covered"), [("cartpole_swingup", False), ("walker_run", True)])
+def test_the_command_for_drq(drq, tmp_path, capsys, task, covered):
+    numbers = tmp_path / "probe.json"
+    model = drq(task, 3)
+    (snapshot,) = model.parents[2].glob("snaps/*.pt")
+    for path in (model, snapshot):
+        capsys.readouterr()
+        assert main([str(path), "--episodes", "2", "--json", str(numbers)]) == 0
+        out, report = capsys.readouterr().out, json.loads(numbers.read_text())
+        assert (report["skills"], report["episodes"], report["chance"]) == (3, 2, pytest.approx(1 / 3))
+        assert 0 <= report["discriminator"] <= 1
+        assert f"discriminator   {report['discriminator']:.3f} of all steps" in out
+        assert ("coverage" in report) == ("coverage_by_skill" in report) == ("coverage  " in out) == covered
+
+
+@pytest.mark.parametrize(("domain", "size", "measured"), [("quadruped", 57, True), ("quadruped", 70, False)])
+def test_coverage_is_of_bodies_that_are_measured(domain, size, measured):
+    """quadruped_fetch has a ball among its states."""
+    states = [np.ones((3, size))] * 2
+    none = np.zeros(2)
+    found = skill_probe.covered(skill_probe.Rollouts(none, np.arange(2), none, none, states, []), ["a", "b"], domain)
+    assert found == ({"coverage": 1, "coverage_by_skill": {"a": 1, "b": 1}, "coverage_mean": 1} if measured else {})
+
+
+def test_drq_without_skills_is_refused(drq, capsys):
+    path = drq("cartpole_swingup", 0)
+    capsys.readouterr()
+    assert "is of agent=drq, which has no skills to tell apart" in refused(capsys, path)

@@ -292,19 +292,6 @@ def test_random_actions_teach_the_discriminator_nothing_and_are_rewarded():
     assert first["critic_intrinsic_reward"] != second["critic_intrinsic_reward"]
 
 
-def test_intrinsic_reward_of_frames():
-    agent = make_drq()
-    frames = transitions()["observation"][:, 1:]
-    weight = weights(agent)
-    reward = agent.intrinsic_reward(frames, transitions()["skill"])
-    assert reward.shape == (BATCH,) and not reward.requires_grad
-    for b in range(BATCH):
-        image = frames[b].flatten(0, 1).float()
-        want = bonus_of(weight, [image, image], transitions()["skill"][b], own=True)
-        assert reward[b].item() == pytest.approx(want.item(), rel=1e-4, abs=1e-5)
-    assert not make_drq(num_skills=0).intrinsic_reward(frames, torch.zeros(BATCH, 0)).any()
-
-
 @pytest.mark.parametrize("features, least", [("own", 0.95), ("critic", 0.7)])
 def test_the_discriminator_learns_skills_that_can_be_seen(features, least):
     """Three skills, three places of a bright band: named rightly after some updates, the reward near log 3.

@@ -94,9 +94,9 @@ def test_a_resumed_run_has_its_stored_settings(settings, tmp_path):
     stored = settings("finetune", *SMALL, "seed=5", "snapshot_ts=0") | {"phase": "finetune", "choices": {}}
     OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
     for words in ([f"resume={tmp_path}"], ["resume=auto", f"hydra.run.dir={tmp_path}"]):
-        request = read([*words, "num_train_frames=77"])
+        request = read([*words, "num_train_frames=77", "collect.timeout=7"])
         assert (request.phase, request.settings["seed"], request.run_dir) == ("finetune", 5, tmp_path)
-        assert request.settings["num_train_frames"] == 77
+        assert (request.settings["num_train_frames"], request.settings["collect"]["timeout"]) == (77, 7)
 
 
 def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):

@@ -1,0 +1,83 @@
+"""Command lines of ``key=value``, as those of the project's scripts."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from training.settings import check_writable
+from utils.errors import UserError
+from utils.rules import COUNT, OPTIONAL_TEXT, Rule, check_values, shown
+
+RULES: dict[str, Rule] = {"threads": COUNT, "json": OPTIONAL_TEXT}
+"""Of the keys every benchmark has: torch's threads, and a file to write the table to."""
+
+
+def split(
+    words: Sequence[str], defaults: Mapping[str, Any], rules: Mapping[str, Rule]
+) -> tuple[dict[str, Any], list[str]]:
+    """The benchmark's own keys with their values (``defaults`` where not given), and the words with other keys.
+
+    ``rules`` are those of its own keys besides ``threads`` and ``json``. Raises :class:`UserError` for a word that is
+    no ``key=value``, a value that breaks its rule, a file that cannot be written.
+    """
+    values = {"threads": torch.get_num_threads(), "json": None, **defaults}
+    others = []
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key or word.startswith("-"):
+            raise UserError(f"{shown(word)}: write key=value; keys of this benchmark: {', '.join(values)}.")
+        if key in values:
+            values[key] = _parsed(key, value)
+        else:
+            others.append(word)
+    check_values(values, {**RULES, **rules})
+    if values["json"] is not None:
+        _check_file(values["json"])
+    return values, others
+
+
+def own(words: Sequence[str], defaults: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
+    """As :func:`split`, for a benchmark that takes no other keys. Raises :class:`UserError` for them, too."""
+    values, others = split(words, defaults, rules)
+    for word in others:
+        key = word.partition("=")[0]
+        near = difflib.get_close_matches(key, values, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"{shown(word)}: there is no key {key}. This benchmark has {', '.join(values)}.{hint}")
+    return values
+
+
+def file_of(values: Mapping[str, Any]) -> Path | None:
+    """Where ``json=`` wants the table."""
+    return None if values["json"] is None else Path(values["json"])
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with ``count`` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parsed(key: str, value: str) -> Any:
+    if key == "json":
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value  # its rule says what is wanted
+
+
+def _check_file(path: str) -> None:
+    if Path(path).is_dir():
+        raise UserError(f"json={path} is a folder. Name a file, such as json={path}/benchmark.json.")
+    check_writable("json", str(Path(path).absolute().parent))
