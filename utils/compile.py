@@ -1,13 +1,11 @@
 """One switch for an agent's speed, ``compile``: off, pieces compiled by inductor, or whole updates as CUDA graphs."""
 
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-
-from agents.agent import Agent
 
 MODES = ("off", "default", "cudagraphs")
 
@@ -19,15 +17,30 @@ RECOMPILATIONS = 64
 gradients and without.
 """
 
+
+class Compilable(Protocol):
+    """What is asked of an agent: see ``agents.agent.Agent``."""
+
+    device: torch.device
+
+    def learn(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]: ...
+
+    def act(self, observation: Any, acting: Any, is_first: Any, mode: Any) -> Any: ...
+
+    def graph_key(self, mode: Any) -> Hashable: ...
+
+    def compilable(self) -> list[tuple[nn.Module, str]]: ...
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compile_agent(agent: Agent, mode: str) -> list[str]:
+def compile_agent(agent: Compilable, mode: str) -> list[str]:
     """Make ``agent`` faster as ``mode`` says, in place; returns a line for every part of it that is not possible here.
 
-    ``default`` compiles :meth:`Agent.compilable`; ``cudagraphs`` does so and captures :meth:`Agent.learn` and
-    :meth:`Agent.act`, each as one graph. What cannot be had is left out: the agent then runs as with ``off``.
+    ``default`` compiles what ``compilable`` names; ``cudagraphs`` does so and captures ``learn`` and ``act``, each as
+    one graph. What cannot be had is left out: the agent then runs as with ``off``.
     """
     if mode == "off":
         return []
@@ -59,7 +72,7 @@ def _probe(x: Tensor) -> Tensor:
     return torch.sin(x) + 1
 
 
-def _compile_pieces(agent: Agent) -> None:
+def _compile_pieces(agent: Compilable) -> None:
     # the same random numbers as without compilation
     torch._inductor.config.fallback_random = True
     torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)

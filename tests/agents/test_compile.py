@@ -35,7 +35,9 @@ def assert_alike(found, want):
     for got, expected in zip(found[0], want[0], strict=True):
         assert got.keys() == expected.keys()
         for name in got:
-            torch.testing.assert_close(got[name], expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                got[name], expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
     for got, expected in zip((*found[1], *found[3]), (*want[1], *want[3]), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=2e-5)
     for got, expected in zip(found[2], want[2], strict=True):

@@ -5,6 +5,7 @@ import torch
 from agent_kit import composed, make_agent, make_batch, tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from agents.dreamer.agent import DreamerAgent
 from agents.drq.agent import DrQAgent
 from training.drq_settings import check
 from utils.config import CONFIGS
@@ -95,3 +96,25 @@ def test_drq(skills):
     observation, first = batch["observation"][:2, 0], torch.tensor([True, False])
     for mode in ("random", "train", "eval"):
         assert reads_of(lambda mode=mode: agent.act(observation, agent.start(2), first, mode)) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", AGENTS)
+def test_dreamer_on_cuda(name):
+    """CUDA itself raises at whatever waits for it."""
+    config = tiny("pretrain", f"agent={name}", "domain=walker") | {"device": "cuda"}
+    agent = DreamerAgent(config, (3, 64, 64), 6, phase="pretrain", device="cuda")
+    batch = {key: value.cuda() for key, value in make_batch().items()}
+    if agent.skill_dim:
+        skill = agent.skills.draw(18).reshape(3, 6, -1)
+        batch |= {"skill": skill, "skill_valid": torch.ones_like(batch["is_first"])}
+    acting, first = agent.start(2), torch.tensor([True, False], device="cuda")
+    agent.update(batch)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        agent.update(batch)
+        for mode in ("random", "train", "eval"):
+            agent.act(batch["observation"][:2, 0], agent.begin(acting, first), first, mode)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
