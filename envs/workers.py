@@ -23,6 +23,8 @@ START_SECONDS = 120.0
 """A worker that imports its libraries and loads its model from a busy network disk may take this long at least."""
 RESTORE_FACTOR = 10
 """Restoring an environment steps an episode again: it may take this many times as long as a step."""
+SLICE_SECONDS = 0.25
+"""A wait is made of pieces of this length."""
 CLOSE_SECONDS = 5.0
 """Workers that have not ended by then are killed."""
 
@@ -136,10 +138,16 @@ class WorkerVectorEnv(AsyncVectorEnv):
             raise
 
     def _await(self, what: str, seconds: float) -> None:
-        """Returns when every worker has answered, or will not because it has died."""
-        deadline = time.monotonic() + seconds
+        """Returns when every worker has answered, or will not because it has died.
+
+        Seconds are counted while this process waits, not on a clock: one that was suspended with all its workers, as
+        schedulers do, is to go on.
+        """
+        left = seconds
         for index, pipe in enumerate(self.parent_pipes):
-            if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            while left > 0 and not pipe.poll(min(left, SLICE_SECONDS)):
+                left -= SLICE_SECONDS
+            if left <= 0:
                 raise self._failure(
                     index,
                     f"has not answered within {seconds:g} s ({what}; collect.timeout={self._timeout:g}). Raise "

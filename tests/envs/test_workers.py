@@ -156,6 +156,22 @@ def test_no_worker_outlives_its_parent(end):
     assert gone(pids)
 
 
+def test_a_suspended_run_goes_on():
+    """All of a job stopped, in the middle of a step and for longer than a step may take, as schedulers do it."""
+    program = [sys.executable, str(Path(worker_kit.__file__)), "step"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    ) as parent:
+        parent.stdout.readline()
+        time.sleep(0.5)
+        os.killpg(parent.pid, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.killpg(parent.pid, signal.SIGCONT)
+        assert parent.stdout.readline().split() == ["3.0", "3.0"]
+        assert parent.wait(timeout=30) == 0
+
+
 def test_a_worker_has_one_thread_and_no_torch(monkeypatch):
     import torch  # noqa: F401  this process has it
 

@@ -37,6 +37,8 @@ class Odd(gymnasium.Env):
         if self.steps == 3:
             if self.fault == "hangs":
                 time.sleep(1000)
+            elif self.fault == "is slow":
+                time.sleep(1.5)
             elif self.fault == "exits":
                 os._exit(3)
             elif self.fault == "is killed":
@@ -71,8 +73,8 @@ def odd(*faults, timeout=60.0):
     return WorkerVectorEnv([Maker(fault) for fault in faults], timeout)
 
 
-if __name__ == "__main__":  # a program that prints its workers' process ids, and then waits, or forgets to close them
-    venv = odd("", "hangs")
+if __name__ == "__main__":  # a program that prints its workers' process ids, and then waits, steps, or just ends
+    venv = odd("", "is slow" if sys.argv[1] == "step" else "hangs", timeout=3.0)
     pids = [told["pid"] for told in venv.call("look")]
     venv.reset()
     for _ in range(2):
@@ -81,3 +83,6 @@ if __name__ == "__main__":  # a program that prints its workers' process ids, an
     print(*pids, flush=True)
     if sys.argv[1] == "wait":
         time.sleep(1000)
+    elif sys.argv[1] == "step":
+        print(*venv.step_wait()[1])
+        venv.close()
