@@ -22,8 +22,9 @@ def split(
 ) -> tuple[dict[str, Any], list[str]]:
     """The benchmark's own keys with their values (``defaults`` where not given), and the words with other keys.
 
-    ``rules`` are those of its own keys besides ``threads`` and ``json``. Raises :class:`UserError` for a word that is
-    no ``key=value``, a value that breaks its rule, a file that cannot be written.
+    ``rules`` are those of its own keys besides ``threads`` and ``json``. A key whose default is a list takes one value,
+    or several with commas between; its rule is that of each. Raises :class:`UserError` for a word that is no
+    ``key=value``, a value that breaks its rule, a file that cannot be written.
     """
     values = {"threads": torch.get_num_threads(), "json": None, **defaults}
     others = []
@@ -32,10 +33,11 @@ def split(
         if not sign or not key or word.startswith("-"):
             raise UserError(f"{shown(word)}: write key=value; keys of this benchmark: {', '.join(values)}.")
         if key in values:
-            values[key] = _parsed(key, value)
+            several = isinstance(values[key], list)
+            values[key] = [_parsed(key, each) for each in value.split(",")] if several else _parsed(key, value)
         else:
             others.append(word)
-    check_values(values, {**RULES, **rules})
+    _check_each(values, {**RULES, **rules})
     if values["json"] is not None:
         _check_file(values["json"])
     return values, others
@@ -50,6 +52,21 @@ def own(words: Sequence[str], defaults: Mapping[str, Any], rules: Mapping[str, R
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UserError(f"{shown(word)}: there is no key {key}. This benchmark has {', '.join(values)}.{hint}")
     return values
+
+
+def key_of(word: str) -> str:
+    """The key that an override of the scripts' configuration is for."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def check_folder(values: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` unless ``folder=`` is null or a folder that can be written to."""
+    folder = values["folder"]
+    if folder is None:
+        return
+    if not Path(folder).is_dir():
+        raise UserError(f"folder={folder} is no folder. Name one that is there.")
+    check_writable("folder", folder)
 
 
 def file_of(values: Mapping[str, Any]) -> Path | None:
@@ -75,6 +92,15 @@ def _parsed(key: str, value: str) -> Any:
         return yaml.safe_load(value)
     except yaml.YAMLError:
         return value  # its rule says what is wanted
+
+
+def _check_each(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    for key, value in values.items():
+        for each in value if isinstance(value, list) else [value]:
+            nested = each
+            for name in reversed(key.split(".")):
+                nested = {name: nested}
+            check_values(nested, {key: rules[key]})
 
 
 def _check_file(path: str) -> None:

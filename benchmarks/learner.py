@@ -23,9 +23,6 @@ if not __package__:  # run as a file: Python looks for modules in benchmarks/ th
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from agents.agent import Agent
@@ -35,12 +32,12 @@ from benchmarks.dreamer_operations import floor_operations
 from benchmarks.floor import matmul_rate
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import measure as measure_memory
+from benchmarks.pretraining import plain_settings
 from benchmarks.tables import markdown
 from training.parts import build_agent
 from training.settings import check, resolve_device
-from utils.cli import check_overrides
 from utils.compile import compile_agent
-from utils.config import CONFIGS, to_plain
+from utils.config import CONFIGS
 from utils.errors import UserError, exit_status, unknown_value
 from utils.report import write_json
 from utils.rules import COUNT, FLAG, TEXT
@@ -66,13 +63,7 @@ def agents() -> list[str]:
 
 def settings(overrides: Sequence[str]) -> dict[str, Any]:
     """The checked configuration of ``dreamer_pretrain.py`` with ``overrides``. Raises :class:`UserError`."""
-    check_overrides("pretrain", overrides)
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            plain = to_plain(compose("pretrain", list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(str(error).strip()) from error
-    config = check(plain)
+    config = check(plain_settings(overrides))
     for key, wanted in (("obs_type", "pixels"), ("domain", "walker")):
         if config[key] != wanted:
             raise UserError(f"{key}={config[key]}: the random batch is that of {key}={wanted}. Leave {key} out.")

@@ -43,6 +43,18 @@ def give_back_free() -> None:
         trim(0)
 
 
+def own_share(pid: int) -> int | None:
+    """Bytes of process ``pid``: its own pages, and of those that several processes share its part (PSS).
+
+    None where the system does not tell (no Linux, or the process is gone).
+    """
+    try:
+        lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
+        return next((1024 * int(words[1]) for words in lines if words[0] == "Pss:"), None)
+    except OSError:
+        return None
+
+
 def status() -> dict[str, int]:
     """This process's memory in bytes by the names of /proc/self/status: VmHWM (peak), VmRSS, RssAnon, RssFile, ..."""
     lines = (line.split() for line in STATUS.read_text().splitlines())

@@ -30,8 +30,8 @@ from benchmarks.memory import STATUS, give_back_free, status
 from benchmarks.tables import markdown
 from replay import RecordSpec, Replay
 from training.parts import record_spec
-from training.settings import DEVICE, check_writable, resolve_device
-from utils.errors import UserError, exit_status
+from training.settings import DEVICE, resolve_device
+from utils.errors import exit_status
 from utils.report import write_json
 from utils.rules import COUNT, OPTIONAL_TEXT
 
@@ -167,10 +167,7 @@ def main(words: Sequence[str]) -> None:
         {"steps": 10_000, "batches": 50, "folder": None, "device": "cpu"},
         {"steps": COUNT, "batches": COUNT, "folder": OPTIONAL_TEXT, "device": DEVICE},
     )
-    if values["folder"] is not None:
-        if not Path(values["folder"]).is_dir():
-            raise UserError(f"folder={values['folder']} is no folder. Name one that is there.")
-        check_writable("folder", values["folder"])
+    arguments.check_folder(values)
     device = resolve_device(values["device"])
     rows = []
     with arguments.threads(values["threads"]):

@@ -1,6 +1,6 @@
-"""Where the time of an update goes: calls of the agent's parts, wrapped from outside while it is measured."""
+"""Where the time of a piece of work goes: calls of its parts, wrapped from outside while it is measured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ PARTS = {
     "model step": ("model_opt.step",),
     "behaviour": ("behaviors.*.update", "behaviors.*.after_update"),
 }
-"""Stage -> the calls that make it up; ``*`` is every child.
+"""Of an agent's update: stage -> the calls that make it up; ``*`` is every child.
 
 ``method``: training and scoring, of imagined states, too (not the gradient that flows back through that score);
 ``observe``: encoder and RSSM, forward; ``model loss``: decoder, reward head and the losses; ``model step``: backward
@@ -26,11 +26,11 @@ STAGES = (*PARTS, REST)
 class Split:
     """Seconds by stage. A stage inside another one is not counted there, so the stages add up to the whole."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], stages: Iterable[str] = PARTS) -> None:
         self._clock = clock
         self._stage = REST
+        self.seconds = dict.fromkeys((*stages, REST), 0.0)
         self._since = clock()
-        self.seconds = dict.fromkeys(STAGES, 0.0)
 
     def switch(self, stage: str) -> str:
         """From now on it is ``stage`` that runs; returns the one that ran."""
@@ -38,6 +38,11 @@ class Split:
         self.seconds[before] += now - self._since
         self._stage, self._since = stage, now
         return before
+
+    def restart(self) -> None:
+        """Forget the time so far."""
+        self.switch(REST)
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
 
     def wrap(self, call: Callable[..., Any], stage: str) -> Callable[..., Any]:
         """``call``, its time counted as that of ``stage``."""
@@ -59,37 +64,42 @@ def split_times(agent: Any, work: Callable[[], Any], count: int, clock: Callable
     """
     runs = []
     for _ in range(count):
-        split = Split(clock)
-        with _wrapped(agent, split):
-            split.switch(REST)  # wrapping has taken a moment
-            split.seconds = dict.fromkeys(STAGES, 0.0)
+        with splitting(agent, PARTS, clock) as split:
             work()
-            split.switch(REST)
         runs.append(split.seconds)
     runs.sort(key=lambda seconds: sum(seconds.values()))
     return runs[len(runs) // 2]
 
 
 @contextmanager
-def _wrapped(agent: Any, split: Split) -> Iterator[None]:
-    """Inside, every call of ``PARTS`` that ``agent`` has is timed."""
+def splitting(root: Any, parts: Mapping[str, Sequence[str]], clock: Callable[[], float]) -> Iterator[Split]:
+    """Inside, every call of ``parts``, paths from ``root``, is timed as that of its stage; paths that it lacks count
+    for nothing. Afterwards ``root`` is as it was, and the split is complete.
+    """
+    split = Split(clock, parts)
     changed = []
     try:
-        for stage, paths in PARTS.items():
-            for owner, name in _calls(agent, paths):
+        for stage, paths in parts.items():
+            for owner, name in _calls(root, paths):
+                changed.append((owner, name, vars(owner).get(name)))
                 setattr(owner, name, split.wrap(getattr(owner, name), stage))
-                changed.append((owner, name))
-        yield
+        split.restart()  # wrapping has taken a moment
+        yield split
+        split.switch(REST)
     finally:
-        for owner, name in changed:
-            delattr(owner, name)  # uncovers the method of its class
+        for owner, name, own in reversed(changed):
+            if own is None:
+                delattr(owner, name)  # uncovers the method of its class
+            else:
+                setattr(owner, name, own)  # a compiled or captured one
 
 
-def _calls(agent: Any, paths: tuple[str, ...]) -> Iterator[tuple[Any, str]]:
+def _calls(root: Any, paths: Sequence[str]) -> Iterator[tuple[Any, str]]:
     """(owner, name of its method) of every path that leads somewhere."""
     for path in paths:
-        part, *between, name = path.split(".")
-        owners = [getattr(agent, part, None)]
-        if between:
-            owners = list(owners[0].values()) if owners[0] is not None else []
+        *between, name = path.split(".")
+        owners = [root]
+        for part in between:
+            found = [owner.values() if part == "*" else [getattr(owner, part, None)] for owner in owners]
+            owners = [owner for group in found for owner in group if owner is not None]
         yield from ((owner, name) for owner in owners if hasattr(owner, name))

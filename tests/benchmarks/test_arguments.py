@@ -16,6 +16,20 @@ def test_own_keys_are_read_and_others_left():
     assert others == ["rssm.deter=8"]
 
 
+def test_several_values_with_commas_between():
+    defaults, rules = {"num_envs": [1, 2], "collect.workers": [True]}, {"num_envs": COUNT, "collect.workers": FLAG}
+    assert arguments.own([], defaults, rules)["num_envs"] == [1, 2]
+    values = arguments.own(["num_envs=4", "collect.workers=true,false"], defaults, rules)
+    assert (values["num_envs"], values["collect.workers"]) == ([4], [True, False])
+    for word, message in (("num_envs=1,,2", "num_envs=null"), ("collect.workers=true,1", "collect.workers=1")):
+        with pytest.raises(UserError, match=f"{message} is not allowed"):
+            arguments.own([word], defaults, rules)
+
+
+def test_the_key_of_an_override():
+    assert [arguments.key_of(word) for word in ("a.b=c=d", "+a=1", "++a=1", "~a")] == ["a.b", "a", "a", "a"]
+
+
 def test_a_file_name_stays_a_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(arguments.file_of(arguments.own(["json=1e3"], DEFAULTS, RULES))) == "1e3"

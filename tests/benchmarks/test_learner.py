@@ -157,7 +157,7 @@ def test_what_is_refused(words, message, capsys, monkeypatch):
         raise UserError(captured.err)
 
 
-@pytest.mark.parametrize("script", ["learner", "replay", "drq"])
+@pytest.mark.parametrize("script", ["learner", "replay", "drq", "collector", "end_to_end"])
 def test_scripts_run_as_files_from_anywhere(script, tmp_path):
     """A refusal is enough: everything has been imported by then."""
     child = subprocess.run(

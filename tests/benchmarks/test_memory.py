@@ -1,5 +1,8 @@
 """The peak of a piece of work is that of what it allocates."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -31,6 +34,17 @@ def test_without_proc_the_work_is_done_all_the_same(monkeypatch, tmp_path):
     calls = []
     assert memory.measure(lambda: calls.append(1), torch.device("cpu")) is None
     assert calls == [1]
+
+
+@pytest.mark.skipif(not LINUX, reason="no /proc")
+def test_the_share_of_a_process_is_what_it_alone_has_written():
+    code = f"held = b'1' * {SIZE}; print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    share = memory.own_share(child.pid)
+    child.communicate(b"\n")
+    assert SIZE < share < SIZE + 30e6
+    assert memory.own_share(child.pid) is None
 
 
 @pytest.mark.cuda

@@ -66,6 +66,24 @@ def test_what_raises_leaves_the_agent_as_it_was():
     assert not vars(agent.world_model)
 
 
+def test_a_call_deep_below_that_was_replaced_before_is_put_back():
+    hands = Hands()
+
+    class Envs:
+        def step(self):
+            hands.work(1)
+
+    own = Envs()
+    own.step = replaced = lambda: hands.work(4)  # such as a captured one
+    root = SimpleNamespace(collector=SimpleNamespace(envs={"a": Envs(), "b": own}))
+    with stages.splitting(root, {"step": ("collector.envs.*.step", "collector.missing.step", "gone")}, hands) as split:
+        for envs in root.collector.envs.values():
+            envs.step()
+        hands.work(2)
+    assert split.seconds == {"step": 5, "rest": 2}
+    assert vars(own) == {"step": replaced} and not vars(root.collector.envs["a"])
+
+
 @pytest.mark.parametrize("name", ["deviation_dreamer", "lbs_dreamer"])
 def test_every_stage_of_an_agent_is_found(name):
     agent, batch = learner.build(learner.settings([f"agent={name}", *TINY]), "off", torch.device("cpu"))

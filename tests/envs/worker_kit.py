@@ -38,7 +38,8 @@ class Odd(gymnasium.Env):
             if self.fault == "hangs":
                 time.sleep(1000)
             elif self.fault == "is slow":
-                time.sleep(1.5)
+                for _ in range(15):  # goes on after a suspension, where one long sleep would be over
+                    time.sleep(0.1)
             elif self.fault == "exits":
                 os._exit(3)
             elif self.fault == "is killed":
