@@ -18,8 +18,11 @@ def unit_normal_log_prob(value: Tensor, mean: Tensor, event_dims: int) -> Tensor
     With ``event_dims=0`` the result has the shape of ``value``. The floor of the loss ``-log_prob`` is
     0.919 (``log sqrt(2 pi)``) per dimension.
     """
-    log_prob = -0.5 * (value.float() - mean.float()).square() - LOG_SQRT_2PI
-    return log_prob.flatten(-event_dims).sum(-1) if event_dims else log_prob
+    error = (value.float() - mean.float()).square()
+    if not event_dims:
+        return -0.5 * error - LOG_SQRT_2PI
+    error = error.flatten(-event_dims)
+    return -0.5 * error.sum(-1) - error.shape[-1] * LOG_SQRT_2PI
 
 
 def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:

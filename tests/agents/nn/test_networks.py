@@ -13,6 +13,7 @@ from agents.nn.networks import (
     parameter_count,
     preprocess_image,
     sub_pixel_conv,
+    transposed_conv,
 )
 
 
@@ -87,6 +88,27 @@ def convolved_alike(layer, convolve, x):
 def test_a_convolution_as_one_product(kernel, size):
     layer = nn.Conv2d(3, 5, kernel, stride=2).double()
     convolved_alike(layer, conv_by_matmul, torch.randn(2, 3, size, size).double())
+
+
+@pytest.mark.parametrize("kernel", [5, 6])
+def test_a_transposed_convolution_with_its_bias_added(kernel):
+    convolved_alike(
+        nn.ConvTranspose2d(4, 3, kernel, stride=2).double(), transposed_conv, torch.randn(2, 4, 3, 3).double()
+    )
+
+
+def test_an_mlp_takes_any_leading_dimensions():
+    net = spread(MLP(5, 3, 2, 7))
+    x = torch.randn(2, 4, 6, 5)
+    close(net(x).detach(), ref.mlp(ref.weights(net), x.double()).detach())
+    close(net(x[0, 0, 0]).detach(), ref.mlp(ref.weights(net), x[0, 0, 0].double()).detach())
+
+
+def test_preprocessing_leaves_its_input_alone():
+    for image in (torch.arange(256, dtype=torch.uint8), torch.arange(256).float()):
+        before = image.clone()
+        preprocess_image(image)
+        assert torch.equal(image, before)
 
 
 @pytest.mark.parametrize("kernel", [2, 4, 6])

@@ -1,0 +1,28 @@
+"""Frames per second of a whole pre-training run, and what they are spent on.
+
+python benchmarks/end_to_end.py preset=small num_envs=4 collect.async=true baseline=true
+
+Own keys: ``frames`` (timed ones), ``baseline=true`` (a row more: one environment, synchronous, nothing compiled),
+``folder`` (where the run lies meanwhile; null: the system's temporary folder), ``threads``, ``json=PATH``. Every other
+key is one of the configuration of ``dreamer_pretrain.py``.
+
+The work is in ``benchmarks/whole_run.py``: worker processes import this file, and shall not load torch for it.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def main(words: Sequence[str]) -> int:
+    """Exit status of :func:`benchmarks.whole_run.main`."""
+    from benchmarks import whole_run
+
+    return whole_run.main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
