@@ -135,7 +135,9 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
     Raises :class:`UserError` when it cannot be built or its weights do not fit.
     """
     config, spec = content["config"], content["spec"]
-    agent = build_agent(config, tuple(spec["observation"][0]), spec["action"][0][0], phase_of(config), torch.device("cpu"))
+    agent = build_agent(
+        config, tuple(spec["observation"][0]), spec["action"][0][0], phase_of(config), torch.device("cpu")
+    )
     if not untrained:
         agent.load_weights(content["modules"])
     return agent

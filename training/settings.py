@@ -212,7 +212,9 @@ def resolve_device(name: str, key: str = "device") -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":
         if not available:
-            print("device: cpu, NO CUDA DEVICE FOUND. The published sizes want a GPU; for a CPU there are small presets.")
+            print(
+                "device: cpu, NO CUDA DEVICE FOUND. The published sizes want a GPU; for a CPU there are small presets."
+            )
         return torch.device("cuda" if available else "cpu")
     if name.startswith("cuda"):
         index = int(name[5:]) if ":" in name else 0
