@@ -45,18 +45,19 @@ class Prefetch:
     they would break.
     """
 
-    def __init__(self, draw: Callable[[Host], Drawn]) -> None:
-        """``draw`` fills host tensors that the caller's thread has allocated."""
-        self._draw = draw
+    def __init__(self) -> None:
         self._pending: tuple[Origin, Future[Drawn]] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         threading.Thread(target=_work, args=(self._jobs,), name="replay-prefetch", daemon=True).start()
         weakref.finalize(self, self._jobs.put, None)
 
-    def begin(self, origin: Origin, host: Host) -> None:
-        """Draw from ``origin``, the present one, into ``host``."""
+    def begin(self, origin: Origin, draw: Callable[[Host], Drawn], host: Host) -> None:
+        """Draw from ``origin``, the present one, into ``host``, tensors that the caller's thread has allocated.
+
+        ``draw`` is kept no longer than the draw takes: its owner may be the one that owns this object.
+        """
         future: Future[Drawn] = Future()
-        self._jobs.put(_Job(future, self._draw, host))
+        self._jobs.put(_Job(future, draw, host))
         self._pending = origin, future
 
     def take(self, origin: Origin) -> Drawn | None:

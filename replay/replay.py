@@ -119,7 +119,7 @@ class Replay:
         self._saved: list[int] | None = None  # first live segments in the last state_dict
         self._check = RecordCheck(dtype, num_envs)
         self._lock = threading.RLock()
-        self._prefetch = Prefetch(self._draw_ahead) if prefetch else None
+        self._prefetch = Prefetch() if prefetch else None
 
     def __len__(self) -> int:
         """Records in the episodes that can be sampled."""
@@ -210,7 +210,7 @@ class Replay:
                 host = self._draw(self.sampler, self._gather.host(self.batch_size))
             batch = self._gather.batch(host)
         if self._prefetch is not None:
-            self._prefetch.begin(self._origin(), self._gather.host(self.batch_size))
+            self._prefetch.begin(self._origin(), self._draw_ahead, self._gather.host(self.batch_size))
         return batch
 
     def _draw(self, sampler: Sampler, host: Host) -> Host:

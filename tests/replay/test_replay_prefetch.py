@@ -36,6 +36,9 @@ def filled(monkeypatch):
     class Filled(list):
         hook = staticmethod(lambda: None)
 
+    gc.collect()
+    for thread in threads():  # of replays before, which may be drawing still
+        thread.join(10)
     found, original = Filled(), Gather.fill
 
     def fill(self, host, located):
