@@ -34,7 +34,7 @@ quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, name
 	@echo "== quickstart: rendering check, pre-training, fine-tuning, summary"
 	@$(RUN) quickstart.py
 
-test: setup ## run the tests (13 minutes on two cores); ARGS='-k name' goes to pytest
+test: setup ## run the tests (under half an hour on two cores); ARGS='-k name' goes to pytest
 	@echo "== test: pytest, without the long ones"
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
