@@ -55,6 +55,7 @@ def both_ways(build, given):
     assert_alike(train(compiled, given), want)
 
 
+@pytest.mark.timeout(900)  # a minute or two of compilation on idle cores
 @pytest.mark.parametrize(
     "name",
     [
@@ -68,6 +69,7 @@ def test_compiled_and_eager_dreamers_agree(name):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_compiled_and_eager_drq_agree():
     config = check(composed("drq", "drq_preset=debug", "device=cpu"))
 
