@@ -30,7 +30,7 @@ $(STAMP): requirements.txt
 	  echo "error: pip failed, see above. Mend the cause and run make setup again" >&2; exit 1; }
 	@touch $(STAMP)
 
-quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, name every file made (12 minutes)
+quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, name every file made (9 minutes)
 	@echo "== quickstart: rendering check, pre-training, fine-tuning, summary"
 	@$(RUN) quickstart.py
 
