@@ -20,6 +20,11 @@ Host = dict[str, torch.Tensor]
 """Tensors in main memory (pinned for CUDA) from which a batch is made; their content is up to who gathers."""
 
 
+def torch_dtype(scalar: np.dtype) -> torch.dtype:
+    """The tensors' counterpart of an array's ``scalar`` type."""
+    return torch.from_numpy(np.empty(0, scalar)).dtype
+
+
 class Gathers(Protocol):
     """How runs of records, rows (stream, first record, records) of an array (B, 3), become a batch, in four steps.
 
@@ -56,7 +61,7 @@ class Gather(ABC):
         self._fields: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
         for key, (shape, scalar) in fields_of(dtype).items():
             if key not in NOT_IN_BATCHES:
-                self._fields[key] = self.shape_of(key, shape), torch.from_numpy(np.empty(0, scalar)).dtype
+                self._fields[key] = self.shape_of(key, shape), torch_dtype(scalar)
 
     def host(self, count: int) -> Host:
         pin = self.device.type == "cuda"

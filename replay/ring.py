@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from replay.batch import NOT_READ, Gather, Host
+from replay.batch import NOT_READ, Gather, Host, torch_dtype
 from replay.files import readable
 from replay.layout import Layout
 from replay.records import fields_of
@@ -52,8 +52,8 @@ class Ring:
         self.tensors: dict[str, torch.Tensor] = {}
         for key, (shape, scalar) in fields_of(layout.dtype).items():
             if key not in NOT_READ:
-                dtype = torch.from_numpy(np.empty(0, scalar)).dtype
-                self.tensors[key] = torch.empty((self.steps, layout.num_envs, *shape), dtype=dtype, device=device)
+                size = self.steps, layout.num_envs, *shape
+                self.tensors[key] = torch.empty(size, dtype=torch_dtype(scalar), device=device)
 
     def rows(self, streams: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Where records are in the tensors with their first two dimensions flattened; growing leaves them there."""

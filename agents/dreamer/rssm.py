@@ -81,12 +81,13 @@ class RSSM(nn.Module):
         action = action * keep
         # everything that does not depend on the recurrent state is computed for all steps at once
         from_embed = F.linear(embed, self.posterior_in.weight[:, self.deter :], self.posterior_in.bias)
+        from_deter = self.posterior_in.weight[:, : self.deter]  # once: every slice has a gradient of the whole's size
         uniform = torch.rand(length, batch, self.stoch, 1, device=embed.device)
         deter, stoch = latent.deter, latent.stoch
         deters, stochs, logits = [], [], []
         for t in range(length):
             deter, stoch, step_logits = self.filter_step(
-                deter, stoch, action[:, t], keep[:, t], from_embed[:, t], uniform[t]
+                deter, stoch, action[:, t], keep[:, t], from_deter, from_embed[:, t], uniform[t]
             )
             deters.append(deter)
             stochs.append(stoch)
@@ -95,16 +96,24 @@ class RSSM(nn.Module):
         return post, self.prior_logits(post.deter)
 
     def filter_step(
-        self, deter: Tensor, stoch: Tensor, action: Tensor, keep: Tensor, from_embed: Tensor, uniform: Tensor
+        self,
+        deter: Tensor,
+        stoch: Tensor,
+        action: Tensor,
+        keep: Tensor,
+        from_deter: Tensor,
+        from_embed: Tensor,
+        uniform: Tensor,
     ) -> Latent:
         """One step of :meth:`observe`: state (B, ...) and action (B, A) -> the next posterior (B, ...).
 
-        The state is reset where ``keep`` (B, 1) is 0. ``from_embed`` (B, hidden) is the image's part of the hidden
-        layer, ``uniform`` (B, stoch, 1) are the random numbers of the sample.
+        The state is reset where ``keep`` (B, 1) is 0. ``from_deter`` (hidden, deter) are the weights of the hidden
+        layer for the GRU's state, ``from_embed`` (B, hidden) is the image's part of that layer, ``uniform`` (B, stoch,
+        1) are the random numbers of the sample.
         """
         deter = self._advance(Latent(deter * keep, stoch * keep[..., None], stoch), action)
-        from_deter = F.linear(deter, self.posterior_in.weight[:, : self.deter])
-        logits = self._groups(self.posterior_out(F.elu(from_deter + from_embed, inplace=True)))
+        hidden = F.elu(F.linear(deter, from_deter) + from_embed, inplace=True)
+        logits = self._groups(self.posterior_out(hidden))
         return Latent(deter, sample_one_hot(logits, uniform), logits)
 
     def imagine(self, start: Latent, actions: Tensor) -> Latent:

@@ -220,7 +220,7 @@ class DrQAgent(nn.Module):
         return ()
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Agent`: convolutions, actor, critics, discriminator."""
+        """See :class:`agents.agent.Agent`: convolutions, critics, discriminator."""
         convs: list[nn.Module] = [self.critic.encoder.convs, self.critic_target.encoder.convs]
         heads: list[nn.Module] = [self.critic, self.critic_target]
         if self.discriminator is not None:
