@@ -8,7 +8,7 @@ import sys
 if sys.version_info < (3, 10):  # noqa: UP036  the imports below would end in a SyntaxError there
     sys.exit(f"error: Python {sys.version.split()[0]} is too old. Make the environment with Python 3.11: make setup")
 
-from training.doctor.examination import main
+from doctoring.examination import main
 
 if __name__ == "__main__":
     try:

@@ -6,13 +6,13 @@ python dreamer_finetune.py configs=dmc_pixels agent=dreamer task=walker_stand sn
 import hydra
 from omegaconf import DictConfig
 
-from utils.cli import cli, job_errors
+from entry.cli import cli, job_errors
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="finetune")
 @job_errors
 def main(config: DictConfig) -> None:
-    from training.start import start
+    from entry.start import start
 
     start(config, "finetune")
 

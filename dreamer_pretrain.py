@@ -6,13 +6,13 @@ python dreamer_pretrain.py configs=dmc_pixels agent=dreamer domain=walker seed=1
 import hydra
 from omegaconf import DictConfig
 
-from utils.cli import cli, job_errors
+from entry.cli import cli, job_errors
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="pretrain")
 @job_errors
 def main(config: DictConfig) -> None:
-    from training.start import start
+    from entry.start import start
 
     start(config, "pretrain")
 

@@ -6,13 +6,13 @@ python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 lr=3e-
 import hydra
 from omegaconf import DictConfig
 
-from utils.cli import cli, job_errors
+from entry.cli import cli, job_errors
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="drq")
 @job_errors
 def main(config: DictConfig) -> None:
-    from training.start import start
+    from entry.start import start
 
     start(config, "drq")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from training.settings import check_writable
+from preflight.settings import check_writable
 from utils.errors import UserError
 from utils.rules import COUNT, OPTIONAL_TEXT, Rule, check_values, shown
 

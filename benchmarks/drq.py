@@ -48,7 +48,7 @@ from benchmarks.clock import clock_of, timed
 from benchmarks.floor import matmul_rate
 from benchmarks.machine import describe, provenance
 from benchmarks.tables import markdown
-from training.drq_settings import check
+from preflight.drq_settings import check
 from training.parts import build_agent
 from utils.config import CONFIGS, to_plain
 from utils.errors import exit_status

@@ -34,8 +34,8 @@ from benchmarks.machine import describe, provenance
 from benchmarks.memory import measure as measure_memory
 from benchmarks.pretraining import plain_settings
 from benchmarks.tables import markdown
+from preflight.settings import check, resolve_device
 from training.parts import build_agent
-from training.settings import check, resolve_device
 from utils.compile import compile_agent
 from utils.config import CONFIGS
 from utils.errors import UserError, exit_status, unknown_value

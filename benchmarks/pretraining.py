@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from utils.cli import check_overrides
+from entry.cli import check_overrides
 from utils.config import CONFIGS, to_plain
 from utils.errors import UserError
 

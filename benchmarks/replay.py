@@ -28,9 +28,9 @@ from benchmarks.clock import clock_of, timed
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import STATUS, give_back_free, status
 from benchmarks.tables import markdown
+from preflight.settings import DEVICE, resolve_device
 from replay import RecordSpec, Replay
 from training.parts import record_spec
-from training.settings import DEVICE, resolve_device
 from utils.errors import exit_status
 from utils.report import write_json
 from utils.rules import COUNT, OPTIONAL_TEXT

@@ -22,8 +22,8 @@ from benchmarks.stages import Split
 from benchmarks.tables import markdown
 from envs.make import RENDER_QUALITIES, make
 from envs.vector import make_vector
+from preflight.settings import check, resolve_device
 from training.parts import build_agent, env_settings
-from training.settings import check, resolve_device
 from utils.compile import compile_agent
 from utils.errors import exit_status
 from utils.report import write_json

@@ -23,10 +23,10 @@ from benchmarks.stages import REST, splitting
 from benchmarks.tables import markdown
 from benchmarks.utilisation import watched
 from envs.make import DOMAINS
-from training.forecast import forecast, short_of
+from preflight.forecast import forecast, short_of
+from preflight.settings import check, resolve_device
 from training.off_policy import OffPolicyRun
 from training.parts import build, uses_workers
-from training.settings import check, resolve_device
 from utils.config import put
 from utils.errors import UserError, exit_status
 from utils.logger import Logger

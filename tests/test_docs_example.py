@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 import agents.exploration
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import TaskReward
-from training.settings import check
-from utils.cli import check_overrides
+from entry.cli import check_overrides
+from preflight.settings import check
 from utils.config import CONFIGS, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent

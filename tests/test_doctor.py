@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training import forecast
-from training.doctor import examination, machine, packages
-from training.doctor.child import Done
-from training.doctor.row import Status, ok
+from doctoring import examination, machine, packages
+from doctoring.child import Done
+from doctoring.row import Status, ok
+from preflight import forecast
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBUG = ("preset=debug", "num_train_frames=2010")

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from entry.cli import check_overrides
+from entry.scripts import SCRIPTS as ENTRIES
+from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
-from training.scripts import SCRIPTS as ENTRIES
-from training.start import launch
-from utils.cli import check_overrides
 from utils.config import CONFIGS, flatten, latest_run, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -166,7 +166,7 @@ def keep_foreign(path: Path, run: str) -> Path | None:
 @exit_status
 def main() -> None:
     """``show FILE``."""
-    from training.describe import describe
+    from analysis.describe import describe
 
     parser = argparse.ArgumentParser(prog="python -m training.checkpoint", description=main.__doc__)
     commands = parser.add_subparsers(required=True, metavar="show")

@@ -8,7 +8,7 @@ from agent_kit import composed, make_agent, make_batch, tiny
 from skill_kit import Spy
 
 from agents.drq.agent import DrQAgent
-from training.drq_settings import check
+from preflight.drq_settings import check
 from utils import compile as switch
 from utils.compile import compile_agent
 

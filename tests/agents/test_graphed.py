@@ -6,7 +6,7 @@ from agent_kit import composed, make_agent, make_batch, tiny
 from torch.utils import _pytree as pytree
 
 from agents.drq.agent import DrQAgent
-from training.drq_settings import check
+from preflight.drq_settings import check
 from utils import compile as switch
 from utils.compile import EAGER_CALLS, Graphed
 

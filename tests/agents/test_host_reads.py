@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.dreamer.agent import DreamerAgent
 from agents.drq.agent import DrQAgent
-from training.drq_settings import check
+from preflight.drq_settings import check
 from utils.config import CONFIGS
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))

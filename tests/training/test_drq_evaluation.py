@@ -22,8 +22,8 @@ from drq_run_kit import (
     weights,
 )
 
+from entry.start import launch
 from training import drq_run
-from training.start import launch
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from drq_run_kit import QUIET, Killed, assert_same, kill_at, same_weights, settings
 
+from entry.start import launch
 from training.checkpoint import load, save
 from training.drq_run import DrQRun
-from training.start import launch
 from utils.errors import UserError
 
 BALANCE = ("task=cartpole_balance", "num_train_steps=1", "extrinsic_coeff=1", "diayn_intrinsic_reward_coeff=0", *QUIET)

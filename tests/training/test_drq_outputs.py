@@ -19,9 +19,9 @@ from drq_run_kit import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from entry.start import launch
 from training.checkpoint import load
 from training.off_policy import CHECKPOINT
-from training.start import launch
 
 HEADER = "type,episode,step,duration,episode_extrinsic_reward,skill_id,episode_intrinsic_reward_sum"
 

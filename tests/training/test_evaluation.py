@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from preflight.settings import check
 from training.evaluation import evaluate, play, skill_gallery
 from training.parts import build
-from training.settings import check
 
 SKILLS = 4
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.start import launch
+from entry.start import launch
 from utils.config import CONFIGS
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))

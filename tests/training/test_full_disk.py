@@ -7,10 +7,10 @@ import pytest
 from kill_kit import assert_same_runs
 
 import training.checkpoint
+from entry.start import launch
 from replay import files
 from training.checkpoint import load
 from training.off_policy import CHECKPOINT
-from training.start import launch
 from utils.csv_log import CsvLog
 from utils.errors import UserError
 from utils.tensorboard_log import TensorBoardLog

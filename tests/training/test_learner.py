@@ -13,11 +13,11 @@ import training.learner
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.world_model import WorldModel
 from agents.nn.optimizer import Optimizer
+from entry.start import launch
 from training.checkpoint import load
 from training.learner import Learner, NumericalFault, find_fault
 from training.off_policy import CHECKPOINT, OffPolicyRun
 from training.parts import build_agent
-from training.start import launch
 from utils.config import CONFIGS
 from utils.errors import UserError
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from entry.start import launch
 from training.off_policy import OffPolicyRun
-from training.start import launch
 
 STATUS = Path("/proc/self/status")
 

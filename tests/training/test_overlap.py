@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from settings_kit import compose_settings
 
 from agents.dreamer.behavior import Behavior
+from entry.start import launch
 from training.checkpoint import load
 from training.collector import Collector
 from training.off_policy import CHECKPOINT, OffPolicyRun
-from training.start import launch
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

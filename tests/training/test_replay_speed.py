@@ -5,10 +5,10 @@ import torch
 from kill_kit import Kill, assert_same_runs, in_child, play
 from settings_kit import compose_settings
 
+from entry.start import launch
+from preflight import drq_settings, settings
 from replay import Replay
-from training import drq_settings, settings
 from training.parts import _build_replay
-from training.start import launch
 
 CASES = {
     # evicts, reports, chooses a skill on replayed data, and writes checkpoints in the middle of episodes

@@ -7,9 +7,9 @@ import pytest
 import torch
 from kill_kit import rows
 
+from entry.start import launch
 from training.checkpoint import load
 from training.off_policy import CHECKPOINT, OffPolicyRun
-from training.start import launch
 
 DEBUG = ("preset=debug", "device=cpu", "progress=false")
 

@@ -4,7 +4,7 @@ import pytest
 from agent_kit import composed
 
 from agents.exploration.build import method_class
-from training.settings import check
+from preflight.settings import check
 from utils.errors import UserError
 
 SCRIPTS = ("pretrain", "finetune")

@@ -1,0 +1,176 @@
+"""``python -m analysis.coverage RUN_FOLDER ...``: how many distinct states the experience of a run covers.
+
+Only reads: a run may be training meanwhile. What counts is what its ``checkpoint.pt`` knows.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from analysis.cells import coverage, measure
+from envs.make import validate_task
+from replay.layout import LAYOUT_FILE, Layout
+from replay.records import record_dtype
+from replay.storage import Stream
+from training import checkpoint
+from training.off_policy import CHECKPOINT
+from utils.config import CONFIG_FILE, get, to_plain
+from utils.errors import UserError, exit_status
+
+CHUNK = 4096
+"""Records looked at at once; each brings a page or two of the file into memory."""
+
+
+class RunCoverage(NamedTuple):
+    """What :func:`run_coverage` found."""
+
+    folder: Path
+    frames: int
+    """Frames whose states were counted."""
+    bins: int
+    """Distinct cells (see :mod:`analysis.cells`)."""
+    evicted: int
+    """Frames the replay no longer holds: the first of the run, not counted."""
+
+    def line(self) -> str:
+        """One line for people."""
+        gone = f"  (the replay has wrapped: its first {self.evicted} frames are gone)" if self.evicted else ""
+        return f"{self.folder}  {self.frames} frames  {self.bins} bins{gone}"
+
+
+def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
+    """Coverage of the experience in ``folder``, up to frame ``frames`` of the run (None: to the checkpoint).
+
+    Raises:
+        UserError: no run, no checkpoint, no stored simulator states, a domain without a measure, missing segments.
+    """
+    config = read_config(folder)
+    domain = config["domain"] if config["domain"] != "none" else validate_task(config["task"])[0]
+    measure(domain)  # before the large files are read
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
+    state = checkpoint.load(path, "checkpoint")["replay"]
+    layout = read_layout(folder / "replay")
+    repeat, streams = config["action_repeat"], state["streams"]
+    last = None if frames is None else frames // repeat // len(streams)
+    found = [
+        physics_of(folder / "replay" / f"stream_{env}", layout, saved["cursor"], state["steps"] // len(streams), last)
+        for env, saved in enumerate(streams)
+    ]
+    return RunCoverage(
+        folder,
+        repeat * sum(part.counted for part in found),
+        coverage(domain, np.concatenate([part.states for part in found])),
+        repeat * sum(part.evicted for part in found),
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The run's own settings. Raises :class:`UserError` when there is no run, or it stored no simulator states."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} holds no run ({CONFIG_FILE} is missing). Name a run folder.")
+    try:
+        config = to_plain(OmegaConf.load(path))  # type: ignore[arg-type]
+        stores = get(config, "replay.store_physics")
+    except Exception as error:
+        # YAML's and OmegaConf's errors have no common ancestor; the user needs one message
+        raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0][:120]}).") from error
+    if not stores:
+        raise UserError(
+            f"{folder} was run with replay.store_physics=false, so its replay holds no simulator states. "
+            "Run it with replay.store_physics=true."
+        )
+    return config
+
+
+def read_layout(directory: Path) -> Layout:
+    """The layout of the replay in ``directory``. Raises :class:`UserError` when there is none to read."""
+    path = directory / LAYOUT_FILE
+    try:
+        stored: Mapping[str, Any] = json.loads(path.read_text())
+        spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
+        names = ("capacity", "num_envs", "batch_length", "segment_steps", "segments", "live")
+        return Layout(record_dtype(spec), *(int(stored[name]) for name in names))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is missing or damaged. Restore the replay folder of the run.") from error
+
+
+class StreamPhysics(NamedTuple):
+    """States of one environment."""
+
+    states: np.ndarray
+    """float64 (N, S); those after resets included."""
+    counted: int
+    """Steps among them (resets are none)."""
+    evicted: int
+    """Steps before them that the replay no longer holds."""
+
+
+def physics_of(directory: Path, layout: Layout, cursor: int, steps: int, last: int | None = None) -> StreamPhysics:
+    """The states of the stream in ``directory`` that can still be sampled, up to its step ``last`` (None: all).
+
+    Args:
+        cursor: records written ever, as the checkpoint knows it.
+        steps: the same without those of resets.
+
+    Raises:
+        UserError: a segment file is missing or has another size.
+    """
+    chunks = list(_chunks(directory, layout, cursor))
+    states = np.concatenate([np.zeros((0, *layout.dtype["physics"].shape)), *(states for states, _ in chunks)])
+    taken = np.cumsum(np.concatenate([np.zeros(0, bool), *(is_step for _, is_step in chunks)]))
+    evicted = steps - (int(taken[-1]) if len(taken) else 0)
+    if last is None or last >= steps:
+        return StreamPhysics(states, steps - evicted, evicted)
+    kept = max(0, last - evicted)
+    # up to the record of step ``last``, without the reset that follows it
+    end = int(np.searchsorted(taken, kept)) + 1 if kept else 0
+    return StreamPhysics(states[:end], kept, evicted)
+
+
+def _chunks(directory: Path, layout: Layout, cursor: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """States (n, S) of the live records before ``cursor`` and whether each is a step's (n,), in order."""
+    stream = Stream(directory, layout)
+    stream.cursor = cursor  # which segments are live follows from it; nothing is opened by the stream itself
+    for number in range(stream.first_live, stream.opened):
+        path = directory / f"segment_{number:08d}.bin"
+        try:
+            segment = np.memmap(path, layout.dtype, mode="r", shape=(layout.segment_steps,))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} is missing or damaged. If the run is training, it may have just dropped it: try again."
+            ) from error
+        end = min(layout.segment_steps, cursor - number * layout.segment_steps)
+        for begin in range(0, end, CHUNK):
+            records = segment[begin : min(begin + CHUNK, end)]
+            yield np.array(records["physics"]), ~np.array(records["is_first"])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("python -m analysis.coverage", description=__doc__)
+    made.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER")
+    made.add_argument("--frames", type=int, help="count the experience up to this frame of the run (default: all)")
+    return made
+
+
+@exit_status
+def main(arguments: Sequence[str] | None = None) -> None:
+    """One line per run folder: its name, the frames counted, the distinct bins."""
+    options = parser().parse_args(arguments)
+    if options.frames is not None and options.frames <= 0:
+        raise UserError(f"--frames={options.frames} is not possible. Set it to a whole number above 0.")
+    for folder in options.folders:
+        print(run_coverage(folder, options.frames).line())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

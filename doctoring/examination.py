@@ -1,0 +1,137 @@
+"""Runs every check; none can keep another from running, and what one raises becomes its row."""
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+from doctoring import machine, needs, packages
+from doctoring.child import Done
+from doctoring.request import Request, read, split
+from doctoring.row import Row, Status, fail, ok, refused, warn
+from doctoring.table import table
+from utils.errors import UserError
+
+UNKNOWN = warn("not checked: the settings are not known", "mend the row configuration first")
+
+
+class Examination:
+    """The checks of one command line, in the order of the table.
+
+    Child processes run meanwhile in threads; this process imports torch only after a child did so without harm.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+        self._pool = ThreadPoolExecutor(3)
+        self._torch: Future[Done] = self._pool.submit(machine.probe_torch)
+        self._dm_control = self._pool.submit(machine.import_dm_control)
+        self._rendering = self._pool.submit(machine.rendering)
+
+    def rows(self) -> dict[str, Row]:
+        """Every row, the same ones whatever is found."""
+        checks: dict[str, Callable[[], Row]] = {
+            "python": packages.python,
+            "packages": packages.packages,
+            "combinations": packages.combinations,
+            "torch": lambda: machine.import_torch(self._torch.result()),
+            "dm_control": lambda: self._dm_control.result(),
+            "rendering": self._rendered,
+            "configuration": self._configuration,
+            "device": self._device,
+            "torch.compile": lambda: machine.compiler(self._uses_gpu),
+            "snapshot": lambda: self._of_request(needs.snapshot),
+            "disk": lambda: self._of_need(lambda need: needs.disk(self.request, need)),
+            "memory": lambda: self._of_need(needs.memory),
+            "open files": lambda: self._of_need(needs.open_files),
+            "write access": lambda: self._of_request(needs.writable),
+            "wandb": lambda: needs.wandb_login(self._setting("use_wandb", False)),
+        }
+        return {name: answer(check) for name, check in checks.items()}
+
+    @cached_property
+    def request(self) -> Request:
+        """The request with its settings. Raises whatever is wrong with it."""
+        torch = self._torch.result()
+        if torch.failure:
+            raise UserError("the settings cannot be checked without torch. Mend the row torch first.")
+        return read(self.arguments)
+
+    @cached_property
+    def need(self) -> Any:
+        """The forecast of disk and memory."""
+        from preflight.forecast import forecast
+
+        return forecast(self.request.settings)
+
+    @property
+    def _known(self) -> bool:
+        try:
+            return bool(self.request)
+        except Exception:  # its row says what it was
+            return False
+
+    def _configuration(self) -> Row:
+        request = self.request
+        job = "first job of a sweep, " if request.first_of_sweep else ""
+        from entry.scripts import SCRIPTS
+
+        does = {"pretrain": "pre-trains agent=", "finetune": "fine-tunes agent=", "drq": "trains "}[request.phase]
+        settings = request.settings
+        return ok(f"{job}{SCRIPTS[request.phase].file} {does}{settings['agent']['name']} on {settings['task']}")
+
+    def _setting(self, key: str, default: Any) -> Any:
+        """A setting; from the command line's own words while the settings as a whole are refused."""
+        if self._known:
+            return self.request.settings[key]
+        given = [word.partition("=")[2] for word in split(self.arguments).overrides if word.startswith(f"{key}=")]
+        if not given:
+            return default
+        return given[-1].lower() == "true" if isinstance(default, bool) else given[-1]
+
+    def _rendered(self) -> Row:
+        if self._setting("obs_type", "pixels") != "pixels":
+            return ok("not needed: obs_type=states")
+        return self._rendering.result()
+
+    def _device(self) -> Row:
+        small = "drq_preset=small" if self._known and self.request.phase == "drq" else "preset=small"
+        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()), small)
+
+    @property
+    def _uses_gpu(self) -> bool:
+        return self._setting("device", "auto") != "cpu" and bool(machine.gpus(self._torch.result()))
+
+    def _of_request(self, check: Callable[[Request], Row]) -> Row:
+        return check(self.request) if self._known else UNKNOWN
+
+    def _of_need(self, check: Callable[[Any], Row]) -> Row:
+        return check(self.need) if self._known else UNKNOWN
+
+
+def answer(check: Callable[[], Row]) -> Row:
+    """The row of a check; an exception is a FAIL row."""
+    try:
+        return check()
+    except UserError as error:
+        return refused(error)
+    except ImportError as error:
+        return fail(f"{type(error).__name__}: {error}", "make setup")
+    except Exception as error:  # whatever a broken machine or a library comes up with
+        return refused(
+            UserError(f"{type(error).__name__}: {error}"), "mend the rows above first; if they are OK, report it"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; 1 when there is a FAIL, else 0."""
+    warnings.simplefilter("ignore")  # of libraries; what matters has a row
+    started = time.perf_counter()
+    rows = Examination(arguments).rows()
+    print(table(rows))
+    counts = {status: sum(row.status is status for row in rows.values()) for status in Status}
+    summary = ", ".join(f"{count} {status.value}" for status, count in counts.items())
+    print(f"\n{len(rows)} checks in {time.perf_counter() - started:.1f} s: {summary}")
+    return 1 if counts[Status.FAIL] else 0

@@ -1,0 +1,1 @@
+"""What an entry script does: command line, settings, folder, run."""

@@ -1,0 +1,161 @@
+"""From a Hydra configuration to a running or resumed run."""
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from entry.cli import run_folder
+from entry.lock import FolderLock
+from entry.scripts import SCRIPTS
+from entry.stored import CHOICES, PHASE, stored_settings
+from preflight.forecast import forecast, short_of
+from preflight.settings import resolve_device
+from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
+from training.parts import Parts, build
+from utils.atomic import atomic_path
+from utils.config import CONFIG_FILE, get, put, to_plain
+from utils.errors import UserError
+from utils.logger import Logger
+from utils.wandb_log import wandb_settings
+
+AUTO = "auto"
+"""Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
+
+
+def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
+    """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
+    run_dir = run_folder().absolute()
+    resume = config["resume"]
+    if resume == AUTO:
+        resume = run_dir if (run_dir / CONFIG_FILE).exists() else None
+    elif resume is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"resume={resume} goes with a single run, not with --multirun. To go on with a whole sweep, give it a "
+            f"fixed folder and resume={AUTO}: hydra.sweep.dir=<folder> resume={AUTO}."
+        )
+    if resume is not None:
+        return launch(_stored_settings(run_dir, config, phase), run_dir, phase, resume=True)
+    return launch(_absolute(to_plain(config)) | {CHOICES: _choices()}, run_dir, phase)
+
+
+def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: bool = False) -> OffPolicyRun:
+    """Check everything, build, and run to the end; returns the finished run.
+
+    Raises :class:`UserError` before anything is written when something is wrong with the request.
+    """
+    asked = settings | {PHASE: phase}
+    script = SCRIPTS[phase]
+    settings = script.check(asked)
+    device = resolve_device(settings["device"])
+    with FolderLock(run_dir):
+        if not resume and (run_dir / CONFIG_FILE).exists():
+            raise UserError(
+                f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
+            )
+        need = forecast(settings)
+        tight = short_of(need, run_dir)
+        parts = build(settings, run_dir, phase, device, load_snapshot=not (run_dir / CHECKPOINT).exists())
+        try:
+            with _logger(settings, run_dir, phase, parts, resume) as logger:
+                with atomic_path(run_dir / CONFIG_FILE) as path:
+                    OmegaConf.save(OmegaConf.create(asked), path)
+                run = script.run(settings, run_dir, phase, parts, logger)
+                return _run(run, [need.describe(), *(f"note: {text}" for text in (*tight, *run.notes))], resume)
+        finally:
+            parts.envs.close()
+            parts.eval_env.close()
+
+
+def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
+    say, folder = run.logger.say, run.run_dir
+    for line in (f"run folder: {folder}", run.replay.describe(), *opening):
+        say(line)
+    if resume:
+        run.load_checkpoint()
+    if run.lineage:
+        say(f"fine-tuning from {run.lineage[0]['path']}")
+    if run.step >= run.total_steps:
+        run.finish()
+        say(f"resume: {folder} is finished; nothing to do (raise {run.length_key} to go on)")
+        return run
+    try:
+        run.run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        stands = "the last checkpoint stands" if (folder / CHECKPOINT).exists() else "there is no checkpoint yet"
+        raise UserError(
+            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with resume={folder}"
+        ) from error
+    say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
+    return run
+
+
+def _logger(settings: dict[str, Any], run_dir: Path, phase: Phase, parts: Parts, resume: bool) -> Logger:
+    try:
+        return Logger(
+            run_dir,
+            use_tb=settings["use_tb"],
+            use_wandb=settings["use_wandb"],
+            wandb_settings=wandb_settings(
+                stage=phase,
+                project_name=settings["project_name"],
+                agent=settings["agent"]["name"],
+                domain_or_task=settings["domain" if phase == "pretrain" else "task"],
+                obs_type=settings["obs_type"],
+                seed=settings["seed"],
+                config=settings,
+                experiment=settings["experiment"],
+            ),
+            action_repeat=settings["action_repeat"],
+            total_frames=settings["num_train_frames"],
+            progress=None if settings["progress"] == "auto" else settings["progress"],
+            layout=SCRIPTS[phase].run.log_layout,
+        )
+    except UserError:
+        if not resume:
+            # a refused run leaves nothing behind; its replay was made a moment ago and is empty
+            shutil.rmtree(parts.replay.directory)
+        raise
+
+
+def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Folders as seen from where the run was started, so that it can be resumed from anywhere."""
+    folders = {key: settings.get(key) for key in ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot")}
+    return settings | {key: str(Path(path).absolute()) for key, path in folders.items() if path is not None}
+
+
+def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[str, Any]:
+    """The run's own settings with the command line's safe changes; others are refused by name."""
+    asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
+    stored = stored_settings(run_dir, asked)
+    if stored[PHASE] != phase:
+        raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
+    safe = SCRIPTS[phase].safe_on_resume
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
+        try:
+            then, now = get(stored, name), get(asked, name)
+        except KeyError:
+            raise UserError(f"{override}: this run was started without the key {key}; leave it out.") from None
+        if key == "resume" or now == then:
+            continue
+        if key not in safe:
+            raise UserError(
+                f"{override}: this run has {key}={then} and keeps it. On resume you may change "
+                f"{', '.join(safe)}; for anything else start a new run."
+            )
+        put(stored, key, now)
+    return stored
+
+
+def _choices() -> dict[str, str]:
+    """Which file of each configuration group was chosen."""
+    choices = HydraConfig.get().runtime.choices
+    return {key: str(value) for key, value in choices.items() if not key.startswith("hydra/")}

@@ -1,0 +1,114 @@
+"""Which script a command line is for, and that it is read as the scripts read it."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from doctoring.request import read, split
+from entry.scripts import SCRIPTS
+from utils.errors import UserError
+
+SMALL = ("preset=debug", "device=cpu")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phase"),
+    [
+        (["agent=deviation_dreamer", "domain=walker"], "pretrain"),
+        (["task=walker_stand", "snapshot_ts=2000000"], "finetune"),
+        (["dreamer_finetune.py", "task=walker_stand"], "finetune"),
+        (["task=walker_stand"], "pretrain"),  # both would take it
+        ([], "pretrain"),
+        (["agent=icm_dreamer", "task=walker_stand", "snapshot_ts=0"], "finetune"),
+    ],
+)
+def test_the_script_is_found(overrides, phase):
+    request = read([*overrides, *SMALL])
+    assert request.phase == phase and request.settings["task"] == "walker_stand"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["drq_train.py", "task=walker_run", "num_skills=10"],
+        ["task=walker_run", "num_skills=10"],
+        ["env=dmc_walker_run", "skill_critic=false", "--multirun", "lr=1e-3,1e-4"],
+        ["drq_preset=small", "task=walker_run"],  # a group that the other scripts do not have
+        ["some/folder/drq_train.py", "task=dmc_walker_run"],  # all three would take the rest
+    ],
+)
+def test_drq_is_found(overrides):
+    request = read([*overrides, "device=cpu"])
+    assert request.phase == "drq" and request.first_of_sweep == ("--multirun" in overrides)
+    assert (request.settings["task"], request.settings["num_train_frames"]) == ("walker_run", 4_000_000)
+
+
+@pytest.mark.parametrize("phase", SCRIPTS)
+def test_every_script_can_be_named(phase):
+    task = ["task=walker_walk"] if phase == "finetune" else []
+    assert read([SCRIPTS[phase].file, "device=cpu", *task]).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["num_train_frame=10"], "Did you mean num_train_frames?"),
+        (["snapshot_ts=0", "init_critic=true", "num_train_frame=10"], "no key num_train_frame."),  # not: snapshot_ts
+        (["agent=dreemer"], "Did you mean agent=dreamer?"),
+        (["domain=hoper"], "domain=hoper"),
+        (["num_seed_frames=1001"], "not a multiple of action_repeat=2"),
+        (["seed=[1"], "not a valid override"),
+        (["nonsense"], "Write key=value"),
+        (["train.py", "seed=3"], "train.py is none of the scripts"),
+        (["drq_train.py", "num_skill=3"], "Did you mean num_skills?"),
+        (["task=walker_run", "num_skills=1"], "num_skills=1"),
+        (["framestack=3", "encoder_channels=8", "agent.reference=true"], "agent.reference"),  # not: framestack
+        (["resume=nowhere"], "holds no run"),
+    ],
+)
+def test_the_scripts_own_messages(overrides, part):
+    with pytest.raises(UserError) as refused:
+        read(overrides)
+    assert part in str(refused.value)
+
+
+def test_words_of_hydra_are_set_aside():
+    words = ["-m", "--multirun", "--cfg", "job", "hydra.run.dir='a b/c'", "hydra/launcher=joblib", "seed=3"]
+    line = split(words)
+    assert line.overrides == ["seed=3"]
+    assert line.run_dir == Path("a b/c").absolute()
+    assert split(["hydra.run.dir=runs/${now:%Y}/x"]).run_dir == Path("runs").absolute()
+    assert split(["seed=3"]).run_dir is None
+
+
+def test_the_first_job_of_a_sweep():
+    request = read(["--multirun", "agent=rnd_dreamer,dreamer", "seed=7,8", "snapshots=[1000,2000]", *SMALL])
+    assert request.first_of_sweep
+    assert (request.settings["agent"]["name"], request.settings["seed"]) == ("rnd_dreamer", 7)
+    assert request.settings["snapshots"] == [1000, 2000]
+    assert not read(["seed=7", *SMALL]).first_of_sweep
+
+
+def test_a_resumed_run_has_its_stored_settings(settings, tmp_path):
+    stored = settings("finetune", *SMALL, "seed=5", "snapshot_ts=0") | {"phase": "finetune", "choices": {}}
+    OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
+    for words in ([f"resume={tmp_path}"], ["resume=auto", f"hydra.run.dir={tmp_path}"]):
+        request = read([*words, "num_train_frames=77", "collect.timeout=7"])
+        assert (request.phase, request.settings["seed"], request.run_dir) == ("finetune", 5, tmp_path)
+        assert (request.settings["num_train_frames"], request.settings["collect"]["timeout"]) == (77, 7)
+
+
+def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):
+    """No word tells that it is one: the folder does."""
+    stored = settings("drq", "drq_preset=debug", "device=cpu", "seed=5") | {"phase": "drq", "choices": {}}
+    OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
+    for words in ([], ["num_train_steps=77"]):
+        request = read([f"resume={tmp_path}", *words])
+        assert (request.phase, request.settings["seed"], request.run_dir) == ("drq", 5, tmp_path)
+        assert request.settings["num_train_steps"] == (77 if words else 1_000_000)
+
+
+def test_a_run_that_would_be_resumed_but_has_not_begun(tmp_path):
+    request = read(["resume=auto", f"hydra.run.dir={tmp_path}", "seed=4", *SMALL])
+    assert (request.phase, request.settings["seed"], request.run_dir) == ("pretrain", 4, tmp_path)

@@ -1,0 +1,11 @@
+"""Commands that go by another name now, for one release."""
+
+import runpy
+import sys
+
+
+def run_moved(name: str) -> None:
+    """Run ``python -m <name>`` in this process, with a note of its name on stderr."""
+    print(f"note: this command is python -m {name} now", file=sys.stderr)
+    sys.argv[0] = name
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
