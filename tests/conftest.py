@@ -1,8 +1,18 @@
-"""Shared by all tests."""
+"""Shared by all tests; settles the GL backend before any test module imports MuJoCo."""
+
+import os
 
 import pytest
 import torch
 from settings_kit import compose_settings
+
+from envs.gl import choose_backend
+from utils.errors import UserError
+
+try:
+    choose_backend()
+except UserError:
+    os.environ["MUJOCO_GL"] = "disabled"  # tests of states still run; those of pixels fail and say why
 
 
 @pytest.fixture
