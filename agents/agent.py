@@ -6,7 +6,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from agents.settings import AgentSettings
 from agents.skills import SkillSchedule
+
+Phase = Literal["pretrain", "finetune"]
+"""What an agent is to do: find out by itself, or learn a task."""
 
 Mode = Literal["random", "train", "eval"]
 """How to act: uniform actions, a sample of the policy, or its mean."""
@@ -39,6 +43,14 @@ class Agent(Protocol):
     """Updates so far; all else that an update changes are the tensors of :meth:`training_state`, in place."""
     collects: Mode
     """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+
+    @classmethod
+    def schema(cls, agent: Mapping[str, Any]) -> type[AgentSettings]:
+        """The settings that the agent reads, by its section ``agent`` (checked for ``name`` and ``_target_`` only).
+
+        Raises :class:`utils.settings.SettingError` where that says too little.
+        """
+        ...
 
     def start(self, count: int) -> Acting:
         """A fresh acting state for ``count`` environments."""
@@ -93,6 +105,12 @@ class Agent(Protocol):
         """
         ...
 
+    def activation_bytes(self, batch_size: int, length: int) -> int:
+        """Roughly what an update keeps for its gradients, of ``batch_size`` sequences of ``length`` records (or as many
+        transitions, of length 1).
+        """
+        ...
+
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
         """State dicts by module name: what fine-tuning may want."""
         ...
@@ -112,3 +130,6 @@ class Agent(Protocol):
         ...
 
     def load_training_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+Finetunes = Agent

@@ -1,13 +1,17 @@
 """Skill spaces: what a skill-conditioned agent draws its skills from."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.nn.distributions import Policy
+from utils.rules import MOST_UNITS, whole
+
+SkillCount = Annotated[int, whole(2, MOST_UNITS)]
+"""How many skills there are, or dimensions of a skill."""
 
 
 class SkillSpace(Protocol):

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from analysis.cells import coverage, measure
-from envs.make import validate_task
 from replay.layout import LAYOUT_FILE, Layout
 from replay.records import record_dtype
 from replay.storage import Stream
 from training import checkpoint
-from training.off_policy import CHECKPOINT
-from utils.config import CONFIG_FILE, get, to_plain
+from training.run import CHECKPOINT
+from utils.config import CONFIG_FILE
 from utils.errors import UserError, exit_status
 
 CHUNK = 4096
@@ -50,15 +48,22 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     Raises:
         UserError: no run, no checkpoint, no stored simulator states, a domain without a measure, missing segments.
     """
-    config = read_config(folder)
-    domain = config["domain"] if config["domain"] != "none" else validate_task(config["task"])[0]
-    measure(domain)  # before the large files are read
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(f"{folder} holds no run ({CONFIG_FILE} is missing). Name a run folder.")
     path = folder / CHECKPOINT
     if not path.is_file():
         raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
-    state = checkpoint.load(path, "checkpoint")["replay"]
+    content = checkpoint.load(path, "checkpoint")
+    state, settings = content["replay"], content["config"]
+    domain = settings["domain"]
+    measure(domain)  # before the large files are read
     layout = read_layout(folder / "replay")
-    repeat, streams = config["action_repeat"], state["streams"]
+    if "physics" not in (layout.dtype.names or ()):
+        raise UserError(
+            f"{folder} was run with replay.store_physics=false, so its replay holds no simulator states. "
+            "Run it with replay.store_physics=true."
+        )
+    repeat, streams = settings["action_repeat"], state["streams"]
     last = None if frames is None else frames // repeat // len(streams)
     found = [
         physics_of(folder / "replay" / f"stream_{env}", layout, saved["cursor"], state["steps"] // len(streams), last)
@@ -70,25 +75,6 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
         coverage(domain, np.concatenate([part.states for part in found])),
         repeat * sum(part.evicted for part in found),
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The run's own settings. Raises :class:`UserError` when there is no run, or it stored no simulator states."""
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise UserError(f"{folder} holds no run ({CONFIG_FILE} is missing). Name a run folder.")
-    try:
-        config = to_plain(OmegaConf.load(path))  # type: ignore[arg-type]
-        stores = get(config, "replay.store_physics")
-    except Exception as error:
-        # YAML's and OmegaConf's errors have no common ancestor; the user needs one message
-        raise UserError(f"{path} is not a run's configuration ({str(error).splitlines()[0][:120]}).") from error
-    if not stores:
-        raise UserError(
-            f"{folder} was run with replay.store_physics=false, so its replay holds no simulator states. "
-            "Run it with replay.store_physics=true."
-        )
-    return config
 
 
 def read_layout(directory: Path) -> Layout:

@@ -1,19 +1,24 @@
-"""What a snapshot or checkpoint holds, as text."""
+"""``python -m analysis.describe FILE``: what a snapshot or checkpoint holds, and where it comes from."""
 
+import argparse
 import math
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from replay.files import readable
+from training import checkpoint
+from utils.errors import exit_status
 from utils.nested import tensors_in
 
 _HEADER = ("kind", "format", "agent", "run", "frame", "step", "episode", "updates", "commit", "device")
 
 
 def describe(content: Mapping[str, Any]) -> str:
-    """The lines ``python -m training.checkpoint show FILE`` prints: origin, versions, contents, configuration."""
+    """The lines ``python -m analysis.describe FILE`` prints: origin, versions, contents, configuration."""
     facts = {key: content[key] for key in _HEADER if isinstance(content.get(key), str | int)}
     facts |= content.get("counters", {})
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
@@ -49,3 +54,15 @@ def _parts(content: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
         tensors = list(tensors_in(part))
         if tensors:
             yield name, sum(math.prod(x.shape) for x in tensors), sum(x.nbytes for x in tensors)
+
+
+@exit_status
+def main() -> None:
+    """Print what a snapshot or checkpoint holds, and where it comes from."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.describe", description=main.__doc__)
+    parser.add_argument("file", type=Path)
+    print(describe(checkpoint.load(parser.parse_args().file)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

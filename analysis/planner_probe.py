@@ -22,7 +22,6 @@ from agents.dreamer.planner import Plan, Planner
 from analysis.snapshot_tool import ACTING, build_env, check_request, progress, read_snapshot
 from training.evaluation import play
 from training.parts import restore_agent
-from utils.config import is_finetuning
 from utils.errors import UserError, exit_status
 from utils.report import write_json
 from utils.seeding import derive, own_randomness
@@ -62,7 +61,7 @@ class Paired(NamedTuple):
 def load_agent(path: Path) -> tuple[DreamerAgent, WatchedPlanner, dict[str, Any]]:
     """The fine-tuned agent of ``path`` on the CPU, its planner, and the snapshot's content. Raises UserError."""
     content = read_snapshot(path, "fine-tuned snapshot, such as .../finetuned_snapshot.pt")
-    if not is_finetuning(content["config"]):
+    if not content["phase"] == "finetune":
         raise UserError(f"{path} is of a pre-training, which has no reward head for a task. Fine-tune it first.")
     agent = restore_agent(content)
     if not isinstance(agent, DreamerAgent):

@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium
 
 from envs.make import make
-from preflight.settings import check_writable
+from envs.settings import EnvironmentKeys
 from training import checkpoint
-from training.parts import env_settings
+from training.parts import env_arguments
 from utils.errors import UserError
+from utils.folders import check_writable
 from utils.seeding import derive
+from utils.settings import parse, pick
 
 # what each random stream of a tool is for
 ENV, ACTING = range(2)
@@ -39,7 +41,8 @@ def read_snapshot(path: Path, wanted: str) -> dict[str, Any]:
 
 def build_env(config: Mapping[str, Any], seed: int) -> gymnasium.Env:
     """The environment of the task and rendering in ``config``, with its own initial states."""
-    return make(config["task"], seed=derive(seed, ENV), **env_settings(config))
+    settings = parse(EnvironmentKeys, pick(EnvironmentKeys, config))
+    return make(settings.task, seed=derive(seed, ENV), **env_arguments(settings))
 
 
 def progress(line: str) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 import yaml
 
-from preflight.settings import check_writable
 from utils.errors import UserError
-from utils.rules import COUNT, OPTIONAL_TEXT, Rule, check_values, shown
+from utils.folders import check_writable
+from utils.rules import COUNT, TEXT, Rule, optional, shown
 
-RULES: dict[str, Rule] = {"threads": COUNT, "json": OPTIONAL_TEXT}
+RULES: dict[str, Rule] = {"threads": COUNT, "json": optional(TEXT)}
 """Of the keys every benchmark has: torch's threads, and a file to write the table to."""
 
 
@@ -97,10 +97,8 @@ def _parsed(key: str, value: str) -> Any:
 def _check_each(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     for key, value in values.items():
         for each in value if isinstance(value, list) else [value]:
-            nested = each
-            for name in reversed(key.split(".")):
-                nested = {name: nested}
-            check_values(nested, {key: rules[key]})
+            if not rules[key].holds(each):
+                raise UserError(f"{key}={shown(each)} is not allowed: it must be {rules[key].wanted}.")
 
 
 def _check_file(path: str) -> None:

@@ -48,7 +48,7 @@ from benchmarks.clock import clock_of, timed
 from benchmarks.floor import matmul_rate
 from benchmarks.machine import describe, provenance
 from benchmarks.tables import markdown
-from preflight.drq_settings import check
+from entry.settings import settings_of
 from training.parts import build_agent
 from utils.config import CONFIGS, to_plain
 from utils.errors import exit_status
@@ -77,9 +77,9 @@ def build(size: int) -> tuple[Agent, dict[str, torch.Tensor]]:
     """The published agent without skills, and a batch of random images."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         plain = to_plain(compose("drq", ["num_skills=0", "device=cpu", f"render_size={size}", f"batch_size={BATCH}"]))
-    config = check({key: value for key, value in plain.items() if key != "hydra"})
+    settings = settings_of("drq", plain)
     torch.manual_seed(0)
-    agent = build_agent(config, (3, size, size), ACTIONS, "drq", torch.device("cpu"))
+    agent = build_agent(settings, (3, size, size), ACTIONS, "pretrain", torch.device("cpu"))
     return agent, {
         "observation": torch.randint(0, 256, (BATCH, FRAMES // 3 + 1, 3, size, size), dtype=torch.uint8),
         "action": torch.rand(BATCH, ACTIONS) * 2 - 1,

@@ -32,12 +32,13 @@ from benchmarks.dreamer_operations import floor_operations
 from benchmarks.floor import matmul_rate
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import measure as measure_memory
-from benchmarks.pretraining import plain_settings
+from benchmarks.pretraining import plain_settings, read
 from benchmarks.tables import markdown
-from preflight.settings import check, resolve_device
 from training.parts import build_agent
+from training.settings import PretrainKeys
 from utils.compile import compile_agent
 from utils.config import CONFIGS
+from utils.device import resolve_device
 from utils.errors import UserError, exit_status, unknown_value
 from utils.report import write_json
 from utils.rules import COUNT, FLAG, TEXT
@@ -61,18 +62,18 @@ def agents() -> list[str]:
     return sorted(names, key=lambda name: name != REFERENCE)
 
 
-def settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """The checked configuration of ``dreamer_pretrain.py`` with ``overrides``. Raises :class:`UserError`."""
-    config = check(plain_settings(overrides))
+def settings(overrides: Sequence[str]) -> PretrainKeys:
+    """The settings of ``dreamer_pretrain.py`` with ``overrides``. Raises :class:`UserError`."""
+    found = read(plain_settings(overrides))
     for key, wanted in (("obs_type", "pixels"), ("domain", "walker")):
-        if config[key] != wanted:
-            raise UserError(f"{key}={config[key]}: the random batch is that of {key}={wanted}. Leave {key} out.")
-    return config
+        if (value := getattr(found, key)) != wanted:
+            raise UserError(f"{key}={value}: the random batch is that of {key}={wanted}. Leave {key} out.")
+    return found
 
 
-def random_batch(agent: Agent, config: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+def random_batch(agent: Agent, settings: PretrainKeys, device: torch.device) -> dict[str, Tensor]:
     """Random records (B, T, ...) on ``device``, with what an agent with skills needs."""
-    lead = config["batch_size"], config["batch_length"]
+    lead = settings.batch_size, settings.batch_length
     generator = torch.Generator().manual_seed(0)
     first = torch.rand(lead, generator=generator) < RESETS
     first[:, 0] = True
@@ -89,23 +90,24 @@ def random_batch(agent: Agent, config: Mapping[str, Any], device: torch.device) 
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def variants(config: Mapping[str, Any], baseline: bool) -> list[str]:
+def variants(settings: PretrainKeys, baseline: bool) -> list[str]:
     """The rows of an agent: the baseline if asked for, ``compile=off``, and ``compile`` if it is another mode."""
-    return [*([BASELINE] if baseline else []), *dict.fromkeys(("off", config.get("compile", "off")))]
+    return [*([BASELINE] if baseline else []), *dict.fromkeys(("off", settings.compile))]
 
 
-def build(config: Mapping[str, Any], variant: str, device: torch.device) -> tuple[Agent, dict[str, Tensor]]:
+def build(settings: PretrainKeys, variant: str, device: torch.device) -> tuple[Agent, dict[str, Tensor]]:
     """The agent of a row, nothing of it compiled yet, and its batch."""
-    config = {**config, "precision": 32 if variant == BASELINE else config["precision"]}
+    if variant == BASELINE:
+        settings = settings.model_copy(update={"precision": 32})
     torch.manual_seed(0)
-    agent = build_agent(config, OBS, ACTIONS, "pretrain", device)
-    return agent, random_batch(agent, config, device)
+    agent = build_agent(settings, OBS, ACTIONS, "pretrain", device)
+    return agent, random_batch(agent, settings, device)
 
 
-def measure(config: Mapping[str, Any], variant: str, updates: int, device: torch.device) -> dict[str, Any]:
-    """One row: the agent of ``config`` as ``variant`` says; stages only of what is not compiled."""
+def measure(settings: PretrainKeys, variant: str, updates: int, device: torch.device) -> dict[str, Any]:
+    """One row: the agent of ``settings`` as ``variant`` says; stages only of what is not compiled."""
     gc.collect()  # of the agent of the row before
-    agent, batch = build(config, variant, device)
+    agent, batch = build(settings, variant, device)
     compiled = variant not in (BASELINE, "off")
     notes = compile_agent(agent, variant) if compiled else []
     for note in notes:
@@ -124,7 +126,7 @@ def measure(config: Mapping[str, Any], variant: str, updates: int, device: torch
     spent = {} if compiled else stages.split_times(agent, update, updates, clock)
     seconds = statistics.median(times)
     return {
-        "agent": config["agent"]["name"],
+        "agent": settings.agent.name,
         "variant": variant,
         "precision": 16 if getattr(agent, "amp", False) else 32,
         "update_ms": 1e3 * seconds,
@@ -200,11 +202,10 @@ def main(words: Sequence[str]) -> None:
     names = agents() if values["agent"] == ALL else [values["agent"]]
     configs = [settings([f"agent={name}", *overrides]) for name in names]
     published = settings([f"agent={REFERENCE}"])
-    config = configs[0]
-    device = resolve_device(config["device"])
+    device = resolve_device(configs[0].device)
     with arguments.threads(values["threads"]):
         where = provenance(device)
-        batch, length = config["batch_size"], config["batch_length"]
+        batch, length = configs[0].batch_size, configs[0].batch_length
         print(f"{batch} x {length} records on {device.type}: {describe(where)}\n", flush=True)
         operations, rate = floor_operations(batch, length), matmul_rate(device)
         rows = [
@@ -212,7 +213,7 @@ def main(words: Sequence[str]) -> None:
             for config in configs
             for variant in variants(config, values["baseline"])
         ]
-    ratio = compare(rows, operations / rate, all(config[key] == published[key] for key in SIZED))
+    ratio = compare(rows, operations / rate, all(getattr(configs[0], key) == getattr(published, key) for key in SIZED))
     print(f"{show(rows)}\n")
     report = {"batch_size": batch, "batch_length": length, "device": device.type, "overrides": overrides}
     floor = {"operations": operations, "rate": rate, "floor_ms": 1e3 * operations / rate}

@@ -8,8 +8,17 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from entry.cli import check_overrides
+from entry.settings import settings_of
+from training.settings import PretrainKeys
 from utils.config import CONFIGS, to_plain
 from utils.errors import UserError
+
+
+def read(plain: dict[str, Any]) -> PretrainKeys:
+    """The typed settings of the script. Raises :class:`UserError`."""
+    settings = settings_of("pretrain", plain)
+    assert isinstance(settings, PretrainKeys)
+    return settings
 
 
 def plain_settings(overrides: Sequence[str]) -> dict[str, Any]:

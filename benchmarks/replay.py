@@ -28,12 +28,13 @@ from benchmarks.clock import clock_of, timed
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import STATUS, give_back_free, status
 from benchmarks.tables import markdown
-from preflight.settings import DEVICE, resolve_device
 from replay import RecordSpec, Replay
 from training.parts import record_spec
+from training.settings import DEVICE
+from utils.device import resolve_device
 from utils.errors import exit_status
 from utils.report import write_json
-from utils.rules import COUNT, OPTIONAL_TEXT
+from utils.rules import COUNT, TEXT, optional
 
 SPARE = 2
 """The replay has room for so many times the records, so that none is evicted meanwhile."""
@@ -58,8 +59,7 @@ class Case(NamedTuple):
     stack: int | None = None
 
     def spec(self) -> RecordSpec:
-        config = {"replay": {"store_physics": True}}
-        return record_spec(config, (3, self.side, self.side), "uint8", self.actions, 0, self.physics)
+        return record_spec((3, self.side, self.side), "uint8", self.actions, 0, self.physics)
 
 
 CASES = (
@@ -165,7 +165,7 @@ def main(words: Sequence[str]) -> None:
     values = arguments.own(
         words,
         {"steps": 10_000, "batches": 50, "folder": None, "device": "cpu"},
-        {"steps": COUNT, "batches": COUNT, "folder": OPTIONAL_TEXT, "device": DEVICE},
+        {"steps": COUNT, "batches": COUNT, "folder": optional(TEXT), "device": DEVICE},
     )
     arguments.check_folder(values)
     device = resolve_device(values["device"])

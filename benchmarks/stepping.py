@@ -17,14 +17,15 @@ from agents.agent import Agent
 from benchmarks import arguments
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import own_share
-from benchmarks.pretraining import plain_settings
+from benchmarks.pretraining import plain_settings, read
 from benchmarks.stages import Split
 from benchmarks.tables import markdown
 from envs.make import RENDER_QUALITIES, make
 from envs.vector import make_vector
-from preflight.settings import check, resolve_device
-from training.parts import build_agent, env_settings
+from training.parts import build_agent, env_arguments
+from training.settings import PretrainKeys
 from utils.compile import compile_agent
+from utils.device import resolve_device
 from utils.errors import exit_status
 from utils.report import write_json
 from utils.rules import COUNT, FLAG, choice
@@ -46,8 +47,8 @@ class Case(NamedTuple):
     quality: str
 
 
-def settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """The checked configuration of ``dreamer_pretrain.py`` with ``overrides``, of ``TASK`` unless they name another.
+def settings(overrides: Sequence[str]) -> PretrainKeys:
+    """The settings of ``dreamer_pretrain.py`` with ``overrides``, of ``TASK`` unless they name another.
 
     Raises :class:`UserError`.
     """
@@ -55,7 +56,7 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
     words = list(overrides)
     if "domain" not in keys:
         words += ["domain=none"] if "task" in keys else ["domain=none", f"task={TASK}"]
-    return check(plain_settings(words))
+    return read(plain_settings(words))
 
 
 def random_policy(shape: tuple[int, int]) -> Policy:
@@ -100,16 +101,16 @@ def step(envs: VectorEnv, policy: Policy, count: int) -> dict[str, float]:
     return split.seconds
 
 
-def measure(case: Case, config: Mapping[str, Any], agent: Agent | None, action_dim: int, steps: int) -> dict[str, Any]:
+def measure(case: Case, settings: PretrainKeys, agent: Agent | None, action_dim: int, steps: int) -> dict[str, Any]:
     """One row. ``steps`` are agent steps over all environments, rounded up to whole steps of all of them."""
     count = -(-steps // case.num_envs)
     start = time.perf_counter()
     envs = make_vector(
-        config["task"],
+        settings.task,
         case.num_envs,
         workers=case.workers,
-        timeout=config["collect"]["timeout"],
-        **(env_settings(config) | {"render_quality": case.quality}),
+        timeout=settings.collect.timeout,
+        **(env_arguments(settings) | {"render_quality": case.quality}),
     )
     with closing(envs):
         envs.reset()
@@ -117,7 +118,7 @@ def measure(case: Case, config: Mapping[str, Any], agent: Agent | None, action_d
         random = step(envs, random_policy((case.num_envs, action_dim)), count)
         acted = step(envs, agent_policy(agent, case.num_envs), count) if agent is not None else None
         shares = [own_share(process.pid) for process in getattr(envs, "processes", ())]
-    frames = count * case.num_envs * config["action_repeat"]
+    frames = count * case.num_envs * settings.action_repeat
     return {
         **case._asdict(),
         "frames": frames,
@@ -170,22 +171,22 @@ def main(words: Sequence[str]) -> None:
             "act": FLAG,
         },
     )
-    config = settings(overrides)
-    device = resolve_device(config["device"]) if values["act"] else torch.device("cpu")
+    asked = settings(overrides)
+    device = resolve_device(asked.device) if values["act"] else torch.device("cpu")
     with arguments.threads(values["threads"]):
-        with closing(make(config["task"], **env_settings(config))) as env:  # loads the simulator before any row
+        with closing(make(asked.task, **env_arguments(asked))) as env:  # loads the simulator before any row
             shape, actions = env.observation_space["observation"].shape, env.action_space.shape[0]  # type: ignore
         where = provenance(device)
-        acting = f"{config['agent']['name']} on {device.type}, " if values["act"] else ""
-        print(f"{config['task']}, {config['image_size']} px, {acting}{describe(where)}\n", flush=True)
+        acting = f"{asked.agent.name} on {device.type}, " if values["act"] else ""
+        print(f"{asked.task}, {asked.image_size} px, {acting}{describe(where)}\n", flush=True)
         agent = None
         if values["act"]:
             torch.manual_seed(0)
-            agent = build_agent(config, shape, actions, "pretrain", device)
-            for note in compile_agent(agent, config["compile"]):
+            agent = build_agent(asked, shape, actions, "pretrain", device)
+            for note in compile_agent(agent, asked.compile):
                 print(f"note: {note}", flush=True)
         cases = product(values["num_envs"], values["collect.workers"], values["render.quality"])
-        rows = [measure(Case(*case), config, agent, actions, values["steps"]) for case in cases]
+        rows = [measure(Case(*case), asked, agent, actions, values["steps"]) for case in cases]
     print(show(rows))
-    report = {"task": config["task"], "device": device.type, "overrides": overrides}
+    report = {"task": asked.task, "device": device.type, "overrides": overrides}
     write_json(arguments.file_of(values), {**report, "rows": rows, **where})

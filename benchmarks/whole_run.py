@@ -18,20 +18,24 @@ import torch
 from benchmarks import arguments
 from benchmarks.clock import clock_of
 from benchmarks.machine import describe, provenance
-from benchmarks.pretraining import plain_settings
+from benchmarks.pretraining import plain_settings, read
 from benchmarks.stages import REST, splitting
 from benchmarks.tables import markdown
 from benchmarks.utilisation import watched
+from entry.start import assemble
 from envs.make import DOMAINS
-from preflight.forecast import forecast, short_of
-from preflight.settings import check, resolve_device
+from preflight.forecast import forecast
+from preflight.room import short_of
+from training.layouts import DREAMER
 from training.off_policy import OffPolicyRun
-from training.parts import build, uses_workers
+from training.parts import build
+from training.settings import PretrainKeys
 from utils.config import put
+from utils.device import resolve_device
 from utils.errors import UserError, exit_status
 from utils.logger import Logger
 from utils.report import write_json
-from utils.rules import COUNT, FLAG, OPTIONAL_TEXT, shown
+from utils.rules import COUNT, FLAG, TEXT, optional, shown
 
 PARTS = {
     "environments": (
@@ -79,8 +83,8 @@ WARM_UP = 5
 BASELINE, ASKED = "baseline", "as asked"
 
 
-def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked configuration of ``dreamer_pretrain.py`` with ``overrides``, then ``changes``, then ``FIXED``.
+def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) -> PretrainKeys:
+    """The settings of ``dreamer_pretrain.py`` with ``overrides``, then ``changes``, then ``FIXED``.
 
     Updates begin when every environment has finished its first episode (``num_seed_frames``, unless given), and the run
     is long enough for ``frames`` twice. Raises :class:`UserError`.
@@ -93,37 +97,36 @@ def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) 
     plain = plain_settings(overrides)
     for key, value in {**changes, **FIXED}.items():
         put(plain, key, value)
-    config = check(plain)
-    episodes = config["num_envs"] * DOMAINS[config["domain"]].control_steps
-    if "num_seed_frames" not in given:
-        config["num_seed_frames"] = episodes
-    stride = config["num_envs"] * config["action_repeat"]
-    begins = max(episodes, config["num_seed_frames"]) + stride
-    warm = WARM_UP * max(config["train_every_actions"], stride)
-    config[LENGTH] = begins + warm + stride + 2 * (frames + stride)
-    return config
+    first = read(plain)
+    episodes = first.num_envs * DOMAINS[first.domain].control_steps
+    seed_frames = first.num_seed_frames if "num_seed_frames" in given else episodes
+    stride = first.num_envs * first.action_repeat
+    begins = max(episodes, seed_frames) + stride
+    warm = WARM_UP * max(first.train_every_actions, stride)
+    length = begins + warm + stride + 2 * (frames + stride)
+    return first.model_copy(update={"num_seed_frames": seed_frames, LENGTH: length})
 
 
 @contextmanager
-def started(config: Mapping[str, Any], folder: Path, device: torch.device) -> Iterator[OffPolicyRun]:
+def started(settings: PretrainKeys, folder: Path, device: torch.device) -> Iterator[OffPolicyRun]:
     """A run in ``folder`` that has not begun. Raises :class:`UserError` when it cannot be had."""
-    notes = short_of(forecast(config), folder)
-    parts = build(config, folder, "pretrain", device)
+    notes = short_of(forecast(settings, "pretrain"), folder)
+    parts = build(settings, folder, "pretrain", device)
     try:
         with Logger(
             folder,
             use_tb=False,
             use_wandb=False,
-            action_repeat=config["action_repeat"],
-            total_frames=config["num_train_frames"],
+            action_repeat=settings.action_repeat,
+            total_frames=settings.frames,
             progress=False,
+            layout=DREAMER,
         ) as logger:
-            run = OffPolicyRun(config, folder, "pretrain", parts, logger)
+            run = assemble("pretrain", settings, folder, parts, logger, {})
             run.notes = [*notes, *run.notes]
             yield run
     finally:
-        parts.envs.close()
-        parts.eval_env.close()
+        parts.close()
 
 
 class Stretch(NamedTuple):
@@ -154,12 +157,12 @@ def advance(run: OffPolicyRun, frames: int, clock: Callable[[], float]) -> Stret
 
 
 def measure(
-    variant: str, config: Mapping[str, Any], frames: int, folder: str | None, device: torch.device
+    variant: str, settings: PretrainKeys, frames: int, folder: str | None, device: torch.device
 ) -> dict[str, Any]:
     """One row: a run of its own, ``frames`` of it untouched, and as many again that are split into stages."""
     gc.collect()  # of the run before
     clock = clock_of(device)
-    with tempfile.TemporaryDirectory(dir=folder) as place, started(config, Path(place), device) as run:
+    with tempfile.TemporaryDirectory(dir=folder) as place, started(settings, Path(place), device) as run:
         for note in run.notes:
             print(f"note: {note}", flush=True)
         with redirect_stdout(StringIO()):  # a line per episode
@@ -170,10 +173,10 @@ def measure(
                 again = advance(run, frames, clock)
     return {
         "variant": variant,
-        "num_envs": config["num_envs"],
-        "async": config["collect"]["async"],
-        "workers": uses_workers(config),
-        "compile": config["compile"],
+        "num_envs": settings.num_envs,
+        "async": settings.collect.overlap,
+        "workers": settings.uses_workers,
+        "compile": settings.compile,
         **timed._asdict(),
         "updates_per_frame": timed.updates / timed.frames,
         "frames_per_second": timed.frames_per_second,
@@ -227,18 +230,18 @@ def main(words: Sequence[str]) -> None:
     values, overrides = arguments.split(
         words,
         {"frames": 4000, "baseline": False, "folder": None},
-        {"frames": COUNT, "baseline": FLAG, "folder": OPTIONAL_TEXT},
+        {"frames": COUNT, "baseline": FLAG, "folder": optional(TEXT)},
     )
     arguments.check_folder(values)
     changes: dict[str, Mapping[str, Any]] = {BASELINE: PUBLISHED} if values["baseline"] else {}
     configs = {
         variant: settings(overrides, values["frames"], change) for variant, change in {**changes, ASKED: {}}.items()
     }
-    config = configs[ASKED]
-    device = resolve_device(config["device"])
+    asked = configs[ASKED]
+    device = resolve_device(asked.device)
     with arguments.threads(values["threads"]):
         where = provenance(device)
-        print(f"{config['agent']['name']}, {config['task']}, on {device.type}: {describe(where)}\n", flush=True)
+        print(f"{asked.agent.name}, {asked.task}, on {device.type}: {describe(where)}\n", flush=True)
         rows = [
             measure(variant, settled, values["frames"], values["folder"], device)
             for variant, settled in configs.items()

@@ -44,7 +44,7 @@ class Examination:
             "torch.compile": lambda: machine.compiler(self._uses_gpu),
             "snapshot": lambda: self._of_request(needs.snapshot),
             "disk": lambda: self._of_need(lambda need: needs.disk(self.request, need)),
-            "memory": lambda: self._of_need(needs.memory),
+            "memory": lambda: self._of_need(lambda need: needs.memory(self.request, need)),
             "open files": lambda: self._of_need(needs.open_files),
             "write access": lambda: self._of_request(needs.writable),
             "wandb": lambda: needs.wandb_login(self._setting("use_wandb", False)),
@@ -64,7 +64,7 @@ class Examination:
         """The forecast of disk and memory."""
         from preflight.forecast import forecast
 
-        return forecast(self.request.settings)
+        return forecast(self.request.settings, self.request.script.phase)
 
     @property
     def _known(self) -> bool:
@@ -76,16 +76,13 @@ class Examination:
     def _configuration(self) -> Row:
         request = self.request
         job = "first job of a sweep, " if request.first_of_sweep else ""
-        from entry.scripts import SCRIPTS
-
-        does = {"pretrain": "pre-trains agent=", "finetune": "fine-tunes agent=", "drq": "trains "}[request.phase]
         settings = request.settings
-        return ok(f"{job}{SCRIPTS[request.phase].file} {does}{settings['agent']['name']} on {settings['task']}")
+        return ok(f"{job}{request.script.file}: agent={settings.agent.name} on {settings.task}")
 
     def _setting(self, key: str, default: Any) -> Any:
         """A setting; from the command line's own words while the settings as a whole are refused."""
         if self._known:
-            return self.request.settings[key]
+            return getattr(self.request.settings, key)
         given = [word.partition("=")[2] for word in split(self.arguments).overrides if word.startswith(f"{key}=")]
         if not given:
             return default
@@ -97,8 +94,7 @@ class Examination:
         return self._rendering.result()
 
     def _device(self) -> Row:
-        small = "drq_preset=small" if self._known and self.request.phase == "drq" else "preset=small"
-        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()), small)
+        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()))
 
     @property
     def _uses_gpu(self) -> bool:

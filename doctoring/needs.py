@@ -12,55 +12,44 @@ from doctoring.row import Row, fail, ok, warn
 MARGIN = 256
 """Open files besides the replay's segments: libraries, logs, pipes."""
 
-FOLDERS = {
-    "pretrain": ("exp_local", "exp_sweep"),
-    "finetune": ("exp_local", "exp_sweep"),
-    "drq": ("runs", "runs_sweep"),
-}
-"""By script, the folders that single runs and sweeps make theirs in."""
-
 OFFLINE = ("offline", "dryrun", "disabled")
 
 
 def run_folder(request: Request) -> Path:
     """Where the run would write, or the folder that its own would be made in."""
-    single, sweep = FOLDERS[request.phase]
+    single, sweep = request.script.folders
     return request.run_dir or Path(sweep if request.first_of_sweep else single).absolute()
 
 
 def snapshot(request: Request) -> Row:
     """The snapshot that the run starts from exists and can be read."""
-    if request.phase == "pretrain":
-        return ok("not needed in pre-training")
     if request.run_dir is not None and (request.run_dir / "checkpoint.pt").is_file():
         return ok("not needed, the run has a checkpoint")
-    from training.pretrained import read_pretrained
-
-    source = read_pretrained(request.settings)
+    source = request.script.source(request.settings)
     if source is None:
-        return ok(f"{'snapshot=null' if request.phase == 'drq' else 'snapshot_ts=0'}: from scratch")
+        return ok("not needed: from scratch")
     return ok(f"{source.path.name} of agent={source.content['agent']}, frame {source.content.get('frame', '?')}")
 
 
 def disk(request: Request, need: Any) -> Row:
     """The disk can take the run (see ``preflight.forecast``)."""
-    from preflight.forecast import disk_notes
+    from preflight.room import disk_notes
     from replay.files import free_bytes, readable
 
     folder = run_folder(request)
-    if notes := disk_notes(need, folder):
+    if notes := request.worded(disk_notes(need, folder)):
         return warn("\n".join(note.partition(". ")[0] for note in notes), notes[0].partition(". ")[2])
     return ok(
         f"the run needs {readable(need.disk)} (replay {readable(need.replay)}), {readable(free_bytes(folder))} are free"
     )
 
 
-def memory(need: Any) -> Row:
+def memory(request: Request, need: Any) -> Row:
     """The memory that is available can take the run (see ``preflight.forecast``)."""
-    from preflight.forecast import available_memory, memory_notes
+    from preflight.room import available_memory, memory_notes
     from replay.files import readable
 
-    if notes := memory_notes(need):
+    if notes := request.worded(memory_notes(need)):
         return warn(notes[0].partition(". ")[0], notes[0].partition(". ")[2])
     available = available_memory()
     there = "what is available is not known here" if available is None else f"{readable(available)} are available"
@@ -83,10 +72,10 @@ def open_files(need: Any) -> Row:
 
 def writable(request: Request) -> Row:
     """The run folder and the snapshot folder can be made and written to."""
-    from preflight.settings import check_writable
+    from utils.folders import check_writable
 
     check_writable("hydra.run.dir", str(run_folder(request)))
-    folder = request.settings.get("snapshot_dir")
+    folder = request.settings.snapshot_dir
     if folder is None:
         return ok("the run folder")
     check_writable("snapshot_dir", folder)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from utils.errors import UserError
 
 if TYPE_CHECKING:
-    from training.off_policy import Phase
+    from entry.scripts import Script
+    from training.settings import OffPolicyKeys
 
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--hydra-help")
 
@@ -18,14 +19,19 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--hydra-h
 class Request(NamedTuple):
     """A command line that the checks of the scripts let pass."""
 
-    phase: "Phase"
-    """A key of ``entry.scripts.SCRIPTS``."""
-    settings: dict[str, Any]
-    """The checked configuration."""
+    script: "Script"
+    settings: "OffPolicyKeys"
+    """Checked."""
     run_dir: Path | None
     """The run folder, where the command line names it."""
     first_of_sweep: bool
     """Whether ``settings`` are those of the first of several jobs."""
+
+    def worded(self, notes: list[str]) -> list[str]:
+        """Notes with keys in backquotes, by the names that the script has for them."""
+        from utils.settings import in_words
+
+        return [in_words(note, self.script.aliases.published) for note in notes]
 
 
 class CommandLine(NamedTuple):
@@ -71,15 +77,16 @@ def read(arguments: Sequence[str]) -> Request:
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word} is no override. Write key=value.")
     from entry.scripts import SCRIPTS
+    from entry.settings import settings_of
 
     phase = _fitting(line) if line.script is None else _named(line.script)
     settings, first_of_sweep = _compose(phase, line)
     if (folder := _folder_to_resume(settings["resume"], line)) is not None:
         return _resumed(folder, line)
-    return Request(phase, SCRIPTS[phase].check(settings), line.run_dir, first_of_sweep)
+    return Request(SCRIPTS[phase], settings_of(phase, settings), line.run_dir, first_of_sweep)
 
 
-def _named(script: str) -> "Phase":
+def _named(script: str) -> str:
     """The phase of a script. Raises :class:`UserError` when there is none of that name."""
     from entry.scripts import SCRIPTS
 
@@ -89,14 +96,14 @@ def _named(script: str) -> "Phase":
     return phases[script]
 
 
-def _fitting(line: CommandLine) -> "Phase":
+def _fitting(line: CommandLine) -> str:
     """The first script whose keys accept all overrides; without one, that which refuses the fewest.
 
     Its complaint is then the one to be shown.
     """
     from entry.scripts import SCRIPTS
 
-    refused: dict[Phase, int] = {}
+    refused: dict[str, int] = {}
     for phase in SCRIPTS:
         if _accepts(phase, [*line.overrides, *line.hydra]):
             return phase
@@ -151,6 +158,7 @@ def _folder_to_resume(resume: str | None, line: CommandLine) -> Path | None:
 def _resumed(folder: Path, line: CommandLine) -> Request:
     """The stored settings of a run that would go on, with what the command line may and does change."""
     from entry.scripts import SCRIPTS
+    from entry.settings import settings_of
     from entry.stored import PHASE, stored_settings
     from utils.config import get, put
 
@@ -160,4 +168,4 @@ def _resumed(folder: Path, line: CommandLine) -> Request:
     settings = stored_settings(folder, asked)
     for key in given & set(SCRIPTS[phase].safe_on_resume):
         put(settings, key, get(asked, key))
-    return Request(phase, SCRIPTS[phase].check(settings), folder, False)
+    return Request(SCRIPTS[phase], settings_of(phase, settings), folder, False)

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from preflight.unknown_key import hint, other_group
+from entry.unknown_key import hint, other_group
 from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
@@ -88,7 +88,7 @@ def _remove_empty(folder: Path) -> None:
 def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
     """Refuse unknown keys and unknown group options of a command line, naming the nearest match.
 
-    Raises :class:`UserError`. Keys that ``+`` adds are left to :func:`preflight.settings.check`.
+    Raises :class:`UserError`. Keys that ``+`` adds are left to :func:`entry.settings.settings_of`.
     """
     parser = OverridesParser.create()
     overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]

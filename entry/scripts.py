@@ -1,20 +1,26 @@
-"""What the entry scripts differ in, by the name of their configuration."""
+"""The one table of what the entry scripts differ in, by the name of their configuration.
 
-from collections.abc import Callable, Mapping
+A new script is a row here, its YAML in ``configs/`` and its file.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from preflight import drq_settings, settings
-from training.drq_run import DrQRun
-from training.off_policy import OffPolicyRun, Phase
+from agents.agent import Phase
+from preflight.aliases import Aliases
+from training import layouts
+from training.kinds import dreamer_run, drq_run
+from training.off_policy import OffPolicyRun
+from training.pretrained import Pretrained, read_file, read_numbered
+from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, PretrainKeys
+from utils.log_layout import LogLayout
 
-Check = Callable[[Mapping[str, Any]], dict[str, Any]]
-
-_SAFE = (
+SAFE = (
     "checkpoint_every_minutes",
     "collect.timeout",
     "collect.workers",
-    "device",
     "compile",
+    "device",
     "on_nan",
     "progress",
     "replay.device",
@@ -22,28 +28,78 @@ _SAFE = (
     "save_video",
     "use_wandb",
 )
+"""Keys that may change when a run of any script is resumed; others would make it another run."""
+
+SAFE_DREAMER = ("log_every_frames", "num_train_frames", "recon_every_frames", "use_tb")
 
 
 class Script(NamedTuple):
     """One entry script."""
 
     file: str
-    check: Check
-    """Of its configurations; returns them with what the run reads besides."""
-    run: type[OffPolicyRun]
-    safe_on_resume: tuple[str, ...]
-    """Keys that may change when a run is resumed; all others would make it another run."""
+    keys: type[OffPolicyKeys]
+    """Its settings; the agent adds its own."""
+    phase: Phase
+    """What the agent is to do."""
+    run: Callable[..., OffPolicyRun]
+    """See ``training/kinds.py``."""
+    layout: LogLayout
+    length: tuple[str, str]
+    """The key that gives the length of a run, and its unit."""
+    names_run: str
+    """``domain`` or ``task``: what a run on wandb is called by."""
+    folders: tuple[str, str]
+    """In which single runs and sweeps make theirs."""
+    safe: tuple[str, ...]
+    """Keys that may change on resume."""
+    source: Callable[[Any], Pretrained | None] = lambda settings: None
+    """The snapshot that the agent starts from."""
+    aliases: Aliases = Aliases()
+
+    @property
+    def safe_on_resume(self) -> tuple[str, ...]:
+        """The keys a user may change on resume, by the names the script has."""
+        return tuple(sorted((*SAFE, *self.safe)))
 
 
-_DREAMER = tuple(sorted((*_SAFE, "log_every_frames", "num_train_frames", "recon_every_frames", "use_tb")))
-
-SCRIPTS: dict[Phase, Script] = {
-    "pretrain": Script("dreamer_pretrain.py", settings.check, OffPolicyRun, _DREAMER),
-    "finetune": Script("dreamer_finetune.py", settings.check, OffPolicyRun, _DREAMER),
+SCRIPTS: dict[str, Script] = {
+    "pretrain": Script(
+        file="dreamer_pretrain.py",
+        keys=PretrainKeys,
+        phase="pretrain",
+        run=dreamer_run,
+        layout=layouts.DREAMER,
+        length=("num_train_frames", "frames"),
+        names_run="domain",
+        folders=("exp_local", "exp_sweep"),
+        safe=SAFE_DREAMER,
+    ),
+    "finetune": Script(
+        file="dreamer_finetune.py",
+        keys=FinetuneKeys,
+        phase="finetune",
+        run=dreamer_run,
+        layout=layouts.DREAMER,
+        length=("num_train_frames", "frames"),
+        names_run="task",
+        folders=("exp_local", "exp_sweep"),
+        safe=SAFE_DREAMER,
+        source=read_numbered,
+    ),
     "drq": Script(
-        "drq_train.py",
-        drq_settings.check,
-        DrQRun,
-        tuple(sorted((*_SAFE, "log_frequency_step", "log_save_tb", "num_train_steps"))),
+        file="drq_train.py",
+        keys=DrQKeys,
+        phase="pretrain",
+        run=drq_run,
+        layout=layouts.DRQ,
+        length=("num_train_steps", "steps"),
+        names_run="task",
+        folders=("runs", "runs_sweep"),
+        safe=("log_frequency_step", "log_save_tb", "num_train_steps"),
+        source=read_file,
+        aliases=Aliases(
+            {"render_size": "image_size", "replay_buffer_capacity": "replay.capacity", "log_save_tb": "use_tb"},
+            hidden=("domain", "obs_type", "replay.store_physics"),
+        ),
     ),
 }

@@ -11,23 +11,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from entry.cli import run_folder
 from entry.lock import FolderLock
-from entry.scripts import SCRIPTS
+from entry.scripts import SCRIPTS, Script
+from entry.settings import settings_of, worded
 from entry.stored import CHOICES, PHASE, stored_settings
-from preflight.forecast import forecast, short_of
-from preflight.settings import resolve_device
-from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
+from preflight.forecast import forecast
+from preflight.room import short_of
+from training.clock import Clock
+from training.off_policy import OffPolicyRun
 from training.parts import Parts, build
+from training.run import CHECKPOINT, Origin
+from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE, get, put, to_plain
+from utils.device import resolve_device
 from utils.errors import UserError
 from utils.logger import Logger
+from utils.settings import in_words
 from utils.wandb_log import wandb_settings
 
 AUTO = "auto"
 """Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 
 
-def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
+def start(config: DictConfig, phase: str) -> OffPolicyRun:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
     run_dir = run_folder().absolute()
     resume = config["resume"]
@@ -43,32 +49,54 @@ def start(config: DictConfig, phase: Phase) -> OffPolicyRun:
     return launch(_absolute(to_plain(config)) | {CHOICES: _choices()}, run_dir, phase)
 
 
-def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: bool = False) -> OffPolicyRun:
+def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = False) -> OffPolicyRun:
     """Check everything, build, and run to the end; returns the finished run.
 
-    Raises :class:`UserError` before anything is written when something is wrong with the request.
+    ``asked`` is the plain configuration of the script ``phase``, by the names it has for its keys. Raises
+    :class:`UserError` before anything is written when something is wrong with the request.
     """
-    asked = settings | {PHASE: phase}
-    script = SCRIPTS[phase]
-    settings = script.check(asked)
-    device = resolve_device(settings["device"])
+    with worded(SCRIPTS[phase]):
+        return _launch(SCRIPTS[phase], asked, run_dir, phase, resume)
+
+
+def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> OffPolicyRun:
+    settings = settings_of(phase, asked)
+    device = resolve_device(settings.device)
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
                 f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
             )
-        need = forecast(settings)
+        need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
-        parts = build(settings, run_dir, phase, device, load_snapshot=not (run_dir / CHECKPOINT).exists())
+        source = None if (run_dir / CHECKPOINT).exists() else script.source(settings)
+        parts = build(settings, run_dir, script.phase, device, source)
         try:
-            with _logger(settings, run_dir, phase, parts, resume) as logger:
+            with _logger(script, settings, run_dir, phase, parts, resume) as logger:
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    OmegaConf.save(OmegaConf.create(asked), path)
-                run = script.run(settings, run_dir, phase, parts, logger)
-                return _run(run, [need.describe(), *(f"note: {text}" for text in (*tight, *run.notes))], resume)
+                    OmegaConf.save(OmegaConf.create(asked | {PHASE: phase}), path)
+                run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}))
+                return _run(
+                    run,
+                    [
+                        need.describe(),
+                        *(f"note: {in_words(text, script.aliases.published)}" for text in (*tight, *run.notes)),
+                    ],
+                    resume,
+                )
         finally:
-            parts.envs.close()
-            parts.eval_env.close()
+            parts.close()
+
+
+def assemble(
+    phase: str, settings: OffPolicyKeys, run_dir: Path, parts: Parts, logger: Logger, choices: dict[str, str]
+) -> OffPolicyRun:
+    """The run of the script ``phase`` from what was built for it; ``choices`` are the chosen files of each group."""
+    script = SCRIPTS[phase]
+    clock = Clock(*script.length, settings.schedule.steps, settings.action_repeat)
+    config = settings.plain() | {PHASE: phase, CHOICES: choices}
+    origin = Origin(script.phase, config, parts.spec, parts.lineage)
+    return script.run(settings, run_dir, parts, clock, logger, origin)
 
 
 def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
@@ -79,9 +107,9 @@ def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
         run.load_checkpoint()
     if run.lineage:
         say(f"fine-tuning from {run.lineage[0]['path']}")
-    if run.step >= run.total_steps:
+    if run.clock.over:
         run.finish()
-        say(f"resume: {folder} is finished; nothing to do (raise {run.length_key} to go on)")
+        say(f"resume: {folder} is finished; nothing to do (raise {run.clock.key} to go on)")
         return run
     try:
         run.run()
@@ -92,30 +120,30 @@ def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
         raise UserError(
             f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with resume={folder}"
         ) from error
-    say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
+    say(f"finished: {run.clock}, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
     return run
 
 
-def _logger(settings: dict[str, Any], run_dir: Path, phase: Phase, parts: Parts, resume: bool) -> Logger:
+def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, parts: Parts, resume: bool) -> Logger:
     try:
         return Logger(
             run_dir,
-            use_tb=settings["use_tb"],
-            use_wandb=settings["use_wandb"],
+            use_tb=settings.use_tb,
+            use_wandb=settings.use_wandb,
             wandb_settings=wandb_settings(
                 stage=phase,
-                project_name=settings["project_name"],
-                agent=settings["agent"]["name"],
-                domain_or_task=settings["domain" if phase == "pretrain" else "task"],
-                obs_type=settings["obs_type"],
-                seed=settings["seed"],
-                config=settings,
-                experiment=settings["experiment"],
+                project_name=settings.project_name,
+                agent=settings.agent.name,
+                domain_or_task=getattr(settings, script.names_run),
+                obs_type=settings.obs_type,
+                seed=settings.seed,
+                config=settings.plain(),
+                experiment=settings.experiment,
             ),
-            action_repeat=settings["action_repeat"],
-            total_frames=settings["num_train_frames"],
-            progress=None if settings["progress"] == "auto" else settings["progress"],
-            layout=SCRIPTS[phase].run.log_layout,
+            action_repeat=settings.action_repeat,
+            total_frames=settings.frames,
+            progress=None if settings.progress == "auto" else settings.progress,
+            layout=script.layout,
         )
     except UserError:
         if not resume:
@@ -130,7 +158,7 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {key: str(Path(path).absolute()) for key, path in folders.items() if path is not None}
 
 
-def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[str, Any]:
+def _stored_settings(run_dir: Path, config: DictConfig, phase: str) -> dict[str, Any]:
     """The run's own settings with the command line's safe changes; others are refused by name."""
     asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     stored = stored_settings(run_dir, asked)

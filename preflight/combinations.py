@@ -1,106 +1,143 @@
-"""Checks of values that are allowed one by one, but not together. Every function raises :class:`UserError`."""
+"""Checks of values that are allowed one by one, but not together.
 
-from collections.abc import Mapping
+Each is a function of the section of settings it is about, and is made wherever the settings have that section's keys.
+Every one raises :class:`utils.errors.UserError`.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.dreamer.settings import DreamerSettings, SkillSection
+from agents.drq.settings import DrQSettings
+from agents.exploration.build import method_class
+from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
 from envs.make import check_settings
 from replay.layout import divide
 from training.parts import episode_records
-from utils.config import is_finetuning
-from utils.errors import UserError
+from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys
+from utils.folders import check_writable
+from utils.settings import Section, SettingError
 
 FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
 """Keys in frames that act on agent steps, so ``action_repeat`` must divide them."""
 
 
-def check_combinations(config: Mapping[str, Any]) -> None:
-    """All checks below, of a configuration whose ``domain`` and ``task`` are resolved."""
-    _check_frames(config)
-    check_collecting(config)
-    _check_replay(config)
-    _check_networks(config)
-    _check_skill_choice(config)
-    _check_planner(config)
-    _check_source(config)
+def check_combinations(settings: Section) -> None:
+    """All checks below that are about sections of ``settings``, in their order."""
+    for section, check in CHECKS:
+        if isinstance(settings, section):
+            check(settings)
 
 
-def _check_frames(config: Mapping[str, Any]) -> None:
-    """``action_repeat`` divides an episode and the frame counts."""
-    repeat = config["action_repeat"]
-    check_settings(config["task"], config["obs_type"], repeat, config["seed"], config["image_size"])
-    for key in FRAME_COUNTS:
-        _divides(repeat, key, config[key])
-    for mark in config["snapshots"]:
-        _divides(repeat, "snapshots", mark)
+def _environment(settings: OffPolicyKeys) -> None:
+    """``action_repeat`` divides an episode."""
+    check_settings(settings.task, settings.obs_type, settings.action_repeat, settings.seed, settings.image_size)
 
 
-def _divides(repeat: int, key: str, value: int) -> None:
-    if value % repeat:
-        below = value - value % repeat
-        near = ", ".join(str(v) for v in (below, below + repeat) if v > 0)
-        raise UserError(f"{key}={value} is not a multiple of action_repeat={repeat}. Use {near}.")
+def _frames(settings: DreamerRunKeys) -> None:
+    """``action_repeat`` divides the frame counts."""
+    counts = [(key, getattr(settings, key)) for key in FRAME_COUNTS]
+    repeat = settings.action_repeat
+    for key, value in (*counts, *(("snapshots", mark) for mark in settings.snapshots)):
+        if value % repeat:
+            below = value - value % repeat
+            near = ", ".join(str(v) for v in (below, below + repeat) if v > 0)
+            raise SettingError(f"`{key}`={value} is not a multiple of `action_repeat`={repeat}. Use {near}.")
 
 
-def check_collecting(config: Mapping[str, Any]) -> None:
+def _collecting(settings: OffPolicyKeys) -> None:
     """Environments that step while the agent learns do so in processes of their own."""
-    collect = config["collect"]
-    if collect["async"] and collect["workers"] is False:
-        raise UserError(
-            "collect.async=true needs collect.workers=true: environments in this process cannot step while it learns. "
-            "Leave collect.workers out, or collect.async."
+    if settings.collect.overlap and settings.collect.workers is False:
+        raise SettingError(
+            "`collect.async`=true needs `collect.workers`=true: environments in this process cannot step while it "
+            "learns. Leave `collect.workers` out, or `collect.async`."
         )
 
 
-def _check_replay(config: Mapping[str, Any]) -> None:
+def _replay(settings: OffPolicyKeys) -> None:
     """A sequence fits into an episode, and the episodes of all environments into the replay."""
-    length = config["batch_length"]
-    records = episode_records(config)
-    if length > records:
-        raise UserError(f"batch_length={length} is longer than an episode of {records} records. Lower it.")
-    divide(config["replay"]["capacity"], length, config["num_envs"], records)
+    length, records = settings.drawn.get("batch_length"), episode_records(settings)
+    if length is not None and length > records:
+        raise SettingError(f"`batch_length`={length} is longer than an episode of {records} records. Lower it.")
+    divide(settings.replay.capacity, num_envs=settings.num_envs, episode_length=records, **settings.drawn)
 
 
-def _check_networks(config: Mapping[str, Any]) -> None:
+def _networks(settings: Any) -> None:
     """The kernels fit the image."""
-    check_encoder("encoder.cnn_kernels", config["encoder"]["cnn_kernels"], config["image_size"])
-    check_decoder("decoder.cnn_kernels", config["decoder"]["cnn_kernels"], config["image_size"])
+    check_encoder("encoder.cnn_kernels", settings.encoder.cnn_kernels, settings.image_size)
+    check_decoder("decoder.cnn_kernels", settings.decoder.cnn_kernels, settings.image_size)
 
 
-def _check_skill_choice(config: Mapping[str, Any]) -> None:
+def _imagined_choice(settings: FinetuneKeys) -> None:
     """Imagined returns need a reward head that has been trained."""
-    agent = config["agent"]
-    if not is_finetuning(config) or agent.get("skill_choice") != "imagination":
+    agent, seed_frames = settings.agent, settings.num_seed_frames
+    if not isinstance(agent, SkillSection) or agent.skill_choice != "imagination":
         return
-    if agent["num_init_frames"] <= config["num_seed_frames"]:
-        raise UserError(
-            f"agent.skill_choice=imagination needs a trained reward head, but agent.num_init_frames="
-            f"{agent['num_init_frames']} lies within num_seed_frames={config['num_seed_frames']}. "
-            f"Raise agent.num_init_frames, for example to {2 * config['num_seed_frames']}."
+    if agent.num_init_frames <= seed_frames:
+        raise SettingError(
+            f"`agent.skill_choice`=imagination needs a trained reward head, but `agent.num_init_frames`="
+            f"{agent.num_init_frames} lies within `num_seed_frames`={seed_frames}. "
+            f"Raise `agent.num_init_frames`, for example to {2 * seed_frames}."
         )
 
 
-def _check_planner(config: Mapping[str, Any]) -> None:
+def _planner(settings: DreamerSettings) -> None:
     """Planning needs a reward head for the task, and as many candidates as elites."""
-    if not config["mpc"]:
+    if not settings.mpc:
         return
-    if not is_finetuning(config):
-        raise UserError(
-            "mpc=true plans with the reward head of a task, and pre-training has none. "
+    if not isinstance(settings, FinetuneKeys):
+        raise SettingError(
+            "`mpc`=true plans with the reward head of a task, and pre-training has none. "
             "Use it with dreamer_finetune.py; leave it out here."
         )
-    planner = config["planner"]
-    candidates = planner["num_samples"] + int(planner["mixture_coef"] * planner["num_samples"])
-    if planner["num_elites"] > candidates:
-        raise UserError(
-            f"planner.num_elites={planner['num_elites']} is more than the {candidates} candidates of an iteration "
-            f"(planner.num_samples={planner['num_samples']} and the policy's). Lower it."
+    planner = settings.planner
+    if planner.num_elites > planner.candidates:
+        raise SettingError(
+            f"`planner.num_elites`={planner.num_elites} is more than the {planner.candidates} candidates of an "
+            f"iteration (`planner.num_samples`={planner.num_samples} and the policy's). Lower it."
         )
 
 
-def _check_source(config: Mapping[str, Any]) -> None:
+def _source(settings: FinetuneKeys) -> None:
     """The folder of the snapshot is no file. It may be missing: a resumed run needs its snapshot no more."""
-    folder = config.get("custom_snap_dir")
+    folder = settings.custom_snap_dir
     if folder is not None and Path(folder).is_file():
-        raise UserError(f"custom_snap_dir={folder} is a file. Name the folder of the snapshots.")
+        raise SettingError(f"`custom_snap_dir`={folder} is a file. Name the folder of the snapshots.")
+
+
+def _method(settings: Any) -> None:
+    """What the agent's method asks of the rest of the settings."""
+    sizes = RunSizes(
+        domain=settings.domain,
+        image_size=settings.image_size,
+        particles=(settings.imag_horizon + 1) * settings.batch_size * settings.batch_length,
+    )
+    method_class(settings.agent.method).check(settings.agent, sizes)
+
+
+def _log_std(settings: DrQSettings) -> None:
+    low, high = settings.actor_log_std_min, settings.actor_log_std_max
+    if low >= high:
+        raise SettingError(f"`actor_log_std_min`={low} is not below `actor_log_std_max`={high}. Lower it.")
+
+
+def _snapshot_folder(settings: OffPolicyKeys) -> None:
+    if settings.snapshots and settings.snapshot_dir is not None:
+        check_writable("snapshot_dir", settings.snapshot_dir)
+
+
+CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
+    (OffPolicyKeys, _environment),
+    (DreamerRunKeys, _frames),
+    (OffPolicyKeys, _collecting),
+    (OffPolicyKeys, _replay),
+    (DreamerSettings, _networks),
+    (FinetuneKeys, _imagined_choice),
+    (DreamerSettings, _planner),
+    (FinetuneKeys, _source),
+    (DreamerSettings, _method),
+    (DrQSettings, _log_std),
+    (OffPolicyKeys, _snapshot_folder),
+]

@@ -11,6 +11,7 @@ from replay import files
 from replay.records import RecordSpec, fields_of, record_dtype
 from utils.atomic import atomic_path
 from utils.errors import UserError
+from utils.settings import SettingError
 
 FORMAT = 1
 LAYOUT_FILE = "layout.json"
@@ -87,12 +88,12 @@ def longest_run(batch_length: int | None, stack: int | None) -> tuple[int, str]:
         raise ValueError("a replay is sampled in windows or in transitions: give batch_length or stack, one of them")
     if batch_length is not None:
         if batch_length <= 0:
-            raise UserError(f"batch_length={batch_length} must be at least 1 record.")
-        return batch_length, f"batch_length={batch_length}"
+            raise SettingError(f"`batch_length`={batch_length} must be at least 1 record.")
+        return batch_length, f"`batch_length`={batch_length}"
     assert stack is not None
     if stack <= 0:
-        raise UserError(f"framestack={stack} must be at least 1 frame.")
-    return stack + 1, f"framestack={stack}"
+        raise SettingError(f"`framestack`={stack} must be at least 1 frame.")
+    return stack + 1, f"`framestack`={stack}"
 
 
 def divide(
@@ -114,24 +115,24 @@ def divide(
     """
     run, setting = longest_run(batch_length, stack)
     if num_envs <= 0:
-        raise UserError(f"num_envs={num_envs} must be at least 1.")
+        raise SettingError(f"`num_envs`={num_envs} must be at least 1.")
     if capacity <= 0:
-        raise UserError(f"replay.capacity={capacity} must be a positive number of steps.")
+        raise SettingError(f"`replay.capacity`={capacity} must be a positive number of steps.")
     smallest = FEWEST_SEGMENTS * 2 * run * num_envs
     if capacity < smallest:
-        raise UserError(
-            f"replay.capacity={capacity} is too small for {num_envs} environment(s) and {setting}. "
-            f"Set replay.capacity={smallest} or more, or a smaller {setting.partition('=')[0]}."
+        raise SettingError(
+            f"`replay.capacity`={capacity} is too small for {num_envs} environment(s) and {setting}. "
+            f"Set `replay.capacity`={smallest} or more, or a smaller {setting.partition('=')[0]}."
         )
     steps, segments, live = _divide(capacity // num_envs, run, num_envs)
     if episode_length is not None and _kept(steps, live) < 2 * episode_length - 1:
         share = 2 * episode_length - 1
         while share < 6 * run or not _keeps(share, 2 * episode_length - 1, run, num_envs):
             share += max(1, share // 32)
-        raise UserError(
-            f"replay.capacity={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
+        raise SettingError(
+            f"`replay.capacity`={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
             f"records, an episode has {episode_length} and one has to stay while the next is written. "
-            f"Set replay.capacity={share * num_envs} or more."
+            f"Set `replay.capacity`={share * num_envs} or more."
         )
     return steps, segments, live
 
@@ -149,11 +150,11 @@ def check_disk(directory: Path, layout: Layout, needed: int | None = None) -> No
     fits = (free + present) // layout.dtype.itemsize
     fits -= fits % 1000
     if fits >= FEWEST_SEGMENTS * 2 * layout.batch_length * layout.num_envs:
-        fix = f"The largest that fits is replay.capacity={fits}."
+        fix = f"The largest that fits is `replay.capacity`={fits}."
     else:
         fix = "Free some space or choose a folder on another disk."
-    raise UserError(
-        f"replay.capacity={layout.capacity} needs {files.readable(needed)} in {directory}, "
+    raise SettingError(
+        f"`replay.capacity`={layout.capacity} needs {files.readable(needed)} in {directory}, "
         f"and {files.readable(free)} are free. {fix}"
     )
 

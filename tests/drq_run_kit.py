@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from settings_kit import compose_settings
+from training.drq_run import DrQRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
 from training import drq_run
 from training.checkpoint import load
-from training.drq_run import DrQRun
 from training.off_policy import OffPolicyRun
 
 STEPS, SEED_STEPS, EPISODE, REPEAT, SKILLS = 510, 200, 125, 8, 3

@@ -1,15 +1,13 @@
 """Snapshots (what fine-tuning loads) and checkpoints (what a run resumes from).
 
 Both are one ``torch.save`` file of tensors and plain values, loaded with ``weights_only=True``, so that no code of a
-file is ever run. ``python -m training.checkpoint show FILE`` prints what one holds.
+file is ever run. ``python -m analysis.describe FILE`` prints what one holds.
 """
 
-import argparse
 import pickle
 import platform
 import re
 import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from functools import cache
@@ -20,13 +18,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from training.older import current
 from utils.atomic import atomic_path
-from utils.errors import UserError, exit_status
+from utils.errors import UserError
+from utils.moved import run_moved
 from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
 
-FORMATS: dict[Kind, range] = {"snapshot": range(1, 3), "checkpoint": range(2, 4)}
+FORMATS: dict[Kind, range] = {"snapshot": range(1, 4), "checkpoint": range(2, 5)}
 """Versions of what the files hold that can be read; the last one is written."""
 
 SEALED_SINCE: dict[Kind, int] = {"snapshot": 2, "checkpoint": 3}
@@ -108,7 +108,7 @@ def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
         )
     if version >= SEALED_SINCE[found] and not sealed:
         raise UserError(f"{path} is not a readable {found} (its checksum is gone). Take another one or write it again.")
-    return content
+    return content if version == readable[-1] else current(content)
 
 
 def _read(path: Path, wanted: str) -> tuple[Any, bool]:
@@ -163,17 +163,5 @@ def keep_foreign(path: Path, run: str) -> Path | None:
     return kept
 
 
-@exit_status
-def main() -> None:
-    """``show FILE``."""
-    from analysis.describe import describe
-
-    parser = argparse.ArgumentParser(prog="python -m training.checkpoint", description=main.__doc__)
-    commands = parser.add_subparsers(required=True, metavar="show")
-    show = commands.add_parser("show", help="print what a snapshot or checkpoint holds, and where it comes from")
-    show.add_argument("file", type=Path)
-    print(describe(load(parser.parse_args().file)))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_moved("analysis.describe")

@@ -1,24 +1,27 @@
-"""Builds what a run is made of from a checked configuration."""
+"""Builds what a run is made of from its settings."""
 
+import importlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
-from hydra.utils import get_class
 from numpy.typing import DTypeLike
 
-from agents.agent import Agent
+from agents.agent import Agent, Phase
+from agents.settings import AgentSettings
 from envs.make import DOMAINS, make
+from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
-from training.pretrained import load_pretrained, read_pretrained
+from training.pretrained import Pretrained, load_pretrained
+from training.settings import OffPolicyKeys
 from utils.compile import compile_agent
-from utils.config import is_finetuning
-from utils.errors import UserError
 from utils.seeding import derive, seed_everything
+from utils.settings import SettingError, parse, pick
 
 # what each random stream is for, so that none shares a seed with another
 TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY, REPORT = range(6)
@@ -39,66 +42,64 @@ class Parts(NamedTuple):
     notes: list[str]
     """What the user should know."""
 
+    def close(self) -> None:
+        """End the environments."""
+        self.envs.close()
+        self.eval_env.close()
+
 
 def build(
-    config: Mapping[str, Any],
-    run_dir: Path,
-    phase: Literal["pretrain", "finetune", "drq"],
-    device: torch.device,
-    *,
-    load_snapshot: bool = True,
+    settings: OffPolicyKeys, run_dir: Path, phase: Phase, device: torch.device, source: Pretrained | None = None
 ) -> Parts:
-    """Environments, agent (from its snapshot in fine-tuning) and replay, seeded by ``config["seed"]``.
+    """Environments, agent (from the snapshot ``source``, if there is one) and replay, seeded by ``settings.seed``.
 
-    ``load_snapshot=False``: a checkpoint will be loaded over everything. Raises :class:`UserError`; the run folder is
-    not written to before every check has passed.
+    Raises :class:`UserError`; the run folder is not written to before every check has passed.
     """
-    seed = config["seed"]
-    source = read_pretrained(config) if phase != "pretrain" and load_snapshot else None
-    settings = env_settings(config)
+    seed = settings.seed
+    made = env_arguments(settings)
     envs = make_vector(
-        config["task"],
-        config["num_envs"],
+        settings.task,
+        settings.num_envs,
         seed=derive(seed, TRAIN_ENVS),
-        workers=uses_workers(config),
-        timeout=config["collect"]["timeout"],
-        **settings,
+        workers=settings.uses_workers,
+        timeout=settings.collect.timeout,
+        **made,
     )
-    eval_env = make(config["task"], seed=derive(seed, EVAL_ENV), **settings)
+    eval_env = make(settings.task, seed=derive(seed, EVAL_ENV), **made)
     seed_everything(seed)
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
     assert obs_space.shape is not None and action_space.shape is not None
-    agent = build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
+    agent = build_agent(settings, obs_space.shape, action_space.shape[0], phase, device)
     state = eval_env.unwrapped.physics.get_state()  # type: ignore[attr-defined]
-    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, len(state))
+    spec = record_spec(
+        obs_space.shape,
+        obs_space.dtype,
+        action_space.shape[0],
+        agent.skill_dim,
+        len(state) if settings.replay.store_physics else 0,
+    )
     notes = []
     if source is not None:
-        notes = load_pretrained(agent, source, config, plain_spec(spec))
-    notes = [*notes, *compile_agent(agent, config["compile"])]
-    replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
+        notes = load_pretrained(agent, source, settings, plain_spec(spec))
+    notes = [*notes, *compile_agent(agent, settings.compile)]
+    replay = _build_replay(settings, run_dir, spec, derive(seed, REPLAY), device)
     lineage = source.lineage if source else []
     return Parts(agent, envs, eval_env, replay, device, lineage, plain_spec(spec), notes)
 
 
-def env_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``envs.make.make`` takes from ``config`` besides task and seed."""
+def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
+    """What ``envs.make.make`` takes besides task and seed."""
     return {
-        "obs_type": config["obs_type"],
-        "action_repeat": config["action_repeat"],
-        "image_size": config["image_size"],
-        "render_quality": config["render"]["quality"],
+        "obs_type": settings.obs_type,
+        "action_repeat": settings.action_repeat,
+        "image_size": settings.image_size,
+        "render_quality": settings.render.quality,
     }
 
 
-def uses_workers(config: Mapping[str, Any]) -> bool:
-    """Whether the training environments have processes of their own."""
-    asked = config["collect"]["workers"]
-    return config["num_envs"] > 1 or config["collect"]["async"] if asked is None else asked
-
-
-def ring_device(config: Mapping[str, Any], device: torch.device) -> torch.device | None:
+def ring_device(settings: OffPolicyKeys, device: torch.device) -> torch.device | None:
     """Where the replay's copy lives (``replay.device``); None without. ``cuda`` is the agent's GPU if it is on one."""
-    asked = config["replay"]["device"]
+    asked = settings.replay.device
     if asked is None or (asked == "cuda" and device.type == "cuda"):
         return None if asked is None else device
     return torch.device(asked)
@@ -109,24 +110,30 @@ def plain_spec(spec: RecordSpec) -> dict[str, Any]:
     return {key: [list(spec[key][0]), np.dtype(spec[key][1]).str] for key in ("observation", "action")}
 
 
-def build_agent(
-    config: Mapping[str, Any], obs_shape: tuple[int, ...], action_dim: int, phase: str, device: torch.device
-) -> Agent:
-    """The agent of ``config`` with fresh weights. Raises :class:`UserError` when it cannot be built."""
+def agent_class(path: str) -> Any:
+    """The class behind ``agent._target_``. Raises :class:`SettingError` for what is no agent."""
+    module_name, _, class_name = path.rpartition(".")
     try:
-        agent_class = get_class(config["agent"]["_target_"])
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"agent._target_={config['agent']['_target_']} cannot be imported ({reason}).") from error
-    try:
-        return agent_class(config, obs_shape, action_dim, phase=phase, device=device)
-    except KeyError as error:
-        name = config["agent"]["name"]
-        raise UserError(
-            f"agent={name}: configs/agent/{name}.yaml or the run's settings lack the key {error}."
+        # not Hydra's get_class, which logs the error besides raising it
+        found = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # whatever the module does when it is imported
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SettingError(
+            f"`agent._target_`={path} cannot be imported ({reason}). Name package.module.Class."
         ) from error
-    except ValueError as error:
-        raise UserError(f"agent={config['agent']['name']} cannot be built: {error}") from error
+    if not inspect.isclass(found):
+        raise SettingError(f"`agent._target_`={path} is not a class. Name package.module.Class.")
+    asked = [name for name in dir(Agent) if callable(getattr(Agent, name)) and not name.startswith("_")]
+    if missing := [name for name in asked if not hasattr(found, name)]:
+        raise SettingError(f"`agent._target_`={path} is no agent: it lacks {', '.join(missing)} of agents.agent.Agent.")
+    return found
+
+
+def build_agent(
+    settings: AgentSettings, obs_shape: tuple[int, ...], action_dim: int, phase: Phase, device: torch.device
+) -> Agent:
+    """The agent of ``settings`` with fresh weights. What its constructor raises is shown as it is."""
+    return agent_class(settings.agent.target)(settings, obs_shape, action_dim, phase=phase, device=device)
 
 
 def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Agent:
@@ -135,30 +142,19 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
     Raises :class:`UserError` when it cannot be built or its weights do not fit.
     """
     config, spec = content["config"], content["spec"]
-    agent = build_agent(
-        config, tuple(spec["observation"][0]), spec["action"][0][0], phase_of(config), torch.device("cpu")
-    )
+    schema = agent_class(config["agent"]["_target_"]).schema(config["agent"])
+    settings = parse(schema, pick(schema, config))
+    shape, action_dim = tuple(spec["observation"][0]), spec["action"][0][0]
+    agent = build_agent(settings, shape, action_dim, content["phase"], torch.device("cpu"))
     if not untrained:
         agent.load_weights(content["modules"])
     return agent
 
 
-def phase_of(config: Mapping[str, Any]) -> Literal["pretrain", "finetune", "drq"]:
-    """What a run with ``config`` is: only DrQ stacks frames, only fine-tuning names a snapshot by its frames."""
-    if "framestack" in config:
-        return "drq"
-    return "finetune" if is_finetuning(config) else "pretrain"
-
-
 def record_spec(
-    config: Mapping[str, Any],
-    obs_shape: tuple[int, ...],
-    obs_dtype: DTypeLike,
-    action_dim: int,
-    skill_dim: int,
-    physics_dim: int,
+    obs_shape: tuple[int, ...], obs_dtype: DTypeLike, action_dim: int, skill_dim: int, physics_dim: int
 ) -> RecordSpec:
-    """What the replay stores at every step."""
+    """What the replay stores at every step; no skill or simulator state where its size is 0."""
     spec: dict[str, tuple[tuple[int, ...], Any]] = {
         "observation": (tuple(obs_shape), obs_dtype),
         "action": ((action_dim,), "float32"),
@@ -167,37 +163,36 @@ def record_spec(
     }
     if skill_dim:
         spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
-    if config["replay"]["store_physics"]:
+    if physics_dim:
         spec["physics"] = ((physics_dim,), "float64")
     return spec
 
 
-def episode_records(config: Mapping[str, Any]) -> int:
+def episode_records(settings: EnvironmentKeys) -> int:
     """Records of a whole episode, the reset's included."""
-    return DOMAINS[config["domain"]].control_steps // config["action_repeat"] + 1
+    return DOMAINS[settings.domain].control_steps // settings.action_repeat + 1
 
 
-def total_records(config: Mapping[str, Any]) -> int:
+def total_records(settings: OffPolicyKeys) -> int:
     """Records that each environment writes in the whole run: its steps, and one at the start of every episode."""
-    steps = -(-config["num_train_frames"] // (config["action_repeat"] * config["num_envs"]))
-    return steps + -(-steps // (episode_records(config) - 1))
+    steps = -(-settings.frames // (settings.action_repeat * settings.num_envs))
+    return steps + -(-steps // (episode_records(settings) - 1))
 
 
-def _build_replay(
-    config: Mapping[str, Any], run_dir: Path, spec: RecordSpec, seed: int, device: torch.device
-) -> Replay:
+def _build_replay(settings: OffPolicyKeys, run_dir: Path, spec: RecordSpec, seed: int, device: torch.device) -> Replay:
+    prefetch = settings.replay.prefetch
+    drawn: dict[str, Any] = settings.drawn
     return Replay(
         run_dir / "replay",
         spec,
-        capacity=config["replay"]["capacity"],
-        batch_size=config["batch_size"],
-        batch_length=config.get("batch_length"),
-        stack=config.get("framestack"),
+        capacity=settings.replay.capacity,
+        batch_size=settings.batch_size,
+        **drawn,
         seed=seed,
-        num_envs=config["num_envs"],
+        num_envs=settings.num_envs,
         device=device,
-        episode_length=episode_records(config),
-        total_records=total_records(config),
-        prefetch=device.type == "cuda" if config["replay"]["prefetch"] is None else config["replay"]["prefetch"],
-        ring=ring_device(config, device),
+        episode_length=episode_records(settings),
+        total_records=total_records(settings),
+        prefetch=device.type == "cuda" if prefetch is None else prefetch,
+        ring=ring_device(settings, device),
     )

@@ -1,13 +1,15 @@
-"""Finds the snapshot fine-tuning starts from, checks that it fits, and loads it into an agent."""
+"""The snapshot that fine-tuning starts from: found, checked against the run, and loaded into its agent."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.agent import Agent
+from agents.agent import Finetunes
 from training import checkpoint
+from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, SourceKeys
 from utils.config import get
 from utils.errors import UserError
+from utils.settings import SettingError
 
 SAME_MEANING = (
     "render.quality",
@@ -38,63 +40,72 @@ class Pretrained(NamedTuple):
         return [{"path": str(self.path), **origin}, *self.content.get("lineage", ())]
 
 
-def read_pretrained(config: Mapping[str, Any]) -> Pretrained | None:
-    """The snapshot of ``snapshot_ts`` (None for 0); of the file ``snapshot`` in a script that has this key instead.
+def read_numbered(settings: FinetuneKeys) -> Pretrained | None:
+    """The snapshot of ``snapshot_ts`` frames in the published folder, or in ``custom_snap_dir``; None for 0.
 
     Raises :class:`UserError` when it is missing (naming those that exist), damaged, or of another agent.
     """
-    if "snapshot" in config:
-        return _read_file(config["snapshot"])
-    if config["snapshot_ts"] == 0:
+    if settings.snapshot_ts == 0:
         return None
-    base = Path(config["snapshot_base_dir"]).absolute()
-    if config["custom_snap_dir"] is not None:
-        folder = Path(config["custom_snap_dir"]).absolute()
+    name = settings.agent.name
+    base = Path(settings.snapshot_base_dir).absolute()
+    if settings.custom_snap_dir is not None:
+        folder = Path(settings.custom_snap_dir).absolute()
     else:
-        folder = base / config["obs_type"] / config["domain"] / config["agent"]["name"] / str(config["seed"])
-    path = find_snapshot(folder, config["snapshot_ts"], base)
+        folder = base / settings.obs_type / settings.domain / name / str(settings.seed)
+    path = find_snapshot(folder, settings.snapshot_ts, base)
     content = checkpoint.load(path, "snapshot")
-    name = config["agent"]["name"]
     if content["agent"] != name:
         raise UserError(f"{path} is of agent={content['agent']}, not agent={name}. Set agent={content['agent']}.")
     return Pretrained(path, content)
 
 
-def _read_file(name: str | None) -> Pretrained | None:
+def read_file(settings: DrQKeys) -> Pretrained | None:
+    """The file ``snapshot``; None where none is named.
+
+    Raises :class:`UserError` when it is missing, damaged, or of an agent of another class.
+    """
+    name = settings.snapshot
     if name is None:
         return None
     path = Path(name).absolute()
     if not path.is_file():
         raise UserError(f"snapshot={name}: there is no such file. Name a snapshot that drq_train.py has written.")
     content = checkpoint.load(path, "snapshot")
-    if "framestack" not in content["config"]:
+    if content["config"]["agent"]["_target_"] != settings.agent.target:
         raise UserError(
             f"snapshot={name} is of agent={content['agent']}, not of DrQ. Name one that drq_train.py wrote."
         )
     return Pretrained(path, content)
 
 
-def load_pretrained(agent: Agent, source: Pretrained, config: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+def load_pretrained(
+    agent: Finetunes, source: Pretrained, settings: OffPolicyKeys, spec: Mapping[str, Any]
+) -> list[str]:
     """Check ``source`` against the environment's ``spec`` and the settings, then load it into ``agent``.
 
     Returns notes for the user on settings that differ. Raises :class:`UserError` where they must not.
     """
+    assert isinstance(settings, SourceKeys)
     for key, value in spec.items():
         if source.content["spec"].get(key) != value:
             raise UserError(
                 f"{source.path} was made with {key}={source.content['spec'].get(key)}, this run has {key}={value}. "
                 "Fine-tune on a task of the domain and observation it was pre-trained on."
             )
-    before = source.content.get("config", {})
-    repeat = before.get("action_repeat", config["action_repeat"])
-    if repeat != config["action_repeat"]:
-        raise UserError(f"action_repeat={config['action_repeat']}: {source.path} was made with action_repeat={repeat}.")
-    agent.load_snapshot(source.content["modules"], init_actor=config["init_actor"], init_critic=config["init_critic"])
-    keys = (*SAME_MEANING, *(SAME_VALUES if config["init_critic"] else ()))
+    before, now = source.content["config"], settings.plain()
+    if before["action_repeat"] != settings.action_repeat:
+        raise SettingError(
+            f"`action_repeat`={settings.action_repeat}: {source.path} was made with "
+            f"`action_repeat`={before['action_repeat']}."
+        )
+    init_critic = settings.init_critic
+    agent.load_snapshot(source.content["modules"], init_actor=settings.init_actor, init_critic=init_critic)
+    keys = (*SAME_MEANING, *(SAME_VALUES if init_critic else ()))
     return [
-        f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(config, key)}"
+        f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(now, key)}"
         for key in keys
-        if _has(before, key) and _has(config, key) and get(before, key) != get(config, key)
+        if _has(before, key) and _has(now, key) and get(before, key) != get(now, key)
     ]
 
 

@@ -8,20 +8,19 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from utils.log_layout import DREAMER, LogLayout
+from utils.log_layout import LogLayout
 
 _COLOURS = {"train": "\033[33m", "eval": "\033[32m"}  # yellow, green
 _RESET = "\033[0m"
 
 
-def format_line(prefix: str, values: Mapping[str, float], colour: bool = False, layout: LogLayout = DREAMER) -> str:
+def format_line(prefix: str, values: Mapping[str, float], layout: LogLayout, colour: bool = False) -> str:
     """The line of one episode (``prefix="train"``) or evaluation (``"eval"``).
 
     ``values`` are looked up under the CSV's names: frames, agent steps, frames per episode, seconds. Missing ones print
     as 0. With ``colour`` only invisible codes are added: the visible text is the same.
 
-    >>> format_line("eval", {"frame": 7000, "step": 3500, "episode_reward": 12.3456, "total_time": 90})
-    '| eval           | F: 7000 | S: 3500 | E: 0 | L: 0 | R: 12.3456 | T: 0:01:30'
+    As ``| eval           | F: 7000 | S: 3500 | E: 0 | L: 0 | R: 12.3456 | T: 0:01:30``.
     """
     padding = " " * (layout.width - len(prefix))
     name = f"{_COLOURS.get(prefix, '')}{prefix}{_RESET}" if colour else prefix
@@ -59,14 +58,14 @@ class Console:
         layout: what a line shows.
     """
 
-    def __init__(self, total_frames: int, progress: bool | None = None, layout: LogLayout = DREAMER) -> None:
+    def __init__(self, total_frames: int, layout: LogLayout, progress: bool | None = None) -> None:
         self._total, self._layout = total_frames, layout
         self._enabled = sys.stderr.isatty() if progress is None else progress
         self._bar: tqdm | None = None
 
     def line(self, prefix: str, values: Mapping[str, float]) -> None:
         """Print ``format_line`` to stdout."""
-        self.say(format_line(prefix, values, wants_colour(sys.stdout), self._layout))
+        self.say(format_line(prefix, values, self._layout, wants_colour(sys.stdout)))
 
     def say(self, text: str) -> None:
         """Print any text to stdout without tearing the bar."""

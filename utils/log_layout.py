@@ -23,21 +23,3 @@ class LogLayout:
     fields: Mapping[str, tuple[Field, ...]]
     width: int
     """Of the console line's first word, in characters."""
-
-
-_EVAL_COLUMNS = ("episode", "episode_length", "episode_reward", "frame", "step", "total_time")
-_EVAL_FIELDS = (
-    Field("frame", "F", "int"),
-    Field("step", "S", "int"),
-    Field("episode", "E", "int"),
-    Field("episode_length", "L", "int"),
-    Field("episode_reward", "R", "float"),
-    Field("total_time", "T", "time"),
-)
-
-DREAMER = LogLayout(
-    columns={"train": tuple(sorted((*_EVAL_COLUMNS, "buffer_size", "fps"))), "eval": _EVAL_COLUMNS},
-    fields={"train": (*_EVAL_FIELDS[:-1], Field("fps", "FPS", "float"), _EVAL_FIELDS[-1]), "eval": _EVAL_FIELDS},
-    width=14,
-)
-"""The published form of mastering-urlb."""

@@ -2,7 +2,7 @@
 
 How a training loop uses it::
 
-    with Logger(run_dir, use_tb=True, use_wandb=False, action_repeat=2, total_frames=2_000_010) as logger:
+    with Logger(run_dir, use_tb=True, use_wandb=False, action_repeat=2, total_frames=2_000_010, layout=...) as logger:
         metrics = agent.update(batch)                     # every update: no waiting for the device
         logger.log_metrics(metrics, "train")
         if frame % log_every_frames == 0:                 # curves of single updates
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from utils.console import Console
 from utils.csv_log import CsvLog
-from utils.log_layout import DREAMER, LogLayout
+from utils.log_layout import LogLayout
 from utils.meters import Meters, read
 from utils.tensorboard_log import TensorBoardLog
 from utils.video import Frames, save_video
@@ -58,8 +58,8 @@ class Logger:
         wandb_settings: Mapping[str, Any] | None = None,
         action_repeat: int,
         total_frames: int,
+        layout: LogLayout,
         progress: bool | None = None,
-        layout: LogLayout = DREAMER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_dir = Path(run_dir)
@@ -73,7 +73,7 @@ class Logger:
         self._csv = {
             prefix: CsvLog(self.run_dir / f"{prefix}.csv", columns) for prefix, columns in layout.columns.items()
         }
-        self._console = Console(total_frames, progress, layout)
+        self._console = Console(total_frames, layout, progress)
         self._tensorboard = TensorBoardLog(self.run_dir / "tb") if use_tb else None
         self._wandb = WandbLog(self.run_dir, wandb_settings or {}) if use_wandb else None
         self._closed = False

@@ -1,11 +1,11 @@
-"""What the value of a configuration key must be: rules, and the check that names the first value that breaks one."""
+"""What the value of a setting must be: rules, and the types that carry them into a schema (``utils/settings.py``)."""
 
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args
 
-from utils.errors import UserError
+from pydantic_core import PydanticCustomError, core_schema
 
 MOST = 10**15
 """The largest count: more frames or records than any machine can take, and far from where 64 bits end."""
@@ -15,34 +15,27 @@ MOST_UNITS = 2**16
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be."""
+    """What a value must be; ``Annotated[int, rule]`` is a type whose values keep it."""
 
     wanted: str
     holds: Callable[[Any], bool]
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Nothing is converted: a value is as it was written, or refused."""
 
-def check_values(config: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Raise :class:`UserError` for the first value that breaks its rule; keys the configuration lacks are skipped."""
-    for key, rule in rules.items():
-        *sections, last = key.split(".")
-        node: Any = config
-        for depth, name in enumerate(sections):
-            node = node.get(name, {})
-            if not isinstance(node, Mapping):
-                section = ".".join(sections[: depth + 1])
-                raise UserError(_bad(section, node, f"a section with the keys {', '.join(_below(section, rules))}"))
-        if last in node and not rule.holds(node[last]):
-            raise UserError(_bad(key, node[last], rule.wanted))
+        def checked(value: Any) -> Any:
+            if not self.holds(value):
+                raise PydanticCustomError("rule", "{wanted}", {"wanted": self.wanted})
+            return value
+
+        return core_schema.no_info_plain_validator_function(checked)
 
 
-def _bad(key: str, value: Any, wanted: str) -> str:
-    return f"{key}={shown(value)} is not allowed: it must be {wanted}."
+class Choice:
+    """``Annotated[Literal[...], Choice()]``: one of the options, of the same type (1 is not true, 16.0 is not 16)."""
 
-
-def _below(section: str, rules: Mapping[str, Rule]) -> list[str]:
-    """The keys in ``section``, itself excluded."""
-    prefix = f"{section}."
-    return list(dict.fromkeys(key.removeprefix(prefix).partition(".")[0] for key in rules if key.startswith(prefix)))
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return choice(*get_args(source)).__get_pydantic_core_schema__(source, handler)
 
 
 def shown(value: Any) -> str:
@@ -100,7 +93,6 @@ NUMBER = Rule("a number", is_number)
 FRACTION = Rule("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
 FLAG = Rule("true or false", lambda v: isinstance(v, bool))
 TEXT = Rule("a text", is_text)
-OPTIONAL_TEXT = Rule("a text or null", lambda v: v is None or is_text(v))
 KERNELS = Rule("a list of 1 to 8 whole numbers above 0", lambda v: ints(v, 1) and 1 <= len(v) <= 8)
 MARKS = Rule("a list of frame counts above 0, such as [100000,500000]", lambda v: ints(v, 1))
 
@@ -118,21 +110,21 @@ def by_domain(rule: Rule) -> Rule:
     )
 
 
-def optimizer(name: str) -> dict[str, Rule]:
-    """Rules for the section ``name`` of an :class:`agents.nn.optimizer.Optimizer`."""
-    rules = {"lr": POSITIVE, "eps": POSITIVE, "clip": POSITIVE, "wd": FRACTION}
-    return {f"{name}.{key}": rule for key, rule in rules.items()}
+Count = Annotated[int, COUNT]
+Whole = Annotated[int, WHOLE]
+Several = Annotated[int, SEVERAL]
+Size = Annotated[int, SIZE]
+Layers = Annotated[int, LAYERS]
+Seed = Annotated[int, whole(0, 2**32 - 1)]
+Positive = Annotated[float, POSITIVE]
+NotNegative = Annotated[float, NOT_NEGATIVE]
+Number = Annotated[float, NUMBER]
+Fraction = Annotated[float, FRACTION]
+Flag = Annotated[bool, FLAG]
+Text = Annotated[str, TEXT]
+Kernels = Annotated[list[int], KERNELS]
+Marks = Annotated[list[int], MARKS]
 
-
-def mlp(name: str) -> dict[str, Rule]:
-    """Rules for the section ``name`` of an MLP."""
-    return {f"{name}.layers": LAYERS, f"{name}.units": SIZE}
-
-
-COLLECTING = {
-    "num_envs": COUNT,
-    "collect.async": FLAG,
-    "collect.workers": optional(FLAG),
-    "collect.timeout": POSITIVE,
-}
-"""Rules of the keys that say how training environments are stepped."""
+T = TypeVar("T")
+OneOf = Annotated[T, Choice()]
+"""``OneOf[Literal["full", "lite"]]``."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from utils.atomic import atomic_path
 from utils.errors import UserError
@@ -10,25 +10,24 @@ from utils.errors import UserError
 
 def wandb_settings(
     *,
-    stage: Literal["pretrain", "finetune", "drq"],
+    stage: str,
     project_name: str,
     agent: str,
     domain_or_task: str,
     obs_type: str,
     seed: int,
     config: Mapping[str, Any],
-    experiment: str | None = None,
+    experiment: str,
 ) -> dict[str, Any]:
     """The published names: project ``<project_name>_<stage>``, group ``agent``, and as the run's name
     ``pt_<agent>_<domain>_<obs_type>_<seed>`` or ``ft_<agent>_<task>_<obs_type>_<seed>``.
 
     ``experiment`` is the run name's first part: ``pt`` or ``ft`` unless given. ``config`` holds plain values.
     """
-    first = experiment or {"pretrain": "pt", "finetune": "ft", "drq": "drq"}[stage]
     return {
         "project": f"{project_name}_{stage}",
         "group": agent,
-        "name": f"{first}_{agent}_{domain_or_task}_{obs_type}_{seed}",
+        "name": f"{experiment}_{agent}_{domain_or_task}_{obs_type}_{seed}",
         "config": dict(config),
     }
 

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from agents.agent import Acting, Mode
 from agents.dreamer.behavior import Behavior
+from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
+from agents.dreamer.settings import DreamerSettings, SkillSection, settings_with
 from agents.dreamer.skill_choice import choose_by_imagination, join_views
 from agents.dreamer.world_model import Metrics, Observed, WorldModel
-from agents.exploration.build import build_method
+from agents.exploration.build import build_method, method_class
 from agents.exploration.intrinsic_reward import (
     Imagined,
     IntrinsicReward,
@@ -26,6 +28,8 @@ from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
 from agents.skills import SkillSchedule
 from utils.errors import UserError
+from utils.rules import is_text, shown
+from utils.settings import SettingError
 
 CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
 
@@ -50,9 +54,17 @@ class DreamerAgent(nn.Module):
     behaviour maximises it. Raises :class:`UserError` on configurations that cannot be built.
     """
 
+    @classmethod
+    def schema(cls, agent: Mapping[str, Any]) -> type[DreamerSettings]:
+        """See :class:`agents.agent.Agent`: with the keys of the method that ``agent`` names."""
+        method: Any = agent.get("method")
+        if not is_text(method):
+            raise SettingError(f"`agent.method`={shown(method)} is not allowed: it must be a text.")
+        return settings_with(method_class(method))  # type: ignore[arg-type]
+
     def __init__(
         self,
-        config: Mapping[str, Any],
+        settings: DreamerSettings,
         obs_shape: Sequence[int],
         action_dim: int,
         *,
@@ -60,10 +72,13 @@ class DreamerAgent(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
+        config = settings.plain()
+        self.settings = settings
         agent = config["agent"]
         self.name: str = agent["name"]
         self.phase = phase
         self.action_dim = action_dim
+        self.image_size = obs_shape[-1]
         self.config = config
         self.device = torch.device(device)
         self.updates = 0
@@ -89,14 +104,15 @@ class DreamerAgent(nn.Module):
         self.skills = SkillSchedule(self.method.skills, period).to(self.device)
         self.scores = self.method.scores if pretrains else "none"
         self.trains_behaviors = not pretrains or self.method.acts == "actor"
-        self.trains_before_choice = agent.get("train_before_choice", True)
+        skilled = settings.agent if isinstance(settings.agent, SkillSection) else None
+        self.trains_before_choice = skilled is None or skilled.train_before_choice
         self.collects: Mode = "train" if self.trains_behaviors else "random"
         self.planner = Planner(**config["planner"]) if config["mpc"] else None
         self.planning = False
         self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, self.world_model.rssm.feat_dim)})
         self.model_opt = Optimizer(self.world_model.parameters(), **config["model_opt"])
         learned = [p for p in self.method.parameters() if p.requires_grad]
-        method_opt = agent.get("method_opt", config["model_opt"])
+        method_opt = agent["method_opt"] or config["model_opt"]
         self.method_opt = Optimizer(learned, **method_opt) if learned and pretrains else None
 
     def _build_method(self, config: Mapping[str, Any], obs_shape: Sequence[int]) -> IntrinsicReward:
@@ -109,7 +125,7 @@ class DreamerAgent(nn.Module):
             deter=rssm["deter"],
             domain=config["domain"],
         )
-        method = build_method(config["agent"], sizes)
+        method = build_method(self.settings.agent, sizes)
         return method if self.phase == "pretrain" else method.finetuned()
 
     def _build_behavior(self, config: Mapping[str, Any], feat_dim: int) -> Behavior:
@@ -317,6 +333,10 @@ class DreamerAgent(nn.Module):
 
     def skill_log_probs(self, images: Tensor) -> None:
         """There is none: methods read the features of latent states (see :class:`agents.agent.Agent`)."""
+
+    def activation_bytes(self, batch_size: int, length: int) -> int:
+        """See :class:`agents.agent.Agent`."""
+        return activation_bytes(self, batch_size * length, self.image_size, self._behavior.horizon)
 
     # ---- saving
 

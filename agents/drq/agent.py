@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from agents.agent import Acting, Mode
 from agents.drq.augmentation import random_shift
+from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
+from agents.drq.settings import DrQSettings
 from agents.drq.stacks import stacks_at
 from agents.exploration.diayn import SkillClassifier
 from agents.nn.loading import load_part
@@ -21,9 +23,6 @@ Metrics = dict[str, Tensor]
 
 SHIFTS = 2
 """K = M: shifted copies of every next state in the targets, and of every state in the critic's loss."""
-
-PUBLISHED = {"skill_critic": False, "discriminator_features": "critic", "reward_state": "current"}
-"""What ``reference=true`` restores; a null ``extrinsic_coeff`` then means 1 with skills, too."""
 
 CHUNK = 64
 """Stacks of frames judged at once."""
@@ -58,9 +57,14 @@ class DrQAgent(nn.Module):
 
     collects: Mode = "train"
 
+    @classmethod
+    def schema(cls, agent: Mapping[str, Any]) -> type[DrQSettings]:
+        """See :class:`agents.agent.Agent`."""
+        return DrQSettings
+
     def __init__(
         self,
-        config: Mapping[str, Any],
+        settings: DrQSettings,
         obs_shape: Sequence[int],
         action_dim: int,
         *,
@@ -68,7 +72,8 @@ class DrQAgent(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        config = {**config, **(PUBLISHED if config["reference"] else {})}
+        config = settings.plain()
+        self.settings = settings
         self.config, self.phase = config, phase
         self.name: str = config["agent"]["name"]
         self.action_dim, self.obs_shape = action_dim, tuple(obs_shape)
@@ -80,7 +85,7 @@ class DrQAgent(nn.Module):
         self.skills = SkillSchedule(space, period=0)
         extrinsic = config["extrinsic_coeff"]
         if extrinsic is None:
-            extrinsic = 0.0 if self.skill_dim and not config["reference"] else 1.0
+            extrinsic = 0.0 if self.skill_dim else 1.0
         self.extrinsic, self.intrinsic = extrinsic, config["diayn_intrinsic_reward_coeff"]
         self.target_entropy = -float(action_dim)
         self._build_networks(config)
@@ -333,6 +338,11 @@ class DrQAgent(nn.Module):
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """There is no model whose predictions could be shown."""
         return {}
+
+    def activation_bytes(self, batch_size: int, length: int) -> int:
+        """See :class:`agents.agent.Agent`."""
+        channels, side, _ = self.obs_shape
+        return activation_bytes(self, batch_size * length, SHIFTS, channels * self.stack, side)
 
     # ---- saving
 

@@ -3,7 +3,7 @@ Successor Features").
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,17 @@ from agents.exploration.intrinsic_reward import (
     Imagined,
     IntrinsicReward,
     ReplayView,
+    RunSizes,
     Scored,
     Sizes,
     everywhere,
     weighted_mean,
 )
-from agents.exploration.particle_entropy import KNN_RULES, ParticleEntropy, check_neighbours
+from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
 from agents.nn.distributions import Policy
 from agents.nn.networks import MLP, orthogonal_
-from agents.skills import UnitSphere
-from utils.rules import FLAG, POSITIVE, SIZE
+from agents.skills import SkillCount, UnitSphere
+from utils.rules import Count, Flag, Number, Positive, Size
 
 
 class TaskFeatures(nn.Module):
@@ -64,28 +65,24 @@ class APS(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "aps"
-    rules: ClassVar = {
-        **KNN_RULES,
-        "aps_hidden": SIZE,
-        "ridge": POSITIVE,
-        "reversed_regression": FLAG,
-        "restore_features": FLAG,
-    }
-    checks = (check_neighbours,)
+
+    @classmethod
+    def check(cls, own: Any, run: RunSizes) -> None:
+        check_neighbours(own.knn_k, own.knn_self, run.particles)
 
     def __init__(
         self,
         sizes: Sizes,
-        skill_dim: int,
-        aps_hidden: int,
-        knn_k: int,
-        knn_rms: bool,
-        knn_avg: bool,
-        knn_clip: float,
-        knn_self: bool,
-        ridge: float,
-        reversed_regression: bool,
-        restore_features: bool,
+        skill_dim: SkillCount,
+        aps_hidden: Size,
+        knn_k: Count,
+        knn_rms: Flag,
+        knn_avg: Flag,
+        knn_clip: Number,
+        knn_self: Flag,
+        ridge: Positive,
+        reversed_regression: Flag,
+        restore_features: Flag,
     ) -> None:
         super().__init__(sizes)
         self.skills = UnitSphere(skill_dim)

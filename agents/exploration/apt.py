@@ -1,9 +1,10 @@
 """APT: reach states far from those imagined beside them (Liu & Abbeel 2021, "Behavior From the Void")."""
 
-from typing import ClassVar
+from typing import Any
 
-from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, Scored, Sizes, everywhere
-from agents.exploration.particle_entropy import KNN_RULES, ParticleEntropy, check_neighbours
+from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, RunSizes, Scored, Sizes, everywhere
+from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
+from utils.rules import Count, Flag, Number
 
 
 class APT(IntrinsicReward):
@@ -15,10 +16,14 @@ class APT(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "apt"
-    rules: ClassVar = KNN_RULES
-    checks = (check_neighbours,)
 
-    def __init__(self, sizes: Sizes, knn_k: int, knn_rms: bool, knn_avg: bool, knn_clip: float, knn_self: bool) -> None:
+    @classmethod
+    def check(cls, own: Any, run: RunSizes) -> None:
+        check_neighbours(own.knn_k, own.knn_self, run.particles)
+
+    def __init__(
+        self, sizes: Sizes, knn_k: Count, knn_rms: Flag, knn_avg: Flag, knn_clip: Number, knn_self: Flag
+    ) -> None:
         super().__init__(sizes)
         self.entropy = ParticleEntropy(knn_k, knn_rms=knn_rms, knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self)
 

@@ -2,16 +2,14 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, Sizes
 from utils.errors import UserError
 
 
-def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
+def method_class(path: str) -> type[IntrinsicReward]:
     """The class behind ``agent.method``, a dotted path such as ``agents.exploration.intrinsic_reward.TaskReward``."""
-    path = str(agent["method"])
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -24,29 +22,18 @@ def method_class(agent: Mapping[str, Any]) -> type[IntrinsicReward]:
     return found
 
 
-def check_keys(agent: Mapping[str, Any]) -> list[str]:
-    """The constructor parameters of the method besides ``sizes`` that the agent's YAML gives.
-
-    Raises :class:`UserError` for one that it lacks, and for skill options of a method without skills.
+def own_keys(method: type[IntrinsicReward]) -> dict[str, tuple[Any, Any]]:
+    """The keys that a method reads of the agent's YAML, with type and default (``...`` for none): the parameters of its
+    constructor besides ``sizes``. Their annotations carry the rules: ``icm_scale: Positive``.
     """
-    found = method_class(agent)
     _, *parameters = [
-        p for p in inspect.signature(found).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        p for p in inspect.signature(method).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in agent]
-    if missing:
-        raise UserError(
-            f"configs/agent/{agent['name']}.yaml lacks {', '.join(missing)}, which {found.__name__} needs; add the key."
-        )
-    names = [p.name for p in parameters if p.name in agent]
-    if "skill_dim" in agent and "skill_dim" not in names:
-        raise UserError(
-            f"agent.skill_dim={agent['skill_dim']}: agent={agent['name']} has no skills. Leave the key out, or choose "
-            "an agent with skills, such as agent=diayn_dreamer."
-        )
-    return names
+    types = get_type_hints(method.__init__, include_extras=True)  # type: ignore[misc]
+    return {p.name: (types.get(p.name, Any), ... if p.default is p.empty else p.default) for p in parameters}
 
 
-def build_method(agent: Mapping[str, Any], sizes: Sizes) -> IntrinsicReward:
-    """Construct the method; its parameters besides ``sizes`` are the keys of the agent's YAML with the same names."""
-    return method_class(agent)(sizes, **{name: agent[name] for name in check_keys(agent)})
+def build_method(agent: Any, sizes: Sizes) -> IntrinsicReward:
+    """Construct the method of a section ``agent`` that has its keys (:func:`own_keys`)."""
+    method = method_class(agent.method)
+    return method(sizes, **{name: getattr(agent, name) for name in own_keys(method)})

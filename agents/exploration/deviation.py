@@ -2,17 +2,25 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from agents.exploration.density import KERNELS, SkillDensity
-from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, masked_mean
-from agents.skills import OneHot
+from agents.exploration.intrinsic_reward import (
+    IntrinsicReward,
+    ReplayView,
+    RunSizes,
+    Scored,
+    Sizes,
+    everywhere,
+    masked_mean,
+)
+from agents.skills import OneHot, SkillCount
 from utils.errors import UserError
-from utils.rules import FLAG, LAYERS, NOT_NEGATIVE, NUMBER, POSITIVE, SIZE, by_domain, choice, optional
+from utils.rules import NOT_NEGATIVE, Flag, Layers, NotNegative, Number, Positive, Size, by_domain, choice
 
 
 def deviation_reward(
@@ -37,9 +45,8 @@ def deviation_reward(
     return reward if minimum is None else reward.clamp(min=minimum)
 
 
-def _check_rate(config: Mapping[str, Any]) -> None:
-    """Raise :class:`UserError` for a table of rates without the domain."""
-    _rate(config["agent"]["explor_rate"], config["domain"])
+Rates = Annotated[float | dict[str, float], by_domain(NOT_NEGATIVE)]
+ImageSize = Annotated[int, choice(*KERNELS)]
 
 
 class Deviation(IntrinsicReward):
@@ -52,42 +59,30 @@ class Deviation(IntrinsicReward):
 
     scores = "replay"
     metric_name = "density"
-    rules: ClassVar = {
-        "weight": POSITIVE,
-        "explor_rate": by_domain(NOT_NEGATIVE),
-        "skill_conditioned_reward": FLAG,
-        "log_density_floor": optional(NUMBER),
-        "deviation_floor": optional(NUMBER),
-        "beta": NOT_NEGATIVE,
-        "latent_dim": SIZE,
-        "num_modules": SIZE,
-        "num_layers": LAYERS,
-        "module_hidden": SIZE,
-        "density_image_size": choice(*KERNELS),
-        "density_cnn_depth": SIZE,
-        "temperature": POSITIVE,
-        "batch_norm": FLAG,
-    }
-    checks = (_check_rate,)
+
+    @classmethod
+    def check(cls, own: Any, run: RunSizes) -> None:
+        """A table of rates has the domain."""
+        _rate(own.explor_rate, run.domain)
 
     def __init__(
         self,
         sizes: Sizes,
-        skill_dim: int,
-        weight: float,
-        explor_rate: float | Mapping[str, float],
-        beta: float,
-        latent_dim: int,
-        num_modules: int,
-        num_layers: int,
-        module_hidden: int,
-        density_image_size: int,
-        density_cnn_depth: int,
-        temperature: float,
-        batch_norm: bool,
-        log_density_floor: float | None,
-        deviation_floor: float | None,
-        skill_conditioned_reward: bool,
+        skill_dim: SkillCount,
+        weight: Positive,
+        explor_rate: Rates,
+        beta: NotNegative,
+        latent_dim: Size,
+        num_modules: Size,
+        num_layers: Layers,
+        module_hidden: Size,
+        density_image_size: ImageSize,
+        density_cnn_depth: Size,
+        temperature: Positive,
+        batch_norm: Flag,
+        log_density_floor: Number | None,
+        deviation_floor: Number | None,
+        skill_conditioned_reward: Flag,
     ) -> None:
         super().__init__(sizes)
         self.skills = OneHot(skill_dim)

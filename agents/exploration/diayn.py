@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,8 @@ from agents.exploration.intrinsic_reward import (
 )
 from agents.nn.distributions import Policy
 from agents.nn.networks import MLP, orthogonal_
-from agents.skills import OneHot
-from utils.rules import FLAG, POSITIVE, SIZE
+from agents.skills import OneHot, SkillCount
+from utils.rules import Flag, Positive, Size
 
 
 def skill_reward(log_probs: Tensor, skill: Tensor) -> Tensor:
@@ -64,10 +63,9 @@ class DIAYN(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "diayn"
-    rules: ClassVar = {"diayn_hidden": SIZE, "diayn_scale": POSITIVE, "broadcast_choice": FLAG}
 
     def __init__(
-        self, sizes: Sizes, skill_dim: int, diayn_hidden: int, diayn_scale: float, broadcast_choice: bool
+        self, sizes: Sizes, skill_dim: SkillCount, diayn_hidden: Size, diayn_scale: Positive, broadcast_choice: Flag
     ) -> None:
         super().__init__(sizes)
         self.skills = OneHot(skill_dim)

@@ -1,13 +1,11 @@
 """ICM: how badly the next embedding was predicted (Pathak et al. 2017, "Curiosity-driven Exploration")."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, masked_mean
 from agents.nn.networks import MLP, orthogonal_
-from utils.rules import FLAG, NUMBER, POSITIVE, SIZE, optional
+from utils.rules import Flag, Number, Positive, Size
 
 
 class ICM(IntrinsicReward):
@@ -21,15 +19,9 @@ class ICM(IntrinsicReward):
 
     scores = "replay"
     metric_name = "icm"
-    rules: ClassVar = {
-        "icm_scale": POSITIVE,
-        "icm_hidden": SIZE,
-        "inverse_model": FLAG,
-        "first_reward": optional(NUMBER),
-    }
 
     def __init__(
-        self, sizes: Sizes, icm_scale: float, icm_hidden: int, inverse_model: bool, first_reward: float | None
+        self, sizes: Sizes, icm_scale: Positive, icm_hidden: Size, inverse_model: Flag, first_reward: Number | None
     ) -> None:
         super().__init__(sizes)
         self.scale, self.first_reward = icm_scale, first_reward

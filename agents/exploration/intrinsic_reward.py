@@ -7,7 +7,7 @@ One update of :class:`agents.dreamer.agent.DreamerAgent` calls a method in this 
 Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
 from agents.skills import NoSkills, SkillSpace, likelihood_values
-from utils.rules import Rule
 
 CriticHead = Literal["scalar", "successor"]
 
@@ -103,10 +102,21 @@ class Sizes(NamedTuple):
     domain: str
 
 
+class RunSizes(NamedTuple):
+    """What a method's keys may have to fit, known before anything is built."""
+
+    domain: str
+    image_size: int
+    """Pixels a side."""
+    particles: int
+    """States that an update imagines, the starts included: (imag_horizon + 1) * batch_size * batch_length."""
+
+
 class IntrinsicReward(nn.Module):
     """Base of all methods: no skills, no reward of its own, nothing to train.
 
-    A method's constructor takes :class:`Sizes` first; its other parameters are read by name from the agent's YAML.
+    A method's constructor takes :class:`Sizes` first; its other parameters are the method's own keys in the agent's
+    YAML, and their annotations (``icm_scale: Positive``) say what the values must be: see ``utils/rules.py``.
     """
 
     scores: ClassVar[Literal["replay", "imagination", "none"]] = "none"
@@ -117,10 +127,6 @@ class IntrinsicReward(nn.Module):
 
     metric_name: ClassVar[str] = "method"
     """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
-    rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
-    """What the values of the method's own keys in the agent's YAML must be; checked before anything is built."""
-    checks: ClassVar[Sequence[Callable[[Mapping[str, Any]], None]]] = ()
-    """Checks of a whole configuration, which raise UserError; made before anything is built, after ``rules``."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -130,6 +136,12 @@ class IntrinsicReward(nn.Module):
         """Outputs of the reward head in pre-training: n where :meth:`score_replay` gives (B, T, n)."""
         self.critic_head: CriticHead = "scalar"
         """What the behaviour's critic puts out: a value, or psi in R^d whose product with the skill is the value."""
+
+    @classmethod
+    def check(cls, own: Any, run: RunSizes) -> None:
+        """Raise :class:`utils.settings.SettingError` if the section ``agent``, which has the method's keys as
+        attributes, does not go with the run; called before anything is built.
+        """
 
     def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]] | None:
         """Loss (scalar) and metrics on replay, or None when the method trains nothing."""

@@ -1,13 +1,11 @@
 """LBS: latent Bayesian surprise, how much an image is expected to teach (Mazzaglia et al. 2022)."""
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, everywhere
 from agents.nn.distributions import unit_normal_log_prob
 from agents.nn.networks import MLP
-from utils.rules import LAYERS, SIZE
+from utils.rules import Layers, Size
 
 
 class LBS(IntrinsicReward):
@@ -19,9 +17,8 @@ class LBS(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "lbs"
-    rules: ClassVar = {"lbs_layers": LAYERS, "lbs_units": SIZE}
 
-    def __init__(self, sizes: Sizes, lbs_layers: int, lbs_units: int) -> None:
+    def __init__(self, sizes: Sizes, lbs_layers: Layers, lbs_units: Size) -> None:
         super().__init__(sizes)
         self.head = MLP(sizes.feat, 1, lbs_layers, lbs_units)
 

@@ -1,38 +1,27 @@
 """Particle entropy: distances to the nearest neighbours (Liu & Abbeel 2021, "Behavior From the Void")."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from agents.nn.chunks import chunks
 from agents.nn.moments import RunningMoments
 from utils.errors import UserError
-from utils.rules import COUNT, FLAG, NUMBER, Rule
+from utils.settings import SettingError
 
 CHUNK_BYTES = 96 * 2**20
 """Memory of the rows whose distances are held at once."""
 SPARE = 8
 """Candidates beyond k, from which exact distances choose."""
 
-KNN_RULES: Mapping[str, Rule] = MappingProxyType(
-    {"knn_k": COUNT, "knn_rms": FLAG, "knn_avg": FLAG, "knn_clip": NUMBER, "knn_self": FLAG}
-)
-"""Rules of the keys that agents with a particle entropy share."""
 
-
-def check_neighbours(config: Mapping[str, Any]) -> None:
-    """Raise :class:`UserError` if an update has fewer particles than the agent of a whole configuration asks for."""
-    agent = config["agent"]
-    particles = (config["imag_horizon"] + 1) * config["batch_size"] * config["batch_length"]
-    available = particles if agent["knn_self"] else particles - 1
-    if agent["knn_k"] > available:
-        raise UserError(
-            f"agent.knn_k={agent['knn_k']} is more than the {available} neighbours that a particle has among the "
-            f"{particles} states of an update, (imag_horizon + 1) * batch_size * batch_length. "
-            f"Use agent.knn_k={available} or less, or raise batch_size."
+def check_neighbours(k: int, count_self: bool, particles: int) -> None:
+    """Raise :class:`SettingError` if an update has fewer than ``k`` neighbours for each of its ``particles``."""
+    available = particles if count_self else particles - 1
+    if k > available:
+        raise SettingError(
+            f"`agent.knn_k`={k} is more than the {available} neighbours that a particle has among the "
+            f"{particles} states of an update, (`imag_horizon` + 1) * `batch_size` * `batch_length`. "
+            f"Use `agent.knn_k`={available} or less, or raise `batch_size`."
         )
 
 

@@ -1,14 +1,16 @@
 """Plan2Explore: states whose successors an ensemble disagrees about (Sekar et al. 2020)."""
 
 import functools
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, masked_mean
-from utils.rules import FLAG, SIZE, whole
+from utils.rules import Flag, Size, whole
+
+Members = Annotated[int, whole(2, 1000)]
 
 
 class EnsembleLinear(nn.Module):
@@ -35,13 +37,8 @@ class Plan2Explore(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "disagreement"
-    rules: ClassVar = {
-        "ensemble_size": whole(2, 1000),
-        "ensemble_hidden": SIZE,
-        "count_first": FLAG,
-    }
 
-    def __init__(self, sizes: Sizes, ensemble_size: int, ensemble_hidden: int, count_first: bool) -> None:
+    def __init__(self, sizes: Sizes, ensemble_size: Members, ensemble_hidden: Size, count_first: Flag) -> None:
         super().__init__(sizes)
         self.members, self.count_first = ensemble_size, count_first
         self.hidden = EnsembleLinear(ensemble_size, sizes.feat + sizes.action, ensemble_hidden)

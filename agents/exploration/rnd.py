@@ -1,16 +1,23 @@
 """RND: how badly a network predicts a random one (Burda et al. 2019, "Exploration by Random Network Distillation")."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, weighted_mean
+from agents.exploration.intrinsic_reward import (
+    IntrinsicReward,
+    ReplayView,
+    RunSizes,
+    Scored,
+    Sizes,
+    everywhere,
+    weighted_mean,
+)
 from agents.nn.kernels import check_encoder
 from agents.nn.moments import RunningMoments
 from agents.nn.networks import MLP, ImageEncoder, orthogonal_, preprocess_image
-from utils.rules import FLAG, FRACTION, KERNELS, POSITIVE, SIZE
+from utils.rules import Flag, Fraction, Kernels, Positive, Size
 
 CLIP = 5.0
 """Normalised inputs stay within this many standard deviations."""
@@ -47,11 +54,6 @@ class RandomDistillation(nn.Module):
             p.mul_(1 - rate)
 
 
-def _check_kernels(config: Mapping[str, Any]) -> None:
-    """Raise :class:`UserError` if the networks' convolutions leave nothing of the image."""
-    check_encoder("agent.rnd_cnn_kernels", config["agent"]["rnd_cnn_kernels"], config["image_size"])
-
-
 class RND(IntrinsicReward):
     """r_t = rnd_scale * e_t / sqrt(V) for every replayed observation, V the running variance of all errors e.
 
@@ -62,27 +64,22 @@ class RND(IntrinsicReward):
 
     scores = "replay"
     metric_name = "rnd"
-    rules: ClassVar = {
-        "rnd_scale": POSITIVE,
-        "rnd_rep_dim": SIZE,
-        "rnd_hidden": SIZE,
-        "rnd_cnn_depth": SIZE,
-        "rnd_cnn_kernels": KERNELS,
-        "target_decay": FRACTION,
-        "batch_statistics": FLAG,
-    }
-    checks = (_check_kernels,)
+
+    @classmethod
+    def check(cls, own: Any, run: RunSizes) -> None:
+        """The networks' convolutions leave something of the image."""
+        check_encoder("agent.rnd_cnn_kernels", own.rnd_cnn_kernels, run.image_size)
 
     def __init__(
         self,
         sizes: Sizes,
-        rnd_scale: float,
-        rnd_rep_dim: int,
-        rnd_hidden: int,
-        rnd_cnn_depth: int,
-        rnd_cnn_kernels: Sequence[int],
-        target_decay: float,
-        batch_statistics: bool,
+        rnd_scale: Positive,
+        rnd_rep_dim: Size,
+        rnd_hidden: Size,
+        rnd_cnn_depth: Size,
+        rnd_cnn_kernels: Kernels,
+        target_decay: Fraction,
+        batch_statistics: Flag,
     ) -> None:
         super().__init__(sizes)
         self.scale, self.decay, self.batch_statistics = rnd_scale, target_decay, batch_statistics

@@ -6,12 +6,12 @@ import signal
 import pytest
 import torch
 from drq_run_kit import QUIET, SEED_STEPS, SKILLS, Killed, assert_same, kill_at, same_weights, settings, table, weights
+from training.drq_run import DrQRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
 from training import drq_run
 from training.checkpoint import load, save
-from training.drq_run import DrQRun
 from training.off_policy import CHECKPOINT
 from utils.errors import UserError
 

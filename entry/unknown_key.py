@@ -8,12 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from utils.config import CONFIGS, flatten
 
-SCRIPTS = {
-    "dreamer_pretrain.py": ("pretrain", "dreamer"),
-    "dreamer_finetune.py": ("finetune", "dreamer"),
-    "drq_train.py": ("drq",),
-}
-"""The entry scripts; their configuration, and the one it is based on."""
+
+def _scripts() -> dict[str, str]:
+    """The entry scripts: name of the configuration -> file."""
+    from entry.scripts import SCRIPTS  # loads torch, which a command line without a fault can wait for
+
+    return {config: script.file for config, script in SCRIPTS.items()}
 
 
 def hint(key: str, known: Iterable[str]) -> str:
@@ -29,11 +29,11 @@ def hint(key: str, known: Iterable[str]) -> str:
 
 def other_group(name: str, config_name: str) -> str:
     """What to answer where the script of ``config_name`` has no configuration group ``name``; empty where it has it."""
-    here = next((file for file, (own, *_) in SCRIPTS.items() if own == config_name), config_name)
     own = _groups(config_name)
     if name in own:
         return ""
-    owners = [file for file, (config, *_) in SCRIPTS.items() if name in _groups(config)]
+    here = _scripts()[config_name]
+    owners = [file for config, file in _scripts().items() if name in _groups(config)]
     theirs = f" {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it." if owners else ""
     like = [group for group in own if group.endswith(f"_{name}") or name.endswith(f"_{group}")]
     return f"{here} has no {name}=.{theirs}" + (f" Here it is {like[0]}=." if like else "")
@@ -55,9 +55,14 @@ def _owners(key: str) -> str:
         return f"agent={', '.join(names)}" if names else ""
     if key == "defaults":
         return ""
-    return " and ".join(
-        file for file, configs in SCRIPTS.items() if any(key in flatten(_load(config)) for config in configs)
-    )
+    return " and ".join(file for config, file in _scripts().items() if key in _keys(config))
+
+
+def _keys(config_name: str) -> set[str]:
+    """The keys of a script's configuration, and of those it is based on."""
+    config = _load(config_name)
+    bases = [entry for entry in config.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return {*flatten(config), *(key for base in bases for key in _keys(base))}
 
 
 @functools.cache

@@ -1,0 +1,153 @@
+"""What a Dreamer agent reads: keys at the root, shared by all of them, and those of the section ``agent``."""
+
+import functools
+from typing import Annotated, Any, Literal
+
+from pydantic import create_model
+
+from agents.exploration.build import own_keys
+from agents.nn.distributions import POLICIES
+from agents.settings import AgentSection, AgentSettings, MLPSettings, OptimizerSettings
+from utils.rules import (
+    Count,
+    Flag,
+    Fraction,
+    Kernels,
+    NotNegative,
+    OneOf,
+    Positive,
+    Rule,
+    Several,
+    Size,
+    Text,
+    Whole,
+    choice,
+)
+from utils.settings import Section
+from utils.shared_keys import DomainKey, SeedPhaseKey
+
+GradHeads = Annotated[
+    list[str],
+    Rule("a list out of decoder, reward", lambda v: isinstance(v, list) and all(h in ("decoder", "reward") for h in v)),
+]
+
+
+class RSSMSettings(Section):
+    deter: Size
+    hidden: Size
+    stoch: Size
+    discrete: Size
+
+
+class ConvSettings(Section):
+    """Encoder or decoder."""
+
+    cnn_depth: Size
+    cnn_kernels: Kernels
+
+
+class KLSettings(Section):
+    free: NotNegative
+    balance: Fraction
+
+
+class LossScales(Section):
+    """Weights of the parts of the world model's loss."""
+
+    kl: NotNegative
+    observation: NotNegative
+    reward: NotNegative
+
+
+class ActorSettings(MLPSettings):
+    min_std: Positive
+    dist: Annotated[str, choice(*POLICIES)]
+
+
+class PlannerSettings(Section):
+    """Of a :class:`agents.dreamer.planner.Planner`."""
+
+    start_after: Whole
+    horizon: Several
+    iterations: Count
+    num_samples: Count
+    num_elites: Count
+    mixture_coef: Fraction
+    temperature: NotNegative
+    momentum: Fraction
+    min_std: Positive
+    use_value: Flag
+
+    @property
+    def candidates(self) -> int:
+        """Action sequences that an iteration scores, the policy's included."""
+        return self.num_samples + int(self.mixture_coef * self.num_samples)
+
+
+class RewardNormSettings(Section):
+    """Of a :class:`agents.dreamer.returns.StreamNorm`."""
+
+    momentum: Fraction
+    scale: Positive
+    eps: Positive
+
+
+class DreamerSection(AgentSection):
+    """``agent``; :func:`dreamer_settings` adds the keys of the method."""
+
+    method: Text
+    grad_heads: GradHeads
+    actor_ent: NotNegative
+    reward_norm: RewardNormSettings
+    reference: Flag
+    decoder_elu_output: Flag
+    entropy_in_targets: Flag
+    method_opt: OptimizerSettings | None = None
+
+
+class SkillSection(DreamerSection):
+    """``agent`` of a method with skills."""
+
+    update_skill_every_step: Count
+    num_init_frames: Whole
+    skill_choice: OneOf[Literal["replay", "imagination"]]
+    train_before_choice: Flag = True
+    skill_actor_ent: NotNegative | None = None
+
+
+class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):
+    """What :class:`agents.dreamer.agent.DreamerAgent` reads."""
+
+    agent: DreamerSection
+    rssm: RSSMSettings
+    encoder: ConvSettings
+    decoder: ConvSettings
+    reward_head: MLPSettings
+    kl: KLSettings
+    loss_scales: LossScales
+    clip_rewards: OneOf[Literal["identity", "sign", "tanh"]]
+    actor: ActorSettings
+    critic: MLPSettings
+    imag_horizon: Several
+    discount: Fraction
+    discount_lambda: Fraction
+    actor_grad: OneOf[Literal["dynamics", "reinforce"]]
+    task_actor_ent: NotNegative
+    slow_target: Flag
+    slow_target_update: Count
+    slow_target_fraction: Fraction
+    mpc: Flag
+    planner: PlannerSettings
+    model_opt: OptimizerSettings
+    actor_opt: OptimizerSettings
+    critic_opt: OptimizerSettings
+    precision: OneOf[Literal[16, 32, "bf16"]]
+
+
+@functools.cache
+def settings_with(method: Any) -> type[DreamerSettings]:
+    """:class:`DreamerSettings` whose section ``agent`` has the keys of ``method``, too."""
+    own = own_keys(method)
+    base = SkillSection if "skill_dim" in own else DreamerSection
+    section = create_model(f"{method.__name__}Section", __base__=base, **own)  # type: ignore[call-overload]
+    return create_model("DreamerSettings", __base__=DreamerSettings, agent=(section, ...))

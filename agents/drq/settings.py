@@ -1,0 +1,43 @@
+"""What DrQ reads; its keys lie at the root, under their published names."""
+
+from typing import Annotated, Literal
+
+from agents.settings import AgentSettings
+from utils.rules import Count, Flag, Fraction, Layers, Number, OneOf, Positive, Rule, Size, is_int, whole
+from utils.shared_keys import StackKey
+
+Skills = Annotated[
+    int, Rule("0 for none, or a whole number from 2 to 1000", lambda v: is_int(v) and (v == 0 or 2 <= v <= 1000))
+]
+
+
+class DrQSettings(AgentSettings, StackKey):
+    """What :class:`agents.drq.agent.DrQAgent` reads."""
+
+    image_pad: Annotated[int, whole(0, 64)]
+    discount: Fraction
+    lr: Positive
+    init_temperature: Positive
+    actor_update_frequency: Count
+    critic_tau: Fraction
+    critic_target_update_frequency: Count
+    encoder_feature_dim: Size
+    encoder_channels: Size
+    critic_hidden_dim: Size
+    critic_hidden_depth: Layers
+    actor_hidden_dim: Size
+    actor_hidden_depth: Layers
+    actor_log_std_min: Number
+    actor_log_std_max: Number
+    grad_clip: Positive | None
+    num_skills: Skills
+    skill_embedding_dim: Size
+    extrinsic_coeff: Number | None
+    diayn_intrinsic_reward_coeff: Number
+    lr_discriminator: Positive | None
+    discriminator_hidden_dim: Size
+    discriminator_hidden_depth: Layers
+    skill_critic: Flag
+    discriminator_features: OneOf[Literal["own", "critic"]]
+    reward_state: OneOf[Literal["next", "current"]]
+    reference: Flag

@@ -1,0 +1,40 @@
+"""The sections of settings that agents of all kinds have in common."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from utils.rules import Fraction, Layers, Positive, Rule, Size, Text, is_text
+from utils.settings import Section
+
+FolderName = Annotated[str, Rule("a text without /", lambda v: is_text(v) and "/" not in v and v not in (".", ".."))]
+
+
+class MLPSettings(Section):
+    """A multi-layer perceptron."""
+
+    layers: Layers
+    units: Size
+
+
+class OptimizerSettings(Section):
+    """Of an :class:`agents.nn.optimizer.Optimizer`; what a file leaves out is the published value."""
+
+    lr: Positive
+    eps: Positive = 1e-5
+    clip: Positive = 100
+    wd: Fraction = 1e-6
+
+
+class AgentSection(Section):
+    """``agent``: which one it is."""
+
+    name: FolderName
+    target: Text = Field(alias="_target_")
+    """Its class, as ``package.module.Class``."""
+
+
+class AgentSettings(Section):
+    """What an agent reads. A class of agents adds its keys, at the root and in the section ``agent``."""
+
+    agent: AgentSection

@@ -1,0 +1,22 @@
+"""What an environment is made from."""
+
+from typing import Annotated, Literal
+
+from utils.rules import Count, OneOf, Seed, Text, whole
+from utils.settings import Section
+from utils.shared_keys import DomainKey
+
+
+class RenderSettings(Section):
+    quality: OneOf[Literal["full", "lite"]]
+
+
+class EnvironmentKeys(DomainKey):
+    """At the root of every script's settings."""
+
+    seed: Seed
+    task: Text
+    obs_type: OneOf[Literal["pixels"]]
+    image_size: Annotated[int, whole(16, 1024)]
+    action_repeat: Count
+    render: RenderSettings

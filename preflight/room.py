@@ -1,0 +1,124 @@
+"""Is there room for what a run will need (``preflight/forecast.py``)? On the disks, in memory, on the GPU.
+
+Notes have their keys in backquotes, see :class:`utils.settings.SettingError`.
+"""
+
+from pathlib import Path
+
+import torch
+
+from preflight.forecast import Forecast
+from replay import check_disk
+from replay.files import free_bytes, readable
+from utils.device import resolve_device
+from utils.settings import SettingError
+
+TIGHT = 0.1
+"""Share of the free disk that should be left."""
+
+
+def short_of(need: Forecast, run_dir: Path) -> list[str]:
+    """Notes on what is tight for a run in ``run_dir``, which may exist (then what it holds counts as free).
+
+    Raises :class:`UserError` when a disk cannot take the run.
+    """
+    return disk_notes(need, run_dir) + memory_notes(need)
+
+
+def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
+    """Notes on disks of which less than ``TIGHT`` of what is free now would be left. Raises as :func:`short_of`."""
+    check_disk(run_dir / "replay", need.layout, need.replay)
+    notes = []
+    for folder, wanted in _by_disk(need, run_dir).items():
+        free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
+        if wanted > free:
+            raise SettingError(
+                f"`replay.capacity`={need.layout.capacity}: the run needs {readable(wanted)} in {folder} "
+                f"({_parts(need)}), and {readable(free)} are free. Free some space, choose a folder on another "
+                "disk (hydra.run.dir, snapshot_base_dir), shorten the run or lower `replay.capacity`."
+            )
+        if free - wanted < TIGHT * free:
+            notes.append(
+                f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
+                f"{readable(free - wanted)} will be left. Free some space, or lower `replay.capacity`."
+            )
+    return notes
+
+
+def memory_notes(need: Forecast) -> list[str]:
+    """A note when less memory is available than the run will take; none where that cannot be read.
+
+    Raises :class:`UserError` when a GPU cannot take the replay's copy.
+    """
+    notes = ring_notes(need)
+    available = available_memory()
+    if available is None or need.ram <= available:
+        return notes
+    return [
+        *notes,
+        f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
+        f"programs, lower batch_size, or choose preset=small.",
+    ]
+
+
+def ring_notes(need: Forecast) -> list[str]:
+    """A note when a GPU can take the replay's copy, but not what the agent needs besides.
+
+    Raises :class:`UserError` when it cannot take the copy, or is not there.
+    """
+    if need.ring_on is None or not need.ring_on_gpu:
+        return []
+    resolve_device(str(need.ring_on), "replay.device")
+    free, _ = torch.cuda.mem_get_info(need.ring_on)
+    what = f"`replay.device`={need.ring_on}: the replay's copy"
+    if need.ring > free:
+        raise SettingError(
+            f"{what} needs {readable(need.ring)} on the GPU, and {readable(free)} are free. "
+            "Use replay.device=null (replay.prefetch=true hides most of what the files cost), or lower "
+            "`replay.capacity`."
+        )
+    if need.shares_gpu and need.gpu > free:
+        return [
+            f"memory: {what} and the agent take about {readable(need.gpu)} on the GPU, and {readable(free)} are free. "
+            f"Use replay.device=null, lower `replay.capacity`, or lower batch_size."
+        ]
+    return []
+
+
+def available_memory(table: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that programs can still get without swapping (Linux's MemAvailable); None where there is no such table."""
+    try:
+        lines = table.read_text().splitlines()
+    except OSError:
+        return None
+    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
+    return next((1024 * int(kilobytes) for _, kilobytes, *_ in found), None)
+
+
+def _by_disk(need: Forecast, run_dir: Path) -> dict[Path, int]:
+    """Bytes wanted of each disk, by one of the folders on it."""
+    if need.snapshot_dir is None or not need.marks:
+        return {run_dir: need.run_folder}
+    if _existing(run_dir).stat().st_dev == _existing(need.snapshot_dir).stat().st_dev:
+        return {run_dir: need.disk}
+    return {run_dir: need.run_folder, need.snapshot_dir: need.snapshots}
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _present(run_dir: Path) -> int:
+    """Bytes of the files of a run to be resumed that it will go on using or replace."""
+    files = [*(run_dir / "replay").glob("stream_*/segment_*.bin"), run_dir / "checkpoint.pt"]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _parts(need: Forecast) -> str:
+    parts = {
+        "replay": need.replay,
+        "checkpoint, twice while it is written": 2 * need.checkpoint,
+        f"{len(need.marks)} snapshots": need.snapshots,
+        f"{need.own_snapshots} snapshots in the run folder": need.own_snapshots * need.snapshot,
+    }
+    return ", ".join(f"{name}: {readable(size)}" for name, size in parts.items() if size)

@@ -1,0 +1,40 @@
+"""The runs that scripts make: which evaluator, which logs, which last snapshot."""
+
+from pathlib import Path
+
+from training.clock import Clock
+from training.episode_log import EpisodeLog, SkillEpisodeLog
+from training.evaluators import EverySkill, MeanActions
+from training.off_policy import OffPolicyRun
+from training.parts import Parts, episode_records
+from training.run import Origin
+from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys
+from utils.logger import Logger
+
+FINETUNED = "finetuned_snapshot.pt"
+FINAL_MODEL = Path("models", "final_model.pt")
+
+
+def dreamer_run(
+    settings: DreamerRunKeys, run_dir: Path, parts: Parts, clock: Clock, logger: Logger, origin: Origin
+) -> OffPolicyRun:
+    """Of ``dreamer_pretrain.py`` and ``dreamer_finetune.py``."""
+    evaluator = MeanActions(
+        settings.num_eval_episodes, most_skills=settings.num_skill_videos, skill_steps=settings.skill_video_steps
+    )
+    run = OffPolicyRun(settings, run_dir, parts, clock, logger, origin, evaluator, EpisodeLog())
+    if isinstance(settings, FinetuneKeys) and settings.save_ft_model:
+        run.final = run_dir / FINETUNED
+    return run
+
+
+def drq_run(
+    settings: DrQKeys, run_dir: Path, parts: Parts, clock: Clock, logger: Logger, origin: Origin
+) -> OffPolicyRun:
+    """Of ``drq_train.py``."""
+    episodes = SkillEpisodeLog(run_dir, logger)
+    _, count = settings.evaluation
+    evaluator = EverySkill(count, length=episode_records(settings), record=episodes.record)
+    run = OffPolicyRun(settings, run_dir, parts, clock, logger, origin, evaluator, episodes)
+    run.final = run_dir / FINAL_MODEL
+    return run

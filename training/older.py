@@ -1,0 +1,13 @@
+"""Snapshots and checkpoints of older formats, brought to the present one where they are loaded."""
+
+from typing import Any
+
+
+def current(content: dict[str, Any]) -> dict[str, Any]:
+    """``content`` as it would be written today.
+
+    Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings.
+    """
+    config = content.get("config", {})
+    script = config.get("phase") or ("finetune" if "snapshot_ts" in config else "pretrain")
+    return {"phase": "finetune" if script == "finetune" else "pretrain", **content}

@@ -1,0 +1,290 @@
+"""What all runs share: updates that can be taken back, logs, videos, snapshots, checkpoints, stop signals."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.agent import Agent
+from training import checkpoint
+from training.clock import Clock
+from training.interrupt import StopSignal
+from training.learner import Learner, NumericalFault
+from training.settings import RunKeys
+from utils.errors import UserError
+from utils.logger import Logger, Prefix
+from utils.seeding import random_state, set_random_state
+
+CHECKPOINT = "checkpoint.pt"
+
+MOST_SKIPS = 100
+"""Updates left out in a row, at most (``on_nan=skip``): an agent that cannot learn any more does not go on for days."""
+
+
+class GaveUp(UserError):
+    """A loss that is no finite number, and ``on_nan`` does not say to go on."""
+
+
+@dataclass
+class Counters:
+    """What a run counts besides its steps."""
+
+    step: int = 0
+    """The clock's, in checkpoints."""
+    episode: int = 0
+    """Finished training episodes."""
+    updates: int = 0
+    updates_owed: int = 0
+    """Updates that are due and wait for something to learn from."""
+    skipped: int = 0
+    """Updates that were taken back for a loss that is no finite number (``on_nan=skip``)."""
+    evaluations: int = 0
+    evaluation_due: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What snapshots and checkpoints say about where they come from."""
+
+    phase: str
+    """What the agent does: ``pretrain`` or ``finetune``."""
+    config: dict[str, Any]
+    """The settings in plain form, the script that was started under ``phase``."""
+    spec: dict[str, Any]
+    """Observations and actions: see :func:`training.parts.plain_spec`."""
+    lineage: list[dict[str, Any]]
+    """The snapshot the agent started from, and its ancestors."""
+
+
+class Run(ABC):
+    """One run in one folder; :meth:`run` takes it from where it is to its end.
+
+    A kind of run says what a step is (:meth:`iterate`), what it waits for before it learns (:attr:`can_learn`) and what
+    else a checkpoint holds (:meth:`state` and :meth:`load_state`).
+    """
+
+    def __init__(
+        self,
+        settings: RunKeys,
+        run_dir: Path,
+        agent: Agent,
+        learner: Learner,
+        clock: Clock,
+        logger: Logger,
+        origin: Origin,
+    ) -> None:
+        self.settings, self.run_dir, self.agent, self.learner = settings, run_dir, agent, learner
+        self.clock, self.logger, self.origin = clock, logger, origin
+        self.device = agent.device
+        self.lineage = origin.lineage
+        self.counters = Counters()
+        self.stop = StopSignal()
+        self.notes: list[str] = self._unreached_snapshots()
+        """What the user should know."""
+        self.final: Path | None = None
+        """Where the last snapshot goes, if one is wanted."""
+        self.files: list[Path] = []
+        """Snapshots and videos written since the start of this process."""
+        self._saved_at = 0.0
+        self._faults_in_a_row = 0
+        self.newest: dict[str, torch.Tensor] = {}  # losses and metrics of the last update
+
+    @property
+    def step(self) -> int:
+        """Steps so far."""
+        return self.clock.step
+
+    @property
+    def frame(self) -> int:
+        """Frames so far."""
+        return self.clock.frame
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return self.counters.updates
+
+    def _unreached_snapshots(self) -> list[str]:
+        end = self.clock.last_frame
+        late = [mark for mark in self.settings.snapshots if mark > end]
+        ends = f"{self.clock.key}: the run ends at frame {end}, before snapshots={late}; these are not written"
+        return [ends] if late else []
+
+    # ---- the run
+
+    def run(self) -> None:
+        """Go on to the end; the last thing written is a checkpoint.
+
+        On Ctrl-C or SIGTERM the step in progress is finished, a checkpoint written and KeyboardInterrupt raised.
+        """
+        self._saved_at = self.logger.elapsed
+        with self.stop:
+            self.begin()
+            while not self.clock.over and not self.stop.received:
+                self.iterate()
+            self.save_checkpoint()
+        if self.stop.received:
+            raise KeyboardInterrupt
+        self.finish()
+
+    def begin(self) -> None:  # noqa: B027
+        """What comes before the first step of this process."""
+
+    @abstractmethod
+    def iterate(self) -> None:
+        """One step and the updates that go with it."""
+
+    def finish(self) -> None:
+        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced."""
+        path = self.final
+        if path is not None and (not path.exists() or checkpoint.load(path, "snapshot")["step"] != self.step):
+            self.save_snapshot(path)
+
+    # ---- learning
+
+    @property
+    @abstractmethod
+    def can_learn(self) -> bool:
+        """Whether there is something to learn from."""
+
+    @property
+    def step_in_flight(self) -> bool:
+        """Whether a step has begun that is not finished: no time for a checkpoint."""
+        return False
+
+    def update(self, due: int) -> None:
+        """``due`` more updates and those still owed; they wait until there is something to learn from."""
+        self.counters.updates_owed += due
+        while self.counters.updates_owed > 0 and self.can_learn:
+            try:
+                self.newest = self.learner.update()
+            except NumericalFault as fault:
+                self._skip(fault, due)
+                continue
+            self._faults_in_a_row = 0
+            self.counters.updates += 1
+            self.counters.updates_owed -= 1
+            self.logger.log_metrics(self.newest, "train")
+
+    def _skip(self, fault: NumericalFault, due: int) -> None:
+        """Go on without an update that was taken back, if the user wants that.
+
+        Raises :class:`GaveUp` otherwise, with a checkpoint of the state before that update; with a step in flight,
+        :meth:`iterate` writes it after that step.
+        """
+        self._faults_in_a_row += 1
+        gives_up = self._faults_in_a_row >= MOST_SKIPS
+        where = f"{fault} in update {self.updates} (frame {self.frame})"
+        if self.settings.on_nan == "stop" or gives_up:
+            if not self.step_in_flight:
+                self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
+                self.save_checkpoint()
+            raise GaveUp(
+                f"{where}. {self.run_dir / CHECKPOINT} holds the state before this update. Start again with lower "
+                f"learning rates, or go on without such updates: resume={self.run_dir} on_nan=skip"
+                + (f" (that was tried: {MOST_SKIPS} in a row)." if gives_up else ".")
+            )
+        self.learner.skip()
+        self.counters.updates_owed -= 1
+        self.counters.skipped += 1
+        self.logger.say(f"note: {where}; taken back and left out (on_nan=skip), {self.counters.skipped} so far")
+
+    # ---- what is written
+
+    def video(self, name: str, frames: np.ndarray, prefix: Prefix, fps: float = 15, path: Path | None = None) -> None:
+        """Save a video, at ``path`` in the run folder if that is given; a run does not end because one cannot be
+        written.
+        """
+        path = path and self.run_dir / path
+        try:
+            self.files.append(self.logger.log_video(self.frame, name, frames, prefix, fps, path))
+        except OSError as error:
+            self.logger.say(f"note: the video {prefix}_{name} at frame {self.frame} could not be written ({error})")
+
+    def snapshot_dir(self) -> Path:
+        """Where numbered snapshots go."""
+        chosen = self.settings.snapshot_dir
+        return self.run_dir if chosen is None else Path(chosen).absolute()
+
+    def _header(self) -> dict[str, Any]:
+        """What snapshots and checkpoints say about the run that wrote them."""
+        origin = {"phase": self.origin.phase, "config": self.origin.config, "lineage": self.lineage}
+        return {"run": str(self.run_dir), "frame": self.frame, **origin}
+
+    def save_snapshot(self, path: Path) -> None:
+        """Write what fine-tuning needs to ``path``."""
+        content = {
+            "agent": self.agent.name,
+            **self._header(),
+            "spec": self.origin.spec,
+            "modules": self.agent.snapshot_modules(),
+            "step": self.step,
+            "episode": self.counters.episode,
+            "updates": self.updates,
+        }
+        kept = checkpoint.keep_foreign(path, str(self.run_dir))
+        if kept is not None:
+            self.logger.say(f"snapshot: {path} was of another run; kept as {kept.name}")
+        checkpoint.save(path, "snapshot", content)
+        self.files.append(path)
+        self.logger.say(f"snapshot: {path}")
+
+    def checkpoint_due(self, at_every: bool) -> bool:
+        """Whether it is time for a checkpoint; ``checkpoint_every_minutes=0`` makes one wherever ``at_every`` holds."""
+        minutes = self.settings.checkpoint_every_minutes
+        return at_every if minutes == 0 else self.logger.elapsed - self._saved_at >= 60 * minutes
+
+    def state(self) -> dict[str, Any]:
+        """What a kind of run has to remember besides."""
+        return {}
+
+    def saved(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """A checkpoint with this :meth:`state` is on the disk: what only older ones need may go."""
+
+    def load_state(self, state: Mapping[str, Any] | None) -> None:  # noqa: B027
+        """Back to what :meth:`state` returned; None: to the beginning of the run."""
+
+    def save_checkpoint(self) -> None:
+        """Write ``checkpoint.pt``, from which :meth:`load_checkpoint` continues exactly."""
+        self.counters.step = self.step
+        state = self.state()
+        content = {
+            **self._header(),
+            "agent": self.agent.training_state(),
+            **state,
+            "logger": self.logger.state_dict(),
+            "random": random_state(self.device),
+            "counters": asdict(self.counters),
+            "device": str(self.device),
+        }
+        checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
+        self.saved(state)
+        self._saved_at = self.logger.elapsed
+
+    def load_checkpoint(self) -> None:
+        """Put everything back to where ``checkpoint.pt`` was written; without one, start over."""
+        path = self.run_dir / CHECKPOINT
+        if not path.is_file():
+            self.logger.say(f"resume: {self.run_dir} has no {CHECKPOINT}; starting this run from its beginning")
+            self.logger.truncate(-1)
+            self.load_state(None)
+            return
+        content = checkpoint.load(path, "checkpoint")
+        how = {"device": content["device"], "compile": content["config"].get("compile", "off")}
+        then, now = content["versions"] | how, checkpoint.versions()
+        for name, value in (now | {"device": str(self.device), "compile": self.settings.compile}).items():
+            if then.get(name) != value:
+                self.logger.say(f"note: {name} was {then.get(name)}, is {value}; the run goes on, but not bit for bit")
+        vars(self.counters).update(content["counters"])
+        self.clock.step = self.counters.step
+        self.lineage = content.get("lineage", [])
+        self.agent.load_training_state(content["agent"])
+        self.load_state(content)
+        self.logger.truncate(self.frame)
+        self.logger.load_state_dict(content["logger"])
+        set_random_state(content["random"], self.device)
+        self.logger.say(f"resume: continuing at frame {self.frame} of {self.clock.last_frame}")

@@ -1,0 +1,210 @@
+"""What runs read: the keys of every run, and those of the kinds of runs there are."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+from typing_extensions import Self
+
+from agents.drq.settings import DrQSettings
+from agents.settings import AgentSettings
+from envs.make import canonical_task, resolve_task, validate_task
+from envs.settings import EnvironmentKeys
+from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
+from utils.compile import MODES
+from utils.rules import Count, Flag, Marks, NotNegative, OneOf, Positive, Rule, Seed, Text, Whole, choice
+from utils.settings import Section
+from utils.shared_keys import SeedPhaseKey
+
+DEVICE = Rule(
+    "auto, cpu, cuda or cuda:<index>",
+    lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", v) is not None,
+)
+
+
+class CollectSettings(Section):
+    """How training environments are stepped."""
+
+    overlap: Flag = Field(alias="async")
+    workers: Flag | None
+    timeout: Positive
+
+
+class RunKeys(AgentSettings):
+    """Of every run."""
+
+    seed: Seed
+    device: Annotated[str, DEVICE]
+    resume: Text | None
+    checkpoint_every_minutes: NotNegative
+    snapshots: Marks
+    snapshot_dir: Text | None
+    snapshot_base_dir: Text
+    compile: Annotated[str, choice(*MODES)]
+    on_nan: OneOf[Literal["stop", "skip"]]
+    use_tb: Flag
+    use_wandb: Flag
+    project_name: Text
+    experiment: Text
+    save_video: Flag
+    progress: OneOf[Literal["auto", True, False]]
+
+
+class Schedule(NamedTuple):
+    """When an off-policy run does what. Steps are agent steps over all environments."""
+
+    steps: int
+    """Length of the run."""
+    seed_steps: int
+    """Steps before the first update."""
+    update_every: int
+    """Steps between updates."""
+    updates_at_once: int
+    log_every: int
+    """Frames between points of single updates in TensorBoard and wandb."""
+    report_every: int
+    """Frames between videos of what the model has learned."""
+    evaluate_every: int | None
+    """Frames between evaluations; None for no evaluation at all."""
+    random_seed_actions: bool
+    """Whether actions are random in the seed steps."""
+
+
+class OffPolicyKeys(RunKeys, EnvironmentKeys, ReplayKeys):
+    """Of runs that collect with environments and learn from a replay."""
+
+    num_envs: Count
+    collect: CollectSettings
+
+    @property
+    def schedule(self) -> Schedule:
+        """When what is done."""
+        raise NotImplementedError
+
+    @property
+    def frames(self) -> int:
+        """Length of the run in frames."""
+        return self.schedule.steps * self.action_repeat
+
+    @property
+    def models(self) -> int:
+        """Snapshots that go to the run folder, besides those at the frames of ``snapshots``."""
+        return 0
+
+    def resolved(self) -> Self:
+        """With the full names of task and domain. Raises :class:`UserError` where there are none."""
+        domain = validate_task(self.task)[0] if self.domain == "none" else self.domain
+        return self.model_copy(update={"domain": domain, "task": resolve_task(domain, self.task)})
+
+    @property
+    def uses_workers(self) -> bool:
+        """Whether the training environments have processes of their own."""
+        asked = self.collect.workers
+        return self.num_envs > 1 or self.collect.overlap if asked is None else asked
+
+
+class DreamerRunKeys(OffPolicyKeys, WindowKeys, SeedPhaseKey):
+    """Of ``dreamer_pretrain.py`` and ``dreamer_finetune.py``; their unit is the frame."""
+
+    image_size: OneOf[Literal[64]]
+    num_eval_episodes: Count
+    num_train_frames: Count
+    seed_policy: OneOf[Literal["random", "actor"]]
+    train_every_actions: Count
+    log_every_frames: Count
+    recon_every_frames: Count
+    evaluate: Flag
+    eval_every_frames: Count
+    num_skill_videos: Count
+    skill_video_steps: Count
+
+    @property
+    def schedule(self) -> Schedule:
+        repeat = self.action_repeat
+        return Schedule(
+            steps=-(-self.num_train_frames // repeat),
+            seed_steps=self.num_seed_frames // repeat,
+            update_every=self.train_every_actions // repeat,
+            updates_at_once=1,
+            log_every=self.log_every_frames,
+            report_every=self.recon_every_frames,
+            evaluate_every=self.eval_every_frames if self.evaluate else None,
+            random_seed_actions=self.seed_policy == "random",
+        )
+
+
+class PretrainKeys(DreamerRunKeys):
+    """Of ``dreamer_pretrain.py``."""
+
+
+class SourceKeys(Section):
+    """What fine-tuning takes over from a snapshot."""
+
+    init_actor: Flag
+    init_critic: Flag
+
+
+class FinetuneKeys(DreamerRunKeys, SourceKeys):
+    """Of ``dreamer_finetune.py``."""
+
+    snapshot_ts: Whole
+    custom_snap_dir: Text | None
+    save_ft_model: Flag
+
+    @property
+    def models(self) -> int:
+        return int(self.save_ft_model)
+
+
+class DrQReplaySettings(ReplaySettings):
+    store_physics: Flag = True
+
+
+class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
+    """Of ``drq_train.py``; its unit is the agent step."""
+
+    env: Text | None
+    domain: Text = "none"
+    obs_type: OneOf[Literal["pixels"]] = "pixels"
+    replay: DrQReplaySettings
+    num_train_steps: Count
+    num_train_iters: Count
+    num_seed_steps: Whole
+    eval_frequency: Count | None
+    num_eval_episodes: Count | None
+    log_frequency_step: Count
+    snapshot: Text | None
+
+    @property
+    def evaluation(self) -> tuple[int, int]:
+        """Steps between evaluations and episodes of each, per skill. Null means the values of DrQ without skills
+        (Kostrikov et al., 2021), and of its extension by DIAYN with them.
+        """
+        every, episodes = (100_000, 1) if self.num_skills else (5000, 10)
+        return self.eval_frequency or every, self.num_eval_episodes or episodes
+
+    @property
+    def schedule(self) -> Schedule:
+        log_every = self.action_repeat * self.log_frequency_step
+        return Schedule(
+            steps=self.num_train_steps,
+            seed_steps=self.num_seed_steps,
+            update_every=1,
+            updates_at_once=self.num_train_iters,
+            log_every=log_every,
+            report_every=log_every,
+            evaluate_every=self.action_repeat * self.evaluation[0],
+            random_seed_actions=True,
+        )
+
+    @property
+    def models(self) -> int:
+        return 1 + self.num_train_steps // self.evaluation[0] + 1  # at step 0, and the final one
+
+    def resolved(self) -> "DrQKeys":
+        task = canonical_task(self.env or self.task)
+        domain, _ = validate_task(task)
+        folder = Path(self.snapshot_base_dir, self.obs_type, domain, self.agent.name, str(self.seed))
+        names = {"task": task, "env": None, "domain": domain, "snapshot_dir": self.snapshot_dir or str(folder)}
+        return self.model_copy(update=names)
