@@ -18,12 +18,12 @@ class MLPSettings(Section):
 
 
 class OptimizerSettings(Section):
-    """Of an :class:`agents.nn.optimizer.Optimizer`; what a file leaves out is the published value."""
+    """Of an :class:`agents.nn.optimizer.Optimizer`."""
 
     lr: Positive
-    eps: Positive = 1e-5
-    clip: Positive = 100
-    wd: Fraction = 1e-6
+    eps: Positive
+    clip: Positive
+    wd: Fraction
 
 
 class AgentSection(Section):

@@ -34,6 +34,6 @@ def worded(script: Script) -> Iterator[None]:
     try:
         yield
     except UnknownKey as error:
-        raise UserError(error.worded(name) + hint(error.key, map(name, error.known))) from error
+        raise UserError(str(error) + hint(error.key, map(name, error.known))) from error
     except SettingError as error:
         raise UserError(error.worded(name)) from error

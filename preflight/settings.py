@@ -22,7 +22,9 @@ def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
     Raises :class:`SettingError` for the first key that is missing, unknown or has a value it may not have, else for
     values that do not go together.
     """
-    schema = schema_for(keys, plain.get("agent"))
+    if "agent" not in plain:
+        raise MissingKey("agent")
+    schema = schema_for(keys, plain["agent"])
     try:
         settings = parse(schema, plain)
     except MissingKey as error:
@@ -39,8 +41,6 @@ def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
 
 def schema_for(keys: type[K], agent: Any) -> type[K]:
     """``keys`` with those of the agent that the section ``agent`` names."""
-    if agent is None:
-        raise MissingKey("agent")
     if not isinstance(agent, Mapping):
         raise SettingError(f"`agent`={shown(agent)} is not allowed: it must be a section with the keys name, _target_.")
     for key in ("_target_", "name"):

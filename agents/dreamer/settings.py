@@ -92,6 +92,14 @@ class RewardNormSettings(Section):
     eps: Positive
 
 
+class MethodOptimizerSettings(OptimizerSettings):
+    """What an agent's file leaves out is the published value."""
+
+    eps: Positive = 1e-5
+    clip: Positive = 100
+    wd: Fraction = 1e-6
+
+
 class DreamerSection(AgentSection):
     """``agent``; :func:`dreamer_settings` adds the keys of the method."""
 
@@ -102,7 +110,8 @@ class DreamerSection(AgentSection):
     reference: Flag
     decoder_elu_output: Flag
     entropy_in_targets: Flag
-    method_opt: OptimizerSettings | None = None
+    method_opt: MethodOptimizerSettings | None = None
+    """None: as the world model's."""
 
 
 class SkillSection(DreamerSection):
@@ -112,7 +121,7 @@ class SkillSection(DreamerSection):
     num_init_frames: Whole
     skill_choice: OneOf[Literal["replay", "imagination"]]
     train_before_choice: Flag = True
-    skill_actor_ent: NotNegative | None = None
+    skill_actor_ent: NotNegative = 0.0
 
 
 class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from settings_kit import compose_settings
 
-from preflight.drq_settings import RULES, check
+from entry.scripts import SCRIPTS
+from entry.settings import settings_of
 from preflight.forecast import forecast
 from utils.config import CONFIGS, flatten, get
 from utils.errors import UserError
@@ -51,6 +52,9 @@ PUBLISHED = {
     "render_size": 84,
 }
 """Card section 2.1; how often to evaluate: see below."""
+
+NAMES = set(flatten(compose_settings("drq")))
+KEYS = {key for key in NAMES if not any(other.startswith(f"{key}.") for other in NAMES)}
 
 # ---- what the keys mean, written down apart from the rules that are tested
 
@@ -125,6 +129,10 @@ def changed(base, changes):
     return config
 
 
+def check(config):
+    return settings_of("drq", config)
+
+
 def refusal(config):
     with pytest.raises(UserError) as caught:
         check(config)
@@ -142,17 +150,13 @@ def test_published_names_and_values(base):
     assert compose_settings("drq", "drq_preset=published") == base
 
 
-def test_every_key_has_a_rule_and_every_rule_a_key(base):
-    assert leaves(base) == set(RULES)
-
-
 def test_every_key_is_tested(base):
     kinds = [FLAGS, COUNTS, FROM_ZERO, FRACTIONS, POSITIVE, NUMBERS, TEXTS, CHOICES, SPECIAL]
     assert sum(map(len, kinds)) == len(set.union(*kinds))
     assert set.union(*kinds) == leaves(base)
 
 
-@pytest.mark.parametrize("key", sorted(RULES))
+@pytest.mark.parametrize("key", sorted(KEYS))
 def test_bad_values_are_refused_by_name(base, key):
     for value in bad_values(key):
         assert f"{key}=" in refusal(changed(base, {key: value})), value
@@ -182,10 +186,10 @@ GOOD = {
 @pytest.mark.parametrize("key", sorted(GOOD))
 def test_good_values_are_accepted(base, key):
     for value in GOOD[key]:
-        assert check(changed(base, {key: value}))[key] == value
+        assert getattr(check(changed(base, {key: value})), SCRIPTS["drq"].aliases.names.get(key, key)) == value
 
 
-@pytest.mark.parametrize("key", sorted(set(RULES) - {"agent.name", "agent._target_"}))
+@pytest.mark.parametrize("key", sorted(KEYS))
 def test_a_missing_key_is_named(base, key):
     config = copy.deepcopy(base)
     *path, last = key.split(".")
@@ -193,7 +197,7 @@ def test_a_missing_key_is_named(base, key):
     for part in path:
         node = node[part]
     del node[last]
-    assert refusal(config).startswith(f"{key} is missing")
+    assert f"{key} is missing" in refusal(config)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +213,9 @@ def test_a_missing_key_is_named(base, key):
         ({"render.qualty": "lite"}, "Did you mean render.quality?"),
         ({"render": "lite"}, "render=lite is not allowed: it must be a section with the keys quality"),
         ({"agent": None}, "agent=null is not allowed: it must be a section"),
+        ({"image_size": 84}, "there is no key image_size"),
+        ({"replay.capacity": 100_000}, "there is no key replay.capacity"),
+        ({"domain": "walker"}, "there is no key domain"),
     ],
 )
 def test_keys_that_are_not_there(base, changes, answer):
@@ -234,6 +241,7 @@ def test_keys_that_are_not_there(base, changes, answer):
         ({"task": "dmc_walker_fly"}, "task=walker_fly"),
         ({"env": "hoper_hop"}, "hoper_hop"),
         ({"task": "walker"}, "task=walker"),
+        ({"reference": True, "skill_critic": 1}, "skill_critic=1"),
         ({"snapshot_base_dir": "/dev/null/x"}, "snapshot_dir=/dev/null/x"),
         ({"snapshot_dir": "/dev/null/x"}, "snapshot_dir=/dev/null/x"),
         ({"snapshot_dir": "a" * 300}, "snapshot_dir="),
@@ -251,7 +259,7 @@ def test_values_that_do_not_go_together(base, changes, named):
 def test_the_capacity_that_is_named_is_large_enough(base):
     message = refusal(changed(base, {"replay_buffer_capacity": 400}))
     wanted = int(message.partition("Set replay_buffer_capacity=")[2].split()[0].rstrip(".,"))
-    assert check(changed(base, {"replay_buffer_capacity": wanted}))["replay"]["capacity"] == wanted
+    assert check(changed(base, {"replay_buffer_capacity": wanted})).replay.capacity == wanted
     assert 2 * 251 - 1 <= wanted < 1000
 
 
@@ -261,8 +269,8 @@ def test_a_snapshot_folder_is_not_looked_at_when_none_is_written(base):
 
 def test_the_smallest_image_fits_the_convolutions(base):
     """16 -> 7 -> 5 -> 3 -> 1 pixels a side; the agent is built, without memory."""
-    need = forecast(check(changed(base, {"render_size": 16})))
-    assert 0 < need.state < forecast(check(base)).state
+    need = forecast(check(changed(base, {"render_size": 16})), "pretrain")
+    assert 0 < need.state < forecast(check(base), "pretrain").state
 
 
 @pytest.mark.parametrize(
@@ -278,16 +286,17 @@ def test_the_smallest_image_fits_the_convolutions(base):
 )
 def test_names_of_tasks(base, changes, task, domain):
     config = check(changed(base, changes))
-    assert (config["task"], config["domain"], config["env"]) == (task, domain, None)
-    assert Path(config["snapshot_dir"]).parts == ("pretrained_models", "pixels", domain, "drq_diayn", "1")
+    assert (config.task, config.domain, config.env) == (task, domain, None)
+    assert Path(config.snapshot_dir).parts == ("pretrained_models", "pixels", domain, "drq_diayn", "1")
 
 
-def test_steps_become_frames(base):
+def test_the_schedule(base):
     wanted = {"action_repeat": 8, "num_train_steps": 7, "num_seed_steps": 3, "eval_frequency": 11}
     config = check(changed(base, wanted | {"log_frequency_step": 13, "num_train_iters": 5}))
-    frames = ("num_train_frames", "num_seed_frames", "eval_every_frames", "log_every_frames", "train_every_actions")
-    assert [config[key] for key in frames] == [56, 24, 88, 104, 8]
-    assert config["image_size"] == 84 and config["replay"]["capacity"] == 100_000
+    schedule = config.schedule
+    assert (schedule.steps, schedule.seed_steps, schedule.update_every, schedule.updates_at_once) == (7, 3, 1, 5)
+    assert (config.frames, schedule.evaluate_every, schedule.log_every) == (56, 88, 104)
+    assert config.image_size == 84 and config.replay.capacity == 100_000
 
 
 @pytest.mark.parametrize(
@@ -303,27 +312,41 @@ def test_steps_become_frames(base):
 )
 def test_how_often_to_evaluate(base, num_skills, changes, expected):
     config = check(changed(base, changes | {"num_skills": num_skills, "action_repeat": 4}))
-    assert (config["eval_frequency"], config["num_eval_episodes"]) == expected
-    assert config["eval_every_frames"] == 4 * expected[0]
+    assert config.evaluation == expected
+    assert config.schedule.evaluate_every == 4 * expected[0]
     # at step 0, at every multiple up to 1,000,000 steps, and the final model
-    assert forecast(config).own_snapshots == 1 + 1_000_000 // expected[0] + 1
+    assert forecast(config, "pretrain").own_snapshots == 1 + 1_000_000 // expected[0] + 1
 
 
 def test_a_chosen_snapshot_folder_is_kept(base):
-    assert check(changed(base, {"snapshot_dir": "mine"}))["snapshot_dir"] == "mine"
+    assert check(changed(base, {"snapshot_dir": "mine"})).snapshot_dir == "mine"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("num_skills", [0, 4])
 def test_presets_pass(preset, num_skills):
     config = compose_settings("drq", f"drq_preset={preset}", f"num_skills={num_skills}", "action_repeat=2")
-    assert leaves(config) == set(RULES)
+    assert leaves(config) == KEYS
     checked = check(config)
-    assert checked["agent"]["name"] == ("drq_diayn" if num_skills else "drq")
+    assert checked.agent.name == ("drq_diayn" if num_skills else "drq")
 
 
 def test_the_published_command_line():
     line = "task=dmc_walker_run num_skills=10 num_train_steps=1000000 encoder_feature_dim=50 lr=3e-4"
     line += " lr_discriminator=3e-4 save_video=true log_save_tb=true action_repeat=2 framestack=3 num_eval_episodes=1"
     config = check(compose_settings("drq", *line.split()))
-    assert (config["task"], config["lr_discriminator"], config["num_train_frames"]) == ("walker_run", 3e-4, 2_000_000)
+    assert (config.task, config.lr_discriminator, config.frames) == ("walker_run", 3e-4, 2_000_000)
+
+
+REFERENCE = {"skill_critic": False, "discriminator_features": "critic", "reward_state": "current", "extrinsic_coeff": 1}
+
+
+def test_reference_restores_the_published_form_and_what_is_asked_for_stands():
+    config = compose_settings("drq", "reference=true")
+    assert {key: config[key] for key in REFERENCE} == REFERENCE
+    asked = compose_settings("drq", "reference=true", "skill_critic=true", "reward_state=next", "extrinsic_coeff=0")
+    assert {key: asked[key] for key in REFERENCE} == REFERENCE | {
+        "skill_critic": True,
+        "reward_state": "next",
+        "extrinsic_coeff": 0,
+    }

@@ -23,7 +23,7 @@ A_FILE = str(CONFIGS / "dreamer.yaml")
 # ---- what the keys mean, written down apart from the rules that are tested
 
 NULLABLE = {"resume", "snapshot_dir", "custom_snap_dir", "agent.log_density_floor", "agent.deviation_floor"}
-NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward"}
+NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device"}
