@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from settings_kit import compose_settings
-from training.drq_run import DrQRun
+from training.off_policy import OffPolicyRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
-from training import drq_run
+from training import evaluators
 from training.checkpoint import load
 from training.off_policy import OffPolicyRun
 
@@ -53,7 +53,7 @@ def same_weights(left, right):
 class Watched(NamedTuple):
     """A finished run and what was seen of it."""
 
-    run: DrQRun
+    run: OffPolicyRun
     folder: Path
     lines: list[str]
     played: list[tuple[list[float], np.ndarray]]
@@ -101,10 +101,10 @@ def watch(folder, *overrides):
         texts.append(lines)
         return original_label(frames, lines)
 
-    original_play, original_label = drq_run.play, drq_run.label
+    original_play, original_label = evaluators.play, evaluators.label
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setattr(drq_run, "play", play)
-        patch.setattr(drq_run, "label", label)
+        patch.setattr(evaluators, "play", play)
+        patch.setattr(evaluators, "label", label)
         patch.setattr(DrQAgent, "skill_log_probs", planted)
         marks = ("snapshots=[2400,4001,1000000]", f"snapshot_base_dir={folder / 'snaps'}")
         run = launch(settings(f"num_train_steps={STEPS}", *marks, *overrides), folder / "run", "drq")

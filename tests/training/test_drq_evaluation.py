@@ -23,7 +23,7 @@ from drq_run_kit import (
 )
 
 from entry.start import launch
-from training import drq_run
+from training import evaluators
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +118,14 @@ def test_the_grid_shows_what_the_videos_of_the_skills_show(skilled):
 @pytest.mark.parametrize(("state", "judged"), [("current", 0), ("next", 1)])
 def test_what_is_logged_is_said_by_the_agent_that_acts(tmp_path, monkeypatch, state, judged):
     """Nothing planted: the agent at the end of the seed steps, which has not learned yet, is the final one."""
-    played, original = [], drq_run.play
+    played, original = [], evaluators.play
 
     def play(agent, env, skill, **options):
         found = original(agent, env, skill, **options)
         played.append((int(skill.argmax()), found.images))
         return found
 
-    monkeypatch.setattr(drq_run, "play", play)
+    monkeypatch.setattr(evaluators, "play", play)
     few = ("num_train_steps=130", "num_seed_steps=130", "eval_frequency=1000", f"reward_state={state}")
     run = launch(settings(*few, *QUIET), tmp_path / "run", "drq")
     assert run.updates == 0
@@ -177,7 +177,7 @@ def test_evaluation_does_not_change_training(tmp_path):
 
 def test_pictures_of_an_evaluation_are_not_piled_up(tmp_path, monkeypatch):
     seen, alive = [], []
-    original = drq_run.play
+    original = evaluators.play
 
     def play(*arguments, **options):
         alive.append(sum(reference() is not None for reference in seen))
@@ -186,6 +186,6 @@ def test_pictures_of_an_evaluation_are_not_piled_up(tmp_path, monkeypatch):
         seen.extend([weakref.ref(found.images), weakref.ref(found.pictures)])
         return found
 
-    monkeypatch.setattr(drq_run, "play", play)
+    monkeypatch.setattr(evaluators, "play", play)
     launch(settings("num_train_steps=1", "log_save_tb=false"), tmp_path / "run", "drq")
     assert alive == [0] * SKILLS

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from drq_run_kit import QUIET, Killed, assert_same, kill_at, same_weights, settings
-from training.drq_run import DrQRun
+from training.off_policy import OffPolicyRun
 
 from entry.start import launch
 from training.checkpoint import load, save
@@ -53,7 +53,7 @@ def test_fine_tuning_with_a_part_left_fresh(snapshot, tmp_path, part, other):
 
 def test_a_fine_tuning_that_was_killed_resumes_from_its_checkpoint(snapshot, tmp_path, monkeypatch):
     config = settings(*BALANCE, "num_train_steps=255", "eval_frequency=1000", f"snapshot={snapshot}")
-    monkeypatch.setattr(DrQRun, "_checkpoint_due", lambda self, ended: self.step == 215)
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 215)
     whole = launch(config, tmp_path / "whole", "drq")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 20)

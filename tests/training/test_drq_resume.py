@@ -6,11 +6,11 @@ import signal
 import pytest
 import torch
 from drq_run_kit import QUIET, SEED_STEPS, SKILLS, Killed, assert_same, kill_at, same_weights, settings, table, weights
-from training.drq_run import DrQRun
+from training.off_policy import OffPolicyRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
-from training import drq_run
+from training import evaluators
 from training.checkpoint import load, save
 from training.off_policy import CHECKPOINT
 from utils.errors import UserError
@@ -26,7 +26,7 @@ def in_scratch_folder(tmp_path, monkeypatch):
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path, monkeypatch, num_skills, checkpoint_at):
     """From before rows, videos and models that must be written again, in mid-episode, or from nothing."""
     config = settings("num_train_steps=380", f"num_skills={num_skills}", *QUIET)
-    monkeypatch.setattr(DrQRun, "_checkpoint_due", lambda self, ended: self.step == checkpoint_at)
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == checkpoint_at)
     whole = launch(config, tmp_path / "whole", "drq")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 120)
@@ -41,7 +41,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path, monke
 def test_a_duration_goes_on_after_a_resume(tmp_path, monkeypatch):
     """Seconds of an episode: those before the kill up to the checkpoint, and those after the resume; no others."""
     config = settings("num_train_steps=380", "eval_frequency=100000", *QUIET)
-    monkeypatch.setattr(DrQRun, "_checkpoint_due", lambda self, ended: self.step == 300)
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 300)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 120)
         launch(config, tmp_path / "run", "drq")
@@ -58,7 +58,7 @@ def test_a_duration_goes_on_after_a_resume(tmp_path, monkeypatch):
 def test_an_evaluation_that_ctrl_c_cuts_short_is_made_again(tmp_path, monkeypatch):
     config = settings("num_train_steps=260", *QUIET)
     whole = launch(config, tmp_path / "whole", "drq")
-    original, calls = drq_run.play, []
+    original, calls = evaluators.play, []
 
     def play(*arguments, **options):
         calls.append(0)
@@ -67,7 +67,7 @@ def test_an_evaluation_that_ctrl_c_cuts_short_is_made_again(tmp_path, monkeypatc
         return original(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(drq_run, "play", play)
+        patch.setattr(evaluators, "play", play)
         launch(config, tmp_path / "stopped", "drq")
     assert len(table(tmp_path / "stopped" / "eval.csv")) == 1
     assert len(table(tmp_path / "stopped" / "episodes.csv")) == SKILLS + 2

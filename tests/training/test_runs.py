@@ -167,7 +167,7 @@ def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypat
     less = ("num_train_frames=1210", "evaluate=false", "recon_every_frames=1000000")
     config = settings("finetune", *DEBUG, "mpc=true", "snapshot_ts=0", *less)
     # planning begins at step 500; the kill comes at step 570, 20 steps after the last checkpoint
-    monkeypatch.setattr(OffPolicyRun, "_checkpoint_due", lambda self, ended: self.step == 550)
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 550)
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 8)
