@@ -97,8 +97,7 @@ class Examination:
         return self._rendering.result()
 
     def _device(self) -> Row:
-        small = "drq_preset=small" if self._known and self.request.phase == "drq" else "preset=small"
-        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()), small)
+        return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()))
 
     @property
     def _uses_gpu(self) -> bool:

@@ -46,7 +46,6 @@ CUDA_PROCESS_BYTES = 3 * PROCESS_BYTES
 DRQ_KEYS = {
     "num_train_frames": "num_train_steps",
     "replay.capacity": "replay_buffer_capacity",
-    "preset=": "drq_preset=",
 }
 """What keys that messages name are called in ``drq_train.py``."""
 

@@ -20,7 +20,7 @@ from training.drq_run import DrQRun
 from training.off_policy import OffPolicyRun
 
 STEPS, SEED_STEPS, EPISODE, REPEAT, SKILLS = 510, 200, 125, 8, 3
-DEBUG = ("drq_preset=debug", "task=cartpole_swingup", "device=cpu", "progress=false")
+DEBUG = ("preset=debug", "task=cartpole_swingup", "device=cpu", "progress=false")
 QUIET = ("save_video=false", "log_save_tb=false")
 CLOCK = ("fps", "total_time", "duration")
 

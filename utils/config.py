@@ -10,9 +10,20 @@ from omegaconf import DictConfig, OmegaConf
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+"""Where the scripts' YAML lies, relative to this file: in the checkout, also of an editable installation."""
+
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
 """Written into every run folder; what ``resume=`` reads."""
+
+
+def configs_of(script: str) -> Path:
+    """Where Hydra looks for ``<script>.yaml`` and its groups: a folder of its own where there is one.
+
+    A group is a folder, so the scripts in one folder share their presets; those of ``drq_train.py`` are its own.
+    """
+    own = CONFIGS / script
+    return own if own.is_dir() else CONFIGS
 
 
 _claimed: dict[str, str] = {}

@@ -71,7 +71,7 @@ def test_compiled_and_eager_dreamers_agree(name):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_compiled_and_eager_drq_agree():
-    config = check(composed("drq", "drq_preset=debug", "device=cpu"))
+    config = check(composed("drq", "preset=debug", "device=cpu"))
 
     def build():
         torch.manual_seed(0)

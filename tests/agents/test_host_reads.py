@@ -80,7 +80,7 @@ def test_dreamer(name, script):
 
 @pytest.mark.parametrize("skills", [0, 3])
 def test_drq(skills):
-    config = check(composed("drq", "drq_preset=debug", "device=cpu", f"num_skills={skills}"))
+    config = check(composed("drq", "preset=debug", "device=cpu", f"num_skills={skills}"))
     torch.manual_seed(0)
     agent = DrQAgent(config, (3, 32, 32), 2, phase="drq")
     batch = {

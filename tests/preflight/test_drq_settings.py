@@ -8,10 +8,10 @@ from settings_kit import compose_settings
 
 from preflight.drq_settings import RULES, check
 from preflight.forecast import forecast
-from utils.config import CONFIGS, flatten, get
+from utils.config import configs_of, flatten, get
 from utils.errors import UserError
 
-PRESETS = sorted(path.stem for path in (CONFIGS / "drq_preset").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (configs_of("drq") / "preset").glob("*.yaml"))
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 
 PUBLISHED = {
@@ -139,7 +139,7 @@ def leaves(config):
 
 def test_published_names_and_values(base):
     assert {key: base[key] for key in PUBLISHED} == PUBLISHED
-    assert compose_settings("drq", "drq_preset=published") == base
+    assert compose_settings("drq", "preset=published") == base
 
 
 def test_every_key_has_a_rule_and_every_rule_a_key(base):
@@ -316,7 +316,7 @@ def test_a_chosen_snapshot_folder_is_kept(base):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("num_skills", [0, 4])
 def test_presets_pass(preset, num_skills):
-    config = compose_settings("drq", f"drq_preset={preset}", f"num_skills={num_skills}", "action_repeat=2")
+    config = compose_settings("drq", f"preset={preset}", f"num_skills={num_skills}", "action_repeat=2")
     assert leaves(config) == set(RULES)
     checked = check(config)
     assert checked["agent"]["name"] == ("drq_diayn" if num_skills else "drq")
