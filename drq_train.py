@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from entry.cli import cli, job_errors
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="drq")
+@hydra.main(version_base="1.3", config_path="configs/drq", config_name="drq")
 @job_errors
 def main(config: DictConfig) -> None:
     from entry.start import start

@@ -50,7 +50,7 @@ from benchmarks.machine import describe, provenance
 from benchmarks.tables import markdown
 from entry.settings import settings_of
 from training.parts import build_agent
-from utils.config import CONFIGS, to_plain
+from utils.config import configs_of, to_plain
 from utils.errors import exit_status
 from utils.report import write_json
 
@@ -75,7 +75,7 @@ def floating_point_operations(size: int) -> float:
 
 def build(size: int) -> tuple[Agent, dict[str, torch.Tensor]]:
     """The published agent without skills, and a batch of random images."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of("drq")), version_base="1.3"):
         plain = to_plain(compose("drq", ["num_skills=0", "device=cpu", f"render_size={size}", f"batch_size={BATCH}"]))
     settings = settings_of("drq", plain)
     torch.manual_seed(0)

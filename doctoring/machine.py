@@ -79,8 +79,8 @@ def rendering() -> Row:
     return fail("no frame was drawn\n" + "\n".join(failures), f"{choice}\n{LIBRARIES}" if asked else LIBRARIES)
 
 
-def device(asked: str, found: list[tuple[str, int]], small: str = "preset=small") -> Row:
-    """The device that ``device=<asked>`` gives; ``small`` is the override for a machine without a GPU."""
+def device(asked: str, found: list[tuple[str, int]]) -> Row:
+    """The device that ``device=<asked>`` gives."""
     if asked == "cpu":
         return ok("device=cpu")
     index = int(asked.partition(":")[2] or 0)
@@ -90,7 +90,7 @@ def device(asked: str, found: list[tuple[str, int]], small: str = "preset=small"
     if asked == "auto":
         return warn(
             "device=auto takes the CPU: torch finds no CUDA device",
-            f"the published sizes want a GPU and a CUDA build of torch; on a CPU use {small}",
+            "the published sizes want a GPU and a CUDA build of torch; on a CPU use preset=small",
         )
     there = f"there are {len(found)} CUDA devices" if found else "torch finds no CUDA device"
     return fail(f"device={asked}: {there}", "device=auto or device=cpu")

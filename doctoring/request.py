@@ -65,6 +65,9 @@ def split(arguments: Sequence[str]) -> CommandLine:
             script = Path(word).name
         elif word.lstrip("+~").startswith("hydra"):
             hydra.append(word)
+        elif word.startswith("drq_preset="):  # its former name says which script is meant
+            script = script or "drq_train.py"
+            overrides.append(word.removeprefix("drq_"))
         else:
             overrides.append(word)
     return CommandLine(script, overrides, hydra)
@@ -129,7 +132,7 @@ def _compose(phase: str, line: CommandLine) -> tuple[dict[str, Any], bool]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from entry.cli import check_overrides
-    from utils.config import CONFIGS, to_plain
+    from utils.config import configs_of, to_plain
 
     check_overrides(phase, [*line.overrides, *line.hydra])
     parsed = [OverridesParser.create().parse_override(word) for word in line.overrides]
@@ -140,7 +143,7 @@ def _compose(phase: str, line: CommandLine) -> tuple[dict[str, Any], bool]:
         else override.input_line
         for override in parsed
     ]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
         return to_plain(compose(phase, [word for word in first if word])), sweeps
 
 

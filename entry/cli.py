@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -18,8 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from entry.stored import FORMER_PRESET
 from entry.unknown_key import hint, other_group
-from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
+from utils.config import CONFIG_FILE, RUNS, configs_of, flatten
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
 
@@ -57,6 +59,7 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     # let exceptions come here instead of Hydra's own report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        sys.argv[1:] = present_names(config_name, sys.argv[1:])
         check_overrides(config_name, sys.argv[1:])
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -69,6 +72,23 @@ def cli(main: Callable[[], None], config_name: str) -> None:
         ) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
+    """The words of a command line with names of earlier versions, which get a note, replaced by those of today.
+
+    ``drq_preset=``, for one release, is ``preset=`` of ``drq_train.py``. Only the name is read: what stands behind the
+    ``=`` is Hydra's to parse.
+    """
+    if config_name != "drq":
+        return list(arguments)
+    words = []
+    for word in arguments:
+        present = re.sub(rf"^([+~]*){FORMER_PRESET}(?==|$)", r"\1preset", word)
+        if present != word:
+            print(f"note: {word} is now {present}, as in every script", file=sys.stderr)
+        words.append(present)
+    return words
 
 
 def run_folder() -> Path:
@@ -92,13 +112,13 @@ def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
     """
     parser = OverridesParser.create()
     overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    for override in overrides:
+        if not override.is_add() and (elsewhere := other_group(override.key_or_group, config_name)):
+            raise UserError(f"{override.input_line}: {elsewhere}")
+    with initialize_config_dir(str(configs_of(config_name)), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
         for name, override in groups.items():
-            elsewhere = "" if name.startswith("hydra") or override.is_add() else other_group(name, config_name)
-            if elsewhere:
-                raise UserError(f"{override.input_line}: {elsewhere}")
             _check_options(loader, name, override)
         known = _known_keys(config_name, groups.values())
         known_or_group = [*known, *loader.get_group_options("", ObjectType.GROUP)]

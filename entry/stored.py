@@ -8,6 +8,9 @@ from omegaconf import OmegaConf
 
 from utils.config import CONFIG_FILE, to_plain
 
+FORMER_PRESET = "drq_preset"
+"""What the group ``preset`` of ``drq_train.py`` was called; stored settings may still name it so."""
+
 CHOICES = "choices"
 """Key of the stored configuration that names the chosen group files."""
 
@@ -21,6 +24,9 @@ def stored_settings(run_dir: Path, defaults: Mapping[str, Any]) -> dict[str, Any
     Not those of the agent, which depend on the agent.
     """
     stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    choices = stored.get(CHOICES, {})
+    if FORMER_PRESET in choices:
+        choices["preset"] = choices.pop(FORMER_PRESET)
     _add_missing(stored, {key: value for key, value in defaults.items() if key not in ("agent", CHOICES)})
     return stored
 

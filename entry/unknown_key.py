@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf
 
-from utils.config import CONFIGS, flatten
+from utils.config import CONFIGS, configs_of, flatten
 
 
 def _scripts() -> dict[str, str]:
@@ -28,18 +28,19 @@ def hint(key: str, known: Iterable[str]) -> str:
 
 
 def other_group(name: str, config_name: str) -> str:
-    """What to answer where the script of ``config_name`` has no configuration group ``name``; empty where it has it."""
-    own = _groups(config_name)
-    if name in own:
+    """What to answer where only other scripts than that of ``config_name`` have a configuration group ``name``.
+
+    Empty where it has it, too, and where nobody has it.
+    """
+    owners = [file for config, file in _scripts().items() if name in groups(config)]
+    if name in groups(config_name) or not owners:
         return ""
-    here = _scripts()[config_name]
-    owners = [file for config, file in _scripts().items() if name in _groups(config)]
-    theirs = f" {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it." if owners else ""
-    like = [group for group in own if group.endswith(f"_{name}") or name.endswith(f"_{group}")]
-    return f"{here} has no {name}=.{theirs}" + (f" Here it is {like[0]}=." if like else "")
+    return (
+        f"{_scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
+    )
 
 
-def _groups(config_name: str) -> list[str]:
+def groups(config_name: str) -> list[str]:
     """The configuration groups in the defaults list of a configuration."""
     entries = [entry for entry in _load(config_name).get("defaults", []) if not isinstance(entry, str)]
     names = [str(name).removeprefix("optional ") for entry in entries for name in entry]
@@ -67,7 +68,7 @@ def _keys(config_name: str) -> set[str]:
 
 @functools.cache
 def _load(name: str) -> DictConfig:
-    config = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    config = OmegaConf.load(configs_of(name) / f"{name}.yaml")
     assert isinstance(config, DictConfig)
     return config
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from settings_kit import compose_settings
-from training.off_policy import OffPolicyRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
@@ -20,7 +19,7 @@ from training.checkpoint import load
 from training.off_policy import OffPolicyRun
 
 STEPS, SEED_STEPS, EPISODE, REPEAT, SKILLS = 510, 200, 125, 8, 3
-DEBUG = ("drq_preset=debug", "task=cartpole_swingup", "device=cpu", "progress=false")
+DEBUG = ("preset=debug", "task=cartpole_swingup", "device=cpu", "progress=false")
 QUIET = ("save_video=false", "log_save_tb=false")
 CLOCK = ("fps", "total_time", "duration")
 

@@ -8,13 +8,13 @@ from omegaconf import OmegaConf
 from agents.settings import AgentSettings
 from entry.settings import settings_of
 from training.parts import agent_class
-from utils.config import CONFIGS, to_plain
+from utils.config import configs_of, to_plain
 from utils.settings import parse, pick
 
 
 def compose_settings(script: str, *overrides: str) -> dict[str, Any]:
     """The plain configuration of ``pretrain``, ``finetune`` or ``drq`` for a command line."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of(script)), version_base="1.3"):
         config = compose(script, list(overrides))
     return to_plain(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
 

@@ -157,22 +157,22 @@ def test_a_missing_snapshot_and_the_script(examine):
 
 @pytest.mark.parametrize("script", [["drq_train.py"], []])
 def test_drq(examine, script):
-    status, rows = examine(*script, "task=dmc_walker_run", "num_skills=10", "drq_preset=debug", "num_train_steps=300")
+    status, rows = examine(*script, "task=dmc_walker_run", "num_skills=10", "preset=debug", "num_train_steps=300")
     assert status == 0 and failures(rows) == []
     assert rows["configuration"].found == "drq_train.py trains drq_diayn on walker_run"
-    assert "drq_preset=small" in rows["device"].fix
+    assert "preset=small" in rows["device"].fix
 
 
 def test_drqs_messages_name_its_own_keys(examine, monkeypatch):
     """A disk that cannot take the replay, one that cannot take the models, and little memory."""
-    drq = ("drq_train.py", "drq_preset=debug", "device=cpu", "num_train_steps=50000")
+    drq = ("drq_train.py", "preset=debug", "device=cpu", "num_train_steps=50000")
     free = {"bytes": 10**6}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
     monkeypatch.setattr(forecast, "available_memory", lambda: 10**6)
     _, rows = examine(*drq)
     assert failures(rows) == ["disk"]
     assert rows["disk"].found.startswith("replay_buffer_capacity=5000 needs")
-    assert "drq_preset=small" in rows["memory"].fix
+    assert "preset=small" in rows["memory"].fix
     free["bytes"] = 2 * 10**7
     _, rows = examine(*drq)
     assert rows["disk"].found.startswith("num_train_steps, replay_buffer_capacity=5000: ")

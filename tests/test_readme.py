@@ -13,7 +13,7 @@ from entry.scripts import SCRIPTS as ENTRIES
 from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
-from utils.config import CONFIGS, flatten, latest_run, to_plain
+from utils.config import CONFIGS, configs_of, flatten, latest_run, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -76,7 +76,7 @@ def test_every_command_composes_and_passes_the_checks(line):
     check_overrides(SCRIPTS[script], overrides)
     assert any("," in override for override in overrides) == ("--multirun" in flags)
     for job in sweep(overrides):
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(configs_of(SCRIPTS[script])), version_base="1.3"):
             config = compose(SCRIPTS[script], job)
         ENTRIES[SCRIPTS[script]].check(to_plain(config))
 
@@ -93,7 +93,7 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     phase = SCRIPTS[script]
     if phase == "drq":
         job = [argument for argument in arguments if "=" in argument]
-        small = ["drq_preset=debug", "device=cpu", "progress=false", "num_train_steps=130", "action_repeat=8"]
+        small = ["preset=debug", "device=cpu", "progress=false", "num_train_steps=130", "action_repeat=8"]
         small += [
             "num_seed_steps=120",
             "eval_frequency=1000",
@@ -140,7 +140,7 @@ def test_every_other_command_exists():
 
 def test_readme_names_every_agent_domain_task_and_preset():
     text = README.read_text(encoding="utf-8")
-    for folder in ("agent", "preset", "drq_preset"):
+    for folder in ("agent", "preset", "drq/preset"):
         for path in (CONFIGS / folder).glob("*.yaml"):
             assert f"`{path.stem}`" in text, f"{folder}={path.stem}"
     for domain, tasks in TASKS.items():
@@ -194,7 +194,7 @@ def test_keys_in_the_text_exist(page):
 
 
 def drq_keys() -> set[str]:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of("drq")), version_base="1.3"):
         return set(flatten(compose("drq")))
 
 
@@ -232,7 +232,7 @@ def test_every_published_flag_of_drq_has_its_key_or_a_reason():
 
 
 def test_every_key_of_drqs_table_exists_with_that_default():
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of("drq")), version_base="1.3"):
         config = compose("drq")
     for cell, (defaults, _) in table(DRQ_PAGE, "Keys").items():
         names = re.findall(r"`(\w+)`", cell.partition(", and of")[0])
@@ -243,7 +243,7 @@ def test_every_key_of_drqs_table_exists_with_that_default():
 
 def test_every_column_and_metric_of_drq_is_on_its_page(settings, tmp_path):
     """Those of a short run: nothing is missing, and nothing else is in the table of metrics."""
-    words = ("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "num_train_steps=400")
+    words = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "num_train_steps=400")
     launch(settings("drq", *words, "num_skills=2"), tmp_path / "run", "drq")
     files = table(DRQ_PAGE, "What a run writes")
     metrics = {name for cell in table(DRQ_PAGE, "Metrics") for name in re.findall(r"`(\w+)`", cell)}
@@ -260,12 +260,12 @@ def test_every_column_and_metric_of_drq_is_on_its_page(settings, tmp_path):
 def test_drqs_preset_table_is_true(settings):
     rows = table(ROOT / "docs" / "configuration.md", "DrQ")
     for index, preset in enumerate(("published", "small", "debug")):
-        values = settings("drq", f"drq_preset={preset}")
+        values = settings("drq", f"preset={preset}")
         values["render.quality"] = values["render"]["quality"]
         for cell, cells in rows.items():
             names = re.findall(r"`([\w.]+)`", cell.partition(", of ")[0])
             expected = ["null" if values[name] is None else str(values[name]) for name in names]
-            assert cells[index].split(", ") == expected, f"{cell}, drq_preset={preset}"
+            assert cells[index].split(", ") == expected, f"{cell}, preset={preset}"
         assert values["critic_hidden_dim"] == values["actor_hidden_dim"] == values["discriminator_hidden_dim"]
 
 

@@ -99,7 +99,7 @@ def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
 
 
 def test_drq_trains_and_goes_on(tmp_path):
-    few = ("drq_preset=debug", "device=cpu", "env=dmc_cup_catch", "num_skills=2", "save_video=false")
+    few = ("preset=debug", "device=cpu", "env=dmc_cup_catch", "num_skills=2", "save_video=false")
     done = run(tmp_path, "drq_train.py", *few, "num_train_steps=3", "num_seed_steps=1")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "finished: 24 frames" in done.stdout
@@ -111,8 +111,16 @@ def test_drq_trains_and_goes_on(tmp_path):
     assert other.returncode == 1 and "a run of drq_train.py" in other.stderr
     refused = run(tmp_path, "drq_train.py", f"resume={folder}", "batch_size=7")
     assert refused.returncode == 1 and "batch_size=8" in refused.stderr and "num_train_steps" in refused.stderr
-    longer = run(tmp_path, "drq_train.py", f"resume={folder}", "num_train_steps=5")
+    # a run of the time when DrQ's presets had another name, and a command line of that time
+    stored = folder / "config.yaml"
+    text = stored.read_text()
+    assert text.count("\n  preset: debug\n") == 1
+    stored.write_text(text.replace("\n  preset: debug\n", "\n  drq_preset: debug\n"))
+    other = run(tmp_path, "drq_train.py", f"resume={folder}", "preset=small")
+    assert other.returncode == 1 and "preset=debug" in other.stderr
+    longer = run(tmp_path, "drq_train.py", f"resume={folder}", "num_train_steps=5", "drq_preset=debug")
     assert longer.returncode == 0, longer.stderr
+    assert len(longer.stderr.splitlines()) == 1 and "preset=debug" in longer.stderr.split("drq_preset=debug")[1]
     assert "continuing at frame 24 of 40" in longer.stdout
     assert checkpoint.load(folder / "models" / "final_model.pt", "snapshot")["step"] == 5
 

@@ -5,14 +5,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+"""Where the scripts' YAML lies, relative to this file: in the checkout, also of an editable installation."""
+
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
 """Written into every run folder; what ``resume=`` reads."""
+
+
+def configs_of(script: str) -> Path:
+    """Where Hydra looks for ``<script>.yaml`` and its groups: a folder of its own where there is one.
+
+    A group is a folder, so the scripts in one folder share their presets; those of ``drq_train.py`` are its own.
+    """
+    own = CONFIGS / script
+    return own if own.is_dir() else CONFIGS
 
 
 _claimed: dict[str, str] = {}
@@ -45,6 +57,19 @@ def latest_run(root: Path = RUNS) -> Path:
     return found[-1].parent
 
 
+def _store_agent_presets() -> None:
+    """``configs/agent_presets.yaml`` as Hydra's group ``agent_preset``: its option ``<preset>_<agent>`` sets ``agent.``.
+
+    The defaults lists take ``${preset}_${agent}``, if there is one, after the preset; values of the command line come
+    later still. A folder of the user's own may hold more of them, as files ``agent_preset/<preset>_<agent>.yaml``.
+    """
+    table = OmegaConf.load(CONFIGS / "agent_presets.yaml")
+    for agent, presets in table.items():
+        for preset, keys in presets.items():
+            ConfigStore.instance().store(f"{preset}_{agent}", keys, group="agent_preset", package="agent")
+
+
+_store_agent_presets()
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)

@@ -10,7 +10,7 @@ from torch import nn
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import IntrinsicReward, Scored
 from agents.skills import OneHot
-from utils.config import CONFIGS
+from utils.config import configs_of
 
 ACTIONS = 6
 OBS = (3, 64, 64)
@@ -18,7 +18,7 @@ OBS = (3, 64, 64)
 
 def composed(name="pretrain", *overrides):
     """The resolved configuration of a script as a plain dict."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of(name)), version_base="1.3"):
         config = OmegaConf.to_container(compose(name, list(overrides)), resolve=True)
     config.pop("hydra", None)
     return config

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from agent_kit import composed, make_agent, make_batch, tiny
+from preflight.drq_settings import check
 from skill_kit import Spy
 
 from agents.drq.agent import DrQAgent
-from preflight.drq_settings import check
 from utils import compile as switch
 from utils.compile import compile_agent
 
@@ -71,7 +71,7 @@ def test_compiled_and_eager_dreamers_agree(name):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_compiled_and_eager_drq_agree():
-    config = check(composed("drq", "drq_preset=debug", "device=cpu"))
+    config = check(composed("drq", "preset=debug", "device=cpu"))
 
     def build():
         torch.manual_seed(0)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from agent_kit import composed, make_agent, make_batch, tiny
+from preflight.drq_settings import check
 from torch.utils import _pytree as pytree
 
 from agents.drq.agent import DrQAgent
-from preflight.drq_settings import check
 from utils import compile as switch
 from utils.compile import EAGER_CALLS, Graphed
 
@@ -82,7 +82,7 @@ def test_dreamers_learn_the_same(replayed, name):
 
 
 def test_drq_has_a_graph_for_updates_with_and_without_the_actor(replayed):
-    config = check(composed("drq", "drq_preset=debug", "device=cpu"))
+    config = check(composed("drq", "preset=debug", "device=cpu"))
     agents = []
     for wrap in (lambda agent: agent, graphed):
         torch.manual_seed(0)

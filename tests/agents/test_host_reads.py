@@ -3,11 +3,11 @@
 import pytest
 import torch
 from agent_kit import composed, make_agent, make_batch, tiny
+from preflight.drq_settings import check
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.dreamer.agent import DreamerAgent
 from agents.drq.agent import DrQAgent
-from preflight.drq_settings import check
 from utils.config import CONFIGS
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
@@ -80,7 +80,7 @@ def test_dreamer(name, script):
 
 @pytest.mark.parametrize("skills", [0, 3])
 def test_drq(skills):
-    config = check(composed("drq", "drq_preset=debug", "device=cpu", f"num_skills={skills}"))
+    config = check(composed("drq", "preset=debug", "device=cpu", f"num_skills={skills}"))
     torch.manual_seed(0)
     agent = DrQAgent(config, (3, 32, 32), 2, phase="drq")
     batch = {

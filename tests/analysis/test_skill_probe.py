@@ -49,7 +49,7 @@ def drq(tmp_path_factory):
     def model(task: str, num_skills: int) -> Path:
         if (task, num_skills) not in made:
             root = tmp_path_factory.mktemp("drq")
-            own = ("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "log_save_tb=false")
+            own = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "log_save_tb=false")
             few = ("num_train_steps=2", "num_seed_steps=1", "action_repeat=100", "snapshots=[200]", "framestack=2")
             config = compose_settings("drq", *own, *few, f"task={task}", f"num_skills={num_skills}")
             launch(config | {"snapshot_dir": str(root / "snaps")}, root / "run", "drq")

@@ -16,7 +16,7 @@ from doctoring.row import Status
 from entry.scripts import SCRIPTS
 from preflight import forecast as module
 from training import checkpoint
-from utils.config import CONFIGS
+from utils.config import configs_of
 
 
 @pytest.fixture
@@ -25,8 +25,9 @@ def request_of(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(phase, *overrides, run_dir=None):
-        preset = "drq_preset=debug" if phase == "drq" else "preset=debug"
-        return Request(phase, SCRIPTS[phase].check(settings(phase, preset, "device=cpu", *overrides)), run_dir, False)
+        return Request(
+            phase, SCRIPTS[phase].check(settings(phase, "preset=debug", "device=cpu", *overrides)), run_dir, False
+        )
 
     return make
 
@@ -71,7 +72,7 @@ def test_a_snapshot_for_drq(request_of, tmp_path):
 @pytest.mark.parametrize("phase", SCRIPTS)
 def test_folders_are_those_of_the_script(request_of, phase):
     """Single runs and sweeps go below what the script's configuration names first."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
         hydra = compose(phase, return_hydra_config=True).hydra
     single = OmegaConf.to_container(hydra.run)["dir"].partition(",")[2].partition("/")[0]
     sweep = OmegaConf.to_container(hydra.sweep)["dir"].partition("/")[0]

@@ -34,7 +34,7 @@ def test_the_script_is_found(overrides, phase):
         ["drq_train.py", "task=walker_run", "num_skills=10"],
         ["task=walker_run", "num_skills=10"],
         ["env=dmc_walker_run", "skill_critic=false", "--multirun", "lr=1e-3,1e-4"],
-        ["drq_preset=small", "task=walker_run"],  # a group that the other scripts do not have
+        ["drq_preset=small", "task=walker_run"],  # the former name of its presets
         ["some/folder/drq_train.py", "task=dmc_walker_run"],  # all three would take the rest
     ],
 )
@@ -101,7 +101,7 @@ def test_a_resumed_run_has_its_stored_settings(settings, tmp_path):
 
 def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):
     """No word tells that it is one: the folder does."""
-    stored = settings("drq", "drq_preset=debug", "device=cpu", "seed=5") | {"phase": "drq", "choices": {}}
+    stored = settings("drq", "preset=debug", "device=cpu", "seed=5") | {"phase": "drq", "choices": {}}
     OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
     for words in ([], ["num_train_steps=77"]):
         request = read([f"resume={tmp_path}", *words])

@@ -2,34 +2,24 @@
 
 import pytest
 
-from entry.cli import check_overrides
+from entry.cli import check_overrides, present_names
 from utils.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("script", "argument", "answer"),
     [
-        (
-            "pretrain",
-            "drq_preset=small",
-            "drq_preset=small: dreamer_pretrain.py has no drq_preset=. drq_train.py has it. Here it is preset=.",
-        ),
-        (
-            "drq",
-            "preset=small",
-            "preset=small: drq_train.py has no preset=. dreamer_pretrain.py and dreamer_finetune.py have it. "
-            "Here it is drq_preset=.",
-        ),
+        ("pretrain", "drq_preset=small", "there is no key drq_preset. Did you mean"),
+        ("drq", "preset=quickstart", "preset=quickstart is not known. Allowed: debug, published, small."),
         (
             "drq",
             "agent=dreamer",
             "agent=dreamer: drq_train.py has no agent=. dreamer_pretrain.py and dreamer_finetune.py have it.",
         ),
-        ("drq", "preset=nonsense", "drq_train.py has no preset=."),
-        ("drq", "preset=debug,small", "drq_train.py has no preset=."),
+        ("drq", "agent=dreamer,icm_dreamer", "drq_train.py has no agent=."),
         ("drq", "configs=dmc_pixels", "drq_train.py has no configs=."),
-        ("drq", "~preset", "drq_train.py has no preset=."),
-        ("finetune", "drq_preset=debug", "dreamer_finetune.py has no drq_preset=. drq_train.py has it."),
+        ("drq", "~configs", "drq_train.py has no configs=."),
+        ("finetune", "drq_preset=debug", "there is no key drq_preset."),
         ("pretrain", "framestack=3", "framestack is a key of drq_train.py. --cfg"),
         ("drq", "batch_length=50", "batch_length is a key of dreamer_pretrain.py and dreamer_finetune.py. --cfg"),
         ("drq", "planner.horizon=5", "planner.horizon is a key of dreamer_pretrain.py and dreamer_finetune.py. --cfg"),
@@ -48,10 +38,28 @@ def test_the_script_that_has_it_is_named(script, argument, answer):
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        ("drq", ["drq_preset=small", "hydra/launcher=basic"]),
+        ("drq", ["preset=small,debug", "hydra/launcher=basic"]),
         ("pretrain", ["preset=debug", "agent=icm_dreamer", "configs=dmc_pixels"]),
-        ("finetune", ["+drq_preset=small"]),  # a group that is added: what it sets is checked later
+        ("drq", ["+configs=dmc_pixels"]),  # what is added is checked later
     ],
 )
 def test_groups_that_are_there_pass(script, arguments):
     check_overrides(script, arguments)
+
+
+def test_the_former_name_of_drqs_presets_is_read_with_a_note(capsys):
+    words = [
+        "drq_preset=debug,small",
+        "+drq_preset=a",
+        "~drq_preset",
+        "seed=1",
+        "project_name=drq_preset=x",
+        "drq_presets=1",
+    ]
+    expected = ["preset=debug,small", "+preset=a", "~preset", *words[3:]]
+    assert present_names("drq", words) == expected
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 3
+    assert all(old in note and new in note for note, old, new in zip(notes, words, expected, strict=False))
+    assert present_names("pretrain", words) == words
+    assert capsys.readouterr().err == ""

@@ -9,10 +9,10 @@ from settings_kit import compose_settings
 from entry.scripts import SCRIPTS
 from entry.settings import settings_of
 from preflight.forecast import forecast
-from utils.config import CONFIGS, flatten, get
+from utils.config import configs_of, flatten, get
 from utils.errors import UserError
 
-PRESETS = sorted(path.stem for path in (CONFIGS / "drq_preset").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (configs_of("drq") / "preset").glob("*.yaml"))
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 
 PUBLISHED = {
@@ -147,7 +147,7 @@ def leaves(config):
 
 def test_published_names_and_values(base):
     assert {key: base[key] for key in PUBLISHED} == PUBLISHED
-    assert compose_settings("drq", "drq_preset=published") == base
+    assert compose_settings("drq", "preset=published") == base
 
 
 def test_every_key_is_tested(base):
@@ -325,7 +325,7 @@ def test_a_chosen_snapshot_folder_is_kept(base):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("num_skills", [0, 4])
 def test_presets_pass(preset, num_skills):
-    config = compose_settings("drq", f"drq_preset={preset}", f"num_skills={num_skills}", "action_repeat=2")
+    config = compose_settings("drq", f"preset={preset}", f"num_skills={num_skills}", "action_repeat=2")
     assert leaves(config) == KEYS
     checked = check(config)
     assert checked.agent.name == ("drq_diayn" if num_skills else "drq")

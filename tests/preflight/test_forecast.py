@@ -52,7 +52,7 @@ def test_sizes_are_those_of_the_agent_that_is_built(settings, monkeypatch, agent
     "overrides", [(), ("num_skills=0",), ("discriminator_features=critic",), ("framestack=2", "skill_critic=false")]
 )
 def test_sizes_are_those_of_drq(settings, monkeypatch, overrides):
-    config = typed("drq", "drq_preset=debug", "device=cpu", *overrides)
+    config = typed("drq", "preset=debug", "device=cpu", *overrides)
     real = parts.build_agent(config, (3, 32, 32), 1, "pretrain", torch.device("cpu"))
     devices = []
 
@@ -70,7 +70,7 @@ def test_sizes_are_those_of_drq(settings, monkeypatch, overrides):
 
 def test_files_of_a_run_of_drq_are_as_large_as_forecast(settings, tmp_path):
     """More than one segment, a model at step 0, two between, and the last."""
-    config = settings("drq", "drq_preset=debug", "device=cpu", "progress=false", "save_video=false")
+    config = settings("drq", "preset=debug", "device=cpu", "progress=false", "save_video=false")
     config |= {"num_train_steps": 510, "num_seed_steps": 505, "eval_frequency": 250, "num_skills": 2}
     found = forecast(settings_of("drq", config), "pretrain")
     launch(config, tmp_path / "run", "drq")
@@ -102,7 +102,7 @@ def test_activations_of_drq_by_hand(settings, stack, channels):
 
 def test_a_larger_discriminator_counts(settings):
     """Half the batch is half the memory, and networks that are trained one after the other do not add up."""
-    base = settings("drq", "drq_preset=debug", "device=cpu")
+    base = settings("drq", "preset=debug", "device=cpu")
 
     def bytes_of(**changes):
         return forecast(settings_of("drq", base | changes), "pretrain").activations

@@ -171,7 +171,7 @@ def test_a_gpu_that_is_not_there_is_refused(need, settings, gpu, free, monkeypat
 def test_drqs_copy_names_drqs_keys(settings, gpu, free, tmp_path):
     free(10**12)
     gpu(1000)
-    config = settings("drq", "drq_preset=debug", "device=cpu", "replay.device=cuda")
+    config = settings("drq", "preset=debug", "device=cpu", "replay.device=cuda")
     with pytest.raises(UserError) as refused:
         launch(config, tmp_path / "run", "drq")
     assert "replay.device=cuda" in str(refused.value) and "replay_buffer_capacity" in str(refused.value)

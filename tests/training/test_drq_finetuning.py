@@ -3,10 +3,10 @@
 import pytest
 import torch
 from drq_run_kit import QUIET, Killed, assert_same, kill_at, same_weights, settings
-from training.off_policy import OffPolicyRun
 
 from entry.start import launch
 from training.checkpoint import load, save
+from training.off_policy import OffPolicyRun
 from utils.errors import UserError
 
 BALANCE = ("task=cartpole_balance", "num_train_steps=1", "extrinsic_coeff=1", "diayn_intrinsic_reward_coeff=0", *QUIET)

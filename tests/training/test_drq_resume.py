@@ -6,13 +6,12 @@ import signal
 import pytest
 import torch
 from drq_run_kit import QUIET, SEED_STEPS, SKILLS, Killed, assert_same, kill_at, same_weights, settings, table, weights
-from training.off_policy import OffPolicyRun
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
 from training import evaluators
 from training.checkpoint import load, save
-from training.off_policy import CHECKPOINT
+from training.off_policy import CHECKPOINT, OffPolicyRun
 from utils.errors import UserError
 
 

@@ -54,7 +54,7 @@ def test_killed_once_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agen
 def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path):
     config = settings(
         "drq",
-        *("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
+        *("preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
         *("num_train_steps=620", "checkpoint_every_minutes=0.002", "replay_buffer_capacity=300"),
     )
     kills = [Kill(238, "checkpoint", 20_000), Kill(330, "update", 700), Kill(450, "collect", 100)]

@@ -141,7 +141,7 @@ def test_a_loss_that_is_nan_is_a_checkpoint_of_whole_steps(settings, tmp_path, m
 
 def test_drq_learns_beside_several_environments(settings, tmp_path):
     """One update per agent step, so two for a step of both environments; the first makes up for those owed."""
-    few = ("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "eval_frequency=1000")
+    few = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "eval_frequency=1000")
     config = settings("drq", *few, "num_envs=2", "collect.async=true", "num_train_steps=510", "num_skills=2")
     run = launch(config, tmp_path / "run", "drq")
     assert (run.step, run.updates) == (510, 310)  # after 200 seed steps

@@ -18,7 +18,7 @@ CASES = {
         *("checkpoint_every_minutes=0.002", "evaluate=false"),
     ),
     "drq": (
-        *("drq_preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
+        *("preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
         *("num_train_steps=620", "replay_buffer_capacity=300", "checkpoint_every_minutes=0.002"),
     ),
 }
