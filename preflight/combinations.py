@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.nn.kernels import check_decoder, check_encoder
-from envs.make import check_settings
+from envs.make import EnvSettings
 from replay.layout import divide
 from training.parts import episode_records
 from utils.config import is_finetuning
@@ -29,7 +29,7 @@ def check_combinations(config: Mapping[str, Any]) -> None:
 def _check_frames(config: Mapping[str, Any]) -> None:
     """``action_repeat`` divides an episode and the frame counts."""
     repeat = config["action_repeat"]
-    check_settings(config["task"], config["obs_type"], repeat, config["seed"], config["image_size"])
+    EnvSettings(config["task"], config["obs_type"], repeat, config["seed"], config["image_size"]).check()
     for key in FRAME_COUNTS:
         _divides(repeat, key, config[key])
     for mark in config["snapshots"]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.make import RENDER_QUALITIES, canonical_task, check_settings, validate_task
+from envs.checks import RENDER_QUALITIES
+from envs.make import EnvSettings, canonical_task, validate_task
 from preflight.combinations import check_collecting
 from preflight.keys import check_missing, check_unknown
 from preflight.settings import DEVICE, FOLDER_NAME, REPLAY, check_writable
@@ -114,7 +115,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     skilled = config["num_skills"] > 0
     config |= {key: values[skilled] for key, values in EVALUATION.items() if config[key] is None}
     config |= derived(config)
-    check_settings(config["task"], config["obs_type"], config["action_repeat"], config["seed"], config["image_size"])
+    EnvSettings(
+        config["task"], config["obs_type"], config["action_repeat"], config["seed"], config["image_size"]
+    ).check()
     check_collecting(config)
     _check_replay(config)
     if config["actor_log_std_min"] >= config["actor_log_std_max"]:

@@ -11,7 +11,8 @@ import torch
 from agents.dreamer.agent import CLIP_REWARDS
 from agents.exploration.build import method_class
 from agents.nn.distributions import POLICIES
-from envs.make import RENDER_QUALITIES, resolve_task, validate_task
+from envs.checks import RENDER_QUALITIES
+from envs.make import resolve_task, validate_task
 from preflight.combinations import check_combinations
 from preflight.keys import check_missing, check_unknown, dreamer_keys
 from utils.compile import MODES
