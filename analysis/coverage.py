@@ -58,6 +58,10 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
         raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
     state = checkpoint.load(path, "checkpoint")["replay"]
     layout = read_layout(folder / "replay")
+    if "physics" not in (layout.dtype.names or ()):
+        raise UserError(
+            f"{folder}: its environment (env_factory={config.get('env_factory')}) gives no simulator states."
+        )
     repeat, streams = config["action_repeat"], state["streams"]
     last = None if frames is None else frames // repeat // len(streams)
     found = [

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from preflight.unknown_key import hint, other_group
-from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten
+from utils.config import CONFIG_FILE, CONFIGS, RUNS, flatten, resume_words
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
 
@@ -46,7 +46,8 @@ def job_errors(job: Job) -> Job:
                 raise
             raise SystemExit(f"error: {str(error).strip()}") from None
         except KeyboardInterrupt:
-            print(f"\nstopped; the run's files are in {folder} (continue with resume={folder})", file=sys.stderr)
+            words = resume_words(folder, config)
+            print(f"\nstopped; the run's files are in {folder} (continue with {words})", file=sys.stderr)
             raise
 
     return wrapped

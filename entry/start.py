@@ -13,12 +13,13 @@ from entry.cli import run_folder
 from entry.lock import FolderLock
 from entry.scripts import SCRIPTS
 from entry.stored import CHOICES, PHASE, stored_settings
+from envs.contract import refuse_unnamed
 from preflight.forecast import forecast, short_of
 from preflight.settings import resolve_device
 from training.off_policy import CHECKPOINT, OffPolicyRun, Phase
 from training.parts import Parts, build
 from utils.atomic import atomic_path
-from utils.config import CONFIG_FILE, get, put, to_plain
+from utils.config import CONFIG_FILE, get, put, resume_words, to_plain
 from utils.errors import UserError
 from utils.logger import Logger
 from utils.wandb_log import wandb_settings
@@ -55,7 +56,8 @@ def launch(settings: dict[str, Any], run_dir: Path, phase: Phase, *, resume: boo
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
-                f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
+                f"hydra.run.dir={run_dir} already holds a run. "
+                f"Continue it with {resume_words(run_dir, settings)} or choose another."
             )
         need = forecast(settings)
         tight = short_of(need, run_dir)
@@ -90,7 +92,8 @@ def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
             raise
         stands = "the last checkpoint stands" if (folder / CHECKPOINT).exists() else "there is no checkpoint yet"
         raise UserError(
-            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with resume={folder}"
+            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with "
+            f"{resume_words(folder, run.config)}"
         ) from error
     say(f"finished: {run.frame} frames, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
     return run
@@ -134,6 +137,7 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: Phase) -> dict[st
     """The run's own settings with the command line's safe changes; others are refused by name."""
     asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     stored = stored_settings(run_dir, asked)
+    refuse_unnamed(stored["env_factory"], asked["env_factory"], f"resume={run_dir}")
     if stored[PHASE] != phase:
         raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
     safe = SCRIPTS[phase].safe_on_resume

@@ -21,6 +21,7 @@ def stored_settings(run_dir: Path, defaults: Mapping[str, Any]) -> dict[str, Any
     Not those of the agent, which depend on the agent.
     """
     stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    stored.setdefault("env_factory", None)  # runs from before this key are of the suite, whatever is asked for now
     _add_missing(stored, {key: value for key, value in defaults.items() if key not in ("agent", CHOICES)})
     return stored
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from envs import gl
+from envs import contract, gl, own
 from envs.checks import check_image_size, check_obs_type, check_positive, check_render_quality, check_seed
 from envs.suite_tasks import CONTROL_STEPS, LEFT_OUT, SUITE_TASKS, Body, bodies, long_name
 from utils.errors import UserError, unknown_value
@@ -73,19 +73,27 @@ class EnvSettings:
     """Side of the frame in pixels, at least 16."""
     render_quality: str = "full"
     """``full`` is the suite's own image, ``lite`` is faster."""
+    env_factory: str | None = None
+    """Import path of a function that makes another environment: see :mod:`envs.contract`. ``task`` is a name of its
+    own then, and the control steps of an episode are its affair.
+    """
 
-    def check(self) -> tuple[str, str]:
-        """Checks all values, without building anything; gives the domain and the task's name in it.
+    def check(self) -> None:
+        """Checks all values, without building anything.
 
         Raises:
             UserError: a value is unknown or out of range.
         """
-        domain, name = validate_task(self.task)
+        if self.env_factory is None:
+            validate_task(self.task)
         check_obs_type(self.obs_type)
         check_render_quality(self.render_quality)
         check_positive("action_repeat", self.action_repeat)
         check_image_size(self.image_size)
         check_seed(self.seed)
+        if self.env_factory is not None:
+            return
+        domain, _ = validate_task(self.task)
         length = DOMAINS[domain].control_steps
         if length % self.action_repeat:
             divisors = ", ".join(str(d) for d in range(1, 21) if length % d == 0)
@@ -93,7 +101,10 @@ class EnvSettings:
                 f"action_repeat={self.action_repeat} does not divide the {length} control steps of a {domain} episode. "
                 f"Set it to a divisor, e.g. one of {divisors}."
             )
-        return domain, name
+
+    def given(self) -> dict[str, Any]:
+        """What a factory is called with, besides the task."""
+        return {key: value for key, value in asdict(self).items() if key not in ("task", "env_factory")}
 
 
 def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
@@ -103,13 +114,30 @@ def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
         task, obs_type, settings: the fields of :class:`EnvSettings`.
 
     Raises:
-        UserError: a value is unknown or out of range, or nothing can render here.
+        UserError: a value is unknown or out of range, nothing can render here, or ``env_factory`` makes no environment.
     """
     wanted = EnvSettings(task, obs_type, **settings)
-    domain, name = wanted.check()
+    wanted.check()
+    if wanted.env_factory is not None:
+        return own.build(wanted.env_factory, task, **wanted.given())
     prepare(wanted.obs_type)
-    given = {key: value for key, value in asdict(wanted).items() if key != "task"}
-    return DOMAINS[domain].factory(domain, name, **given)
+    domain, name = validate_task(task)
+    return DOMAINS[domain].factory(domain, name, **wanted.given())
+
+
+def sizes(settings: EnvSettings) -> contract.Sizes:
+    """Sizes of the environment of checked ``settings``, for what is planned before it is made.
+
+    Those of dm_control's tasks are known without loading the simulator; another environment is made for it, looked at
+    and closed, once in a process.
+
+    Raises:
+        UserError: there is no such task, or the environment breaks the contract.
+    """
+    if settings.env_factory is not None:
+        return contract.sizes(settings.env_factory, settings.task, **settings.given())
+    domain, _ = validate_task(settings.task)
+    return contract.Sizes(*body(settings.task), DOMAINS[domain].control_steps // settings.action_repeat)
 
 
 def validate_task(task: str) -> tuple[str, str]:

@@ -36,7 +36,8 @@ def make_vector(
     wanted = EnvSettings(task, seed=seed, **settings)
     wanted.check()
     check_positive("num_envs", num_envs)
-    prepare(wanted.obs_type)  # here, once, so that worker processes inherit the choice
+    if wanted.env_factory is None:
+        prepare(wanted.obs_type)  # here, once, so that worker processes inherit the choice
     makers = [partial(make, task, seed=env_seed(seed, index), **settings) for index in range(num_envs)]
     if workers:
         return WorkerVectorEnv(makers, timeout)
@@ -49,7 +50,7 @@ def env_seed(seed: int, index: int) -> int:
 
 
 def get_states(venv: VectorEnv) -> list[dict[str, Any]]:
-    """The states of all environments: one ``DMCEnv.get_state()`` each."""
+    """The states of all environments: one ``get_state()`` each."""
     return list(venv.get_attr("state"))  # type: ignore[attr-defined]
 
 

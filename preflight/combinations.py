@@ -7,7 +7,7 @@ from typing import Any
 from agents.nn.kernels import check_decoder, check_encoder
 from envs.make import EnvSettings
 from replay.layout import divide
-from training.parts import episode_records
+from training.parts import env_settings, episode_records
 from utils.config import is_finetuning
 from utils.errors import UserError
 
@@ -29,7 +29,7 @@ def check_combinations(config: Mapping[str, Any]) -> None:
 def _check_frames(config: Mapping[str, Any]) -> None:
     """``action_repeat`` divides an episode and the frame counts."""
     repeat = config["action_repeat"]
-    EnvSettings(config["task"], config["obs_type"], repeat, config["seed"], config["image_size"]).check()
+    EnvSettings(config["task"], seed=config["seed"], **env_settings(config)).check()
     for key in FRAME_COUNTS:
         _divides(repeat, key, config[key])
     for mark in config["snapshots"]:

@@ -10,8 +10,9 @@ from preflight.combinations import check_collecting
 from preflight.keys import check_missing, check_unknown
 from preflight.settings import DEVICE, FOLDER_NAME, REPLAY, check_writable
 from replay.layout import divide
-from training.parts import episode_records
+from training.parts import env_settings, episode_records
 from utils.compile import MODES
+from utils.config import domain_of
 from utils.errors import UserError
 from utils.rules import (
     COLLECTING,
@@ -46,6 +47,7 @@ RULES: dict[str, Rule] = {
     **COLLECTING,
     "task": TEXT,
     "env": OPTIONAL_TEXT,
+    "env_factory": OPTIONAL_TEXT,
     "action_repeat": COUNT,
     "render_size": SIDE,
     "framestack": STACK,
@@ -111,13 +113,12 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     check_values(config, RULES)
     check_missing(config, RULES)
     check_unknown(config, RULES)
-    config = dict(config) | {"task": canonical_task(config["env"] or config["task"]), "env": None}
+    task, own = config["env"] or config["task"], config["env_factory"] is not None
+    config = dict(config) | {"task": task if own else canonical_task(task), "env": None}
     skilled = config["num_skills"] > 0
     config |= {key: values[skilled] for key, values in EVALUATION.items() if config[key] is None}
     config |= derived(config)
-    EnvSettings(
-        config["task"], config["obs_type"], config["action_repeat"], config["seed"], config["image_size"]
-    ).check()
+    EnvSettings(config["task"], seed=config["seed"], **env_settings(config)).check()
     check_collecting(config)
     _check_replay(config)
     if config["actor_log_std_min"] >= config["actor_log_std_max"]:
@@ -132,7 +133,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def derived(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that the training loop shares with other agents, in frames, by their names there."""
-    repeat, domain = config["action_repeat"], validate_task(config["task"])[0]
+    repeat, own = config["action_repeat"], config["env_factory"]
+    domain = validate_task(config["task"])[0] if own is None else domain_of(own, "none")
     folder = Path(config["snapshot_base_dir"], "pixels", domain, config["agent"]["name"], str(config["seed"]))
     return {
         "domain": domain,

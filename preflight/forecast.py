@@ -4,7 +4,7 @@
     notes = short_of(need, run_dir)     # raises UserError when the disk cannot take it
 
 The agent is built on torch's ``meta`` device, where tensors have shapes and no memory; nothing is drawn from the random
-streams. Neither MuJoCo nor a renderer is loaded.
+streams. Neither MuJoCo nor a renderer is loaded, unless an environment of the user's own does so.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,11 @@ import torch
 from torch import nn
 
 from agents.drq.agent import SHIFTS
-from envs.make import body
 from preflight.settings import resolve_device
 from replay import Layout, check_disk, plan
 from replay.files import free_bytes, readable
 from replay.ring import ring_bytes
-from training.parts import build_agent, record_spec, ring_device, total_records, uses_workers
+from training.parts import build_agent, env_sizes, record_spec, ring_device, total_records, uses_workers
 from utils.config import is_finetuning
 from utils.errors import UserError
 from utils.nested import tensors_in
@@ -151,7 +150,7 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
     """
     finetunes = is_finetuning(config)
     shape = (3, config["image_size"], config["image_size"])
-    action, physics = body(config["task"])
+    action, physics, _ = env_sizes(config)
     agent = _without_memory(config, shape, action, "finetune" if finetunes else "pretrain")
     layout = plan(
         record_spec(config, shape, "uint8", action, agent.skill_dim, physics),

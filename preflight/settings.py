@@ -16,6 +16,7 @@ from envs.make import resolve_task, validate_task
 from preflight.combinations import check_combinations
 from preflight.keys import check_missing, check_unknown, dreamer_keys
 from utils.compile import MODES
+from utils.config import domain_of
 from utils.errors import UserError
 from utils.rules import (
     COLLECTING,
@@ -68,8 +69,9 @@ RULES: dict[str, Rule] = {
     "device": DEVICE,
     "resume": OPTIONAL_TEXT,
     **COLLECTING,
-    "domain": TEXT,
+    "domain": FOLDER_NAME,
     "task": TEXT,
+    "env_factory": OPTIONAL_TEXT,
     "obs_type": choice("pixels"),
     "image_size": choice(64),
     "action_repeat": COUNT,
@@ -181,9 +183,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     check_values(config, method)
     check_unknown(config, [*keys, *method])
     config = dict(config)
+    own = config["env_factory"]
     if config["domain"] == "none":
-        config["domain"] = validate_task(config["task"])[0]
-    config["task"] = resolve_task(config["domain"], config["task"])
+        config["domain"] = validate_task(config["task"])[0] if own is None else domain_of(own, "none")
+    if own is None:
+        config["task"] = resolve_task(config["domain"], config["task"])
     check_combinations(config)
     for check_whole in method_class(config["agent"]).checks if "method" in config["agent"] else ():
         check_whole(config)

@@ -118,7 +118,7 @@ class DrQRun(OffPolicyRun):
         """``num_eval_episodes`` episodes of every skill with mean actions, then a model (card section 2.2)."""
         if not self.counters.evaluation_due:
             return
-        env = self.eval_env.unwrapped
+        env = self.eval_env
         before = env.get_state()  # type: ignore[attr-defined]
         seed = derive(self.config["seed"], EVALUATION, self.counters.evaluations)
         with own_randomness(self.device, seed):
@@ -177,7 +177,7 @@ class DrQRun(OffPolicyRun):
         return Brought(played.reward, judged)
 
     def _picture(self) -> np.ndarray:
-        return self.eval_env.unwrapped.render_at(VIDEO_SIZE)  # type: ignore[attr-defined]
+        return self.eval_env.render_at(VIDEO_SIZE)  # type: ignore[attr-defined]
 
     def _film(self, skill: int, pictures: np.ndarray, judged: Judged | None) -> None:
         """A video of one episode: pictures (T + 1, H, W, 3), the intrinsic reward (T,) of each step written on it."""

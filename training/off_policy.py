@@ -16,6 +16,7 @@ from training.evaluation import evaluate, skill_gallery
 from training.interrupt import StopSignal
 from training.learner import Learner, NumericalFault
 from training.parts import EVALUATION, GALLERY, REPORT, Parts
+from utils.config import resume_words
 from utils.errors import UserError
 from utils.log_layout import DREAMER
 from utils.logger import Logger, Prefix
@@ -124,7 +125,9 @@ class OffPolicyRun:
             except WorkerFailure as failure:
                 there = (self.run_dir / CHECKPOINT).exists()
                 stands = "The last checkpoint stands" if there else "There is no checkpoint yet"
-                raise UserError(f"{failure} {stands}; go on with resume={self.run_dir}") from failure
+                raise UserError(
+                    f"{failure} {stands}; go on with {resume_words(self.run_dir, self.config)}"
+                ) from failure
         if self.stop.received:
             raise KeyboardInterrupt
         self.finish()
@@ -231,7 +234,8 @@ class OffPolicyRun:
                 self.save_checkpoint()
             raise GaveUp(
                 f"{where}. {self.run_dir / CHECKPOINT} holds the state before this update. Start again with lower "
-                f"learning rates, or go on without such updates: resume={self.run_dir} on_nan=skip"
+                f"learning rates, or go on without such updates: "
+                f"{resume_words(self.run_dir, self.config)} on_nan=skip"
                 + (f" (that was tried: {MOST_SKIPS} in a row)." if gives_up else ".")
             )
         self.learner.skip()
@@ -267,7 +271,7 @@ class OffPolicyRun:
         """
         if not self.counters.evaluation_due:
             return
-        before = self.eval_env.unwrapped.get_state()  # type: ignore[attr-defined]
+        before = self.eval_env.get_state()  # type: ignore[attr-defined]
         result = evaluate(
             self.agent,
             self.eval_env,
@@ -277,7 +281,7 @@ class OffPolicyRun:
             should_stop=lambda: self.stop.received,
         )
         if result is None:
-            self.eval_env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+            self.eval_env.set_state(before)  # type: ignore[attr-defined]
             return
         self.counters.evaluation_due = False
         self.counters.evaluations += 1
@@ -362,7 +366,7 @@ class OffPolicyRun:
             **self._origin(),
             "agent": self.agent.training_state(),
             "collector": self.collector.state_dict(),
-            "eval_env": checkpoint.arrays_to_tensors(self.eval_env.unwrapped.get_state()),  # type: ignore[attr-defined]
+            "eval_env": checkpoint.arrays_to_tensors(self.eval_env.get_state()),  # type: ignore[attr-defined]
             "replay": replay,
             "logger": self.logger.state_dict(),
             "random": random_state(self.device),
@@ -401,7 +405,7 @@ class OffPolicyRun:
         self.agent.load_training_state(content["agent"])
         self.replay.load_state_dict(content["replay"])
         self.collector.load_state_dict(content["collector"])
-        self.eval_env.unwrapped.set_state(checkpoint.tensors_to_arrays(content["eval_env"]))  # type: ignore[attr-defined]
+        self.eval_env.set_state(checkpoint.tensors_to_arrays(content["eval_env"]))  # type: ignore[attr-defined]
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
         self._load_own_state(content.get("own", {}))

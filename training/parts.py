@@ -11,7 +11,8 @@ from hydra.utils import get_class
 from numpy.typing import DTypeLike
 
 from agents.agent import Agent
-from envs.make import DOMAINS, make
+from envs.contract import Sizes
+from envs.make import EnvSettings, make, sizes
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
 from training.pretrained import load_pretrained, read_pretrained
@@ -69,11 +70,13 @@ def build(
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
     assert obs_space.shape is not None and action_space.shape is not None
     agent = build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
-    state = eval_env.unwrapped.physics.get_state()  # type: ignore[attr-defined]
-    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, len(state))
+    state = env_sizes(config).state
+    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, state)
     notes = []
+    if config["replay"]["store_physics"] and state is None:
+        notes = [f'env_factory={config["env_factory"]} gives no info["physics"]: the replay keeps no simulator states']
     if source is not None:
-        notes = load_pretrained(agent, source, config, plain_spec(spec))
+        notes += load_pretrained(agent, source, config, plain_spec(spec))
     notes = [*notes, *compile_agent(agent, config["compile"])]
     replay = _build_replay(config, run_dir, spec, derive(seed, REPLAY), device)
     lineage = source.lineage if source else []
@@ -87,7 +90,13 @@ def env_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "action_repeat": config["action_repeat"],
         "image_size": config["image_size"],
         "render_quality": config["render"]["quality"],
+        "env_factory": config.get("env_factory"),  # snapshots of before there was such a key are of the suite
     }
+
+
+def env_sizes(config: Mapping[str, Any]) -> Sizes:
+    """Sizes of the environment of ``config``, before it is made. Raises :class:`UserError` if it cannot be used."""
+    return sizes(EnvSettings(config["task"], seed=config["seed"], **env_settings(config)))
 
 
 def uses_workers(config: Mapping[str, Any]) -> bool:
@@ -156,9 +165,9 @@ def record_spec(
     obs_dtype: DTypeLike,
     action_dim: int,
     skill_dim: int,
-    physics_dim: int,
+    physics_dim: int | None,
 ) -> RecordSpec:
-    """What the replay stores at every step."""
+    """What the replay stores at every step; no simulator states where there are none (``physics_dim`` None)."""
     spec: dict[str, tuple[tuple[int, ...], Any]] = {
         "observation": (tuple(obs_shape), obs_dtype),
         "action": ((action_dim,), "float32"),
@@ -167,18 +176,21 @@ def record_spec(
     }
     if skill_dim:
         spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
-    if config["replay"]["store_physics"]:
+    if config["replay"]["store_physics"] and physics_dim is not None:
         spec["physics"] = ((physics_dim,), "float64")
     return spec
 
 
 def episode_records(config: Mapping[str, Any]) -> int:
-    """Records of a whole episode, the reset's included."""
-    return DOMAINS[config["domain"]].control_steps // config["action_repeat"] + 1
+    """Records of the longest episode, the reset's included."""
+    return env_sizes(config).steps + 1
 
 
 def total_records(config: Mapping[str, Any]) -> int:
-    """Records that each environment writes in the whole run: its steps, and one at the start of every episode."""
+    """Records that each environment writes in the whole run: its steps, and one at the start of every episode.
+
+    Fewer than it will be where episodes end early.
+    """
     steps = -(-config["num_train_frames"] // (config["action_repeat"] * config["num_envs"]))
     return steps + -(-steps // (episode_records(config) - 1))
 

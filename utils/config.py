@@ -45,7 +45,23 @@ def latest_run(root: Path = RUNS) -> Path:
     return found[-1].parent
 
 
+def domain_of(env_factory: str | None, otherwise: str) -> str:
+    """The domain of environments that ``env_factory`` makes, after its module: ``my_lab_envs`` for
+    ``my_lab.envs.make``; ``otherwise`` without a factory.
+    """
+    if env_factory is None:
+        return otherwise
+    return str(env_factory).rpartition(".")[0].replace(".", "_") or "own"
+
+
+def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
+    """The overrides with which the run in ``folder`` goes on; ``config`` is that of the run."""
+    factory = config.get("env_factory")
+    return f"resume={folder}" + ("" if factory is None else f" env_factory={factory}")
+
+
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("domain_of", domain_of, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 
