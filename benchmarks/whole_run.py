@@ -22,11 +22,10 @@ from benchmarks.pretraining import plain_settings
 from benchmarks.stages import REST, splitting
 from benchmarks.tables import markdown
 from benchmarks.utilisation import watched
-from envs.make import DOMAINS
 from preflight.forecast import forecast, short_of
 from preflight.settings import check, resolve_device
 from training.off_policy import OffPolicyRun
-from training.parts import build, uses_workers
+from training.parts import build, env_sizes, uses_workers
 from utils.config import put
 from utils.errors import UserError, exit_status
 from utils.logger import Logger
@@ -94,7 +93,7 @@ def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) 
     for key, value in {**changes, **FIXED}.items():
         put(plain, key, value)
     config = check(plain)
-    episodes = config["num_envs"] * DOMAINS[config["domain"]].control_steps
+    episodes = config["num_envs"] * env_sizes(config).steps * config["action_repeat"]
     if "num_seed_frames" not in given:
         config["num_seed_frames"] = episodes
     stride = config["num_envs"] * config["action_repeat"]

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
-import torch
 from own_kit import LONGEST
 from settings_kit import compose_settings
 
 from analysis.snapshot_tool import build_env
 from entry.scripts import SCRIPTS
+from entry.start import launch
 from envs.make import make
 from preflight.forecast import forecast
-from training.parts import build, env_sizes, episode_records, total_records
+from training.evaluation import play
+from training.parts import env_sizes, episode_records, total_records
 from utils.config import domain_of, resume_words
 from utils.errors import UserError
 
@@ -59,12 +60,24 @@ def test_sizes_are_those_of_the_environment(script):
     assert "physics" not in (forecast(config).layout.dtype.names or ())
 
 
-def test_a_run_without_simulator_states_says_so(tmp_path):
-    config = checked("pretrain", "replay.store_physics=true")
-    parts = build(config, tmp_path, "pretrain", torch.device("cpu"))
-    assert any("env_factory=own_kit.make" in note and "physics" in note for note in parts.notes)
-    assert "physics" not in parts.replay.layout.dtype.names
-    assert parts.spec["observation"][0] == [3, 64, 64] and parts.spec["action"][0] == [2]
+@pytest.mark.parametrize(
+    "script, overrides",
+    [
+        ("pretrain", ["agent=diayn_dreamer", "num_train_frames=110", "num_seed_frames=50", "snapshots=[100]"]),
+        ("drq", ["num_train_steps=40", "num_seed_steps=20", "eval_frequency=30", "num_skills=2", "save_video=true"]),
+    ],
+)
+def test_a_whole_run_without_simulator_states(tmp_path, script, overrides, capsys):
+    words = [PRESET[script], "device=cpu", "env_factory=own_kit.make", "progress=false", *overrides]
+    asked = compose_settings(script, *words, f"snapshot_base_dir={tmp_path}")
+    run = launch(asked, tmp_path / "run", script)
+    assert "env_factory=own_kit.make" in (note := next(note for note in run.notes if "physics" in note))
+    assert f"note: {note}" in capsys.readouterr().out
+    assert "physics" not in run.replay.layout.dtype.names and run.updates > 0
+    assert run.spec["action"][0] == [2] and run.replay.episodes[0][2] == LONGEST + 1
+    assert (tmp_path / "run" / "eval.csv").is_file() and list((tmp_path / "run").rglob("*.mp4"))
+    played = play(run.agent, run.eval_env, run.agent.skills.space.candidates(run.device)[0], steps=3)
+    assert played.states.shape == (4, 0)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -22,7 +22,14 @@ A_FILE = str(CONFIGS / "dreamer.yaml")
 
 # ---- what the keys mean, written down apart from the rules that are tested
 
-NULLABLE = {"resume", "snapshot_dir", "custom_snap_dir", "agent.log_density_floor", "agent.deviation_floor"}
+NULLABLE = {
+    "resume",
+    "env_factory",
+    "snapshot_dir",
+    "custom_snap_dir",
+    "agent.log_density_floor",
+    "agent.deviation_floor",
+}
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
