@@ -1,13 +1,9 @@
 """The sections of settings that agents of all kinds have in common."""
 
-from typing import Annotated
-
 from pydantic import Field
 
-from utils.rules import Fraction, Layers, Positive, Rule, Size, Text, is_text
+from utils.rules import FolderName, Fraction, Layers, Positive, Size, Text
 from utils.settings import Section
-
-FolderName = Annotated[str, Rule("a text without /", lambda v: is_text(v) and "/" not in v and v not in (".", ".."))]
 
 
 class MLPSettings(Section):

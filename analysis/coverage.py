@@ -60,8 +60,8 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     layout = read_layout(folder / "replay")
     if "physics" not in (layout.dtype.names or ()):
         raise UserError(
-            f"{folder} was run with replay.store_physics=false, so its replay holds no simulator states. "
-            "Run it with replay.store_physics=true."
+            f"{folder}: its replay holds no simulator states. They are stored with replay.store_physics=true, where "
+            "the environment gives them."
         )
     repeat, streams = settings["action_repeat"], state["streams"]
     last = None if frames is None else frames // repeat // len(streams)

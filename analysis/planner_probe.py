@@ -19,7 +19,7 @@ from scipy import stats
 
 from agents.dreamer.agent import DreamerAgent
 from agents.dreamer.planner import Plan, Planner
-from analysis.snapshot_tool import ACTING, build_env, check_request, progress, read_snapshot
+from analysis.snapshot_tool import ACTING, add_env_factory, build_env, check_request, progress, read_snapshot
 from training.evaluation import play
 from training.parts import restore_agent
 from utils.errors import UserError, exit_status
@@ -76,9 +76,9 @@ def compare(agent: DreamerAgent, env: gymnasium.Env, episodes: int, seed: int) -
     """Play ``episodes`` starts of ``env``, each with the actor and with the planner, from the same state."""
     returns: dict[bool, list[float]] = {False: [], True: []}
     for number in range(episodes):
-        before = env.unwrapped.get_state()  # type: ignore[attr-defined]
+        before = env.get_state()  # type: ignore[attr-defined]
         for planning in (False, True):
-            env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+            env.set_state(before)  # type: ignore[attr-defined]
             agent.planning = planning
             with own_randomness(agent.device, derive(seed, ACTING, number)):
                 played = play(agent, env)
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--episodes={options.episodes} is not possible: an interval needs two or more.")
     check_request(options.seed, {"--json": options.json})
     agent, planner, content = load_agent(options.snapshot)
-    env = build_env(content["config"], options.seed)
+    env = build_env(content["config"], options.seed, options.env_factory)
     try:
         paired = compare(agent, env, options.episodes, options.seed)
     finally:
@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt")
     made.add_argument("--episodes", type=int, default=10, help="starts, each played twice (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the starts (default: 0)")
+    add_env_factory(made)
     made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
     return made
 

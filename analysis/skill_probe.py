@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 from agents.agent import Agent
 from analysis.cells import MEASURES, coverage
-from analysis.snapshot_tool import ACTING, build_env, check_request, read_snapshot
+from analysis.snapshot_tool import ACTING, add_env_factory, build_env, check_request, read_snapshot
 from analysis.snapshot_tool import progress as show_progress
 from training.evaluation import play
 from training.judged import Judged, judge, share_named
@@ -228,7 +228,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     check_request(options.seed, {"--json": options.json, "--frames-png": options.frames_png})
     agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained)
     config = content["config"]
-    env = build_env(config, options.seed)
+    env = build_env(config, options.seed, options.env_factory)
     try:
         made = rollouts(agent, env, options.episodes, options.seed, show_progress)
     finally:
@@ -251,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--untrained", action="store_true", help="fresh random weights in place of the snapshot's")
     made.add_argument("--episodes", type=int, default=10, help="per skill (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the episodes, and of untrained weights (default: 0)")
+    add_env_factory(made)
     made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
     made.add_argument("--frames-png", type=Path, metavar="PATH", help="write a picture of the last images")
     return made

@@ -1,5 +1,6 @@
 """What the tools that play the agent of a snapshot share: ``skill_probe`` and ``planner_probe``."""
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import gymnasium
 
+from envs.contract import refuse_unnamed
 from envs.make import make
 from envs.settings import EnvironmentKeys
 from training import checkpoint
@@ -39,10 +41,23 @@ def read_snapshot(path: Path, wanted: str) -> dict[str, Any]:
     return checkpoint.load(path, "snapshot")
 
 
-def build_env(config: Mapping[str, Any], seed: int) -> gymnasium.Env:
-    """The environment of the task and rendering in ``config``, with its own initial states."""
+def build_env(config: Mapping[str, Any], seed: int, env_factory: str | None = None) -> gymnasium.Env:
+    """The environment of the task and rendering in ``config``, with its own initial states.
+
+    Raises :class:`UserError` for one whose code only the snapshot names: ``env_factory`` is what the user names.
+    """
+    refuse_unnamed(config.get("env_factory"), env_factory, "the snapshot", "--env-factory")
     settings = parse(EnvironmentKeys, pick(EnvironmentKeys, config))
     return make(settings.task, seed=derive(seed, ENV), **env_arguments(settings))
+
+
+def add_env_factory(parser: argparse.ArgumentParser) -> None:
+    """The option ``--env-factory``."""
+    parser.add_argument(
+        "--env-factory",
+        metavar="PACKAGE.MAKE",
+        help="allows importing it, for a snapshot of an environment of your own",
+    )
 
 
 def progress(line: str) -> None:

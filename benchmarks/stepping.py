@@ -20,7 +20,8 @@ from benchmarks.memory import own_share
 from benchmarks.pretraining import plain_settings, read
 from benchmarks.stages import Split
 from benchmarks.tables import markdown
-from envs.make import RENDER_QUALITIES, make
+from envs.checks import RENDER_QUALITIES
+from envs.make import make
 from envs.vector import make_vector
 from training.parts import build_agent, env_arguments
 from training.settings import PretrainKeys

@@ -23,12 +23,11 @@ from benchmarks.stages import REST, splitting
 from benchmarks.tables import markdown
 from benchmarks.utilisation import watched
 from entry.start import assemble
-from envs.make import DOMAINS
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.layouts import DREAMER
 from training.off_policy import OffPolicyRun
-from training.parts import build
+from training.parts import build, env_sizes
 from training.settings import PretrainKeys
 from utils.config import put
 from utils.device import resolve_device
@@ -98,7 +97,7 @@ def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) 
     for key, value in {**changes, **FIXED}.items():
         put(plain, key, value)
     first = read(plain)
-    episodes = first.num_envs * DOMAINS[first.domain].control_steps
+    episodes = first.num_envs * env_sizes(first).steps * first.action_repeat
     seed_frames = first.num_seed_frames if "num_seed_frames" in given else episodes
     stride = first.num_envs * first.action_repeat
     begins = max(episodes, seed_frames) + stride

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from entry.stored import FORMER_PRESET
 from entry.unknown_key import hint, other_group
-from utils.config import CONFIG_FILE, RUNS, configs_of, flatten
+from utils.config import CONFIG_FILE, RUNS, configs_of, flatten, resume_words
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
 
@@ -48,7 +48,8 @@ def job_errors(job: Job) -> Job:
                 raise
             raise SystemExit(f"error: {str(error).strip()}") from None
         except KeyboardInterrupt:
-            print(f"\nstopped; the run's files are in {folder} (continue with resume={folder})", file=sys.stderr)
+            words = resume_words(folder, config.get("env_factory"))
+            print(f"\nstopped; the run's files are in {folder} (continue with {words})", file=sys.stderr)
             raise
 
     return wrapped

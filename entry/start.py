@@ -14,6 +14,7 @@ from entry.lock import FolderLock
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
 from entry.stored import CHOICES, PHASE, stored_settings
+from envs.contract import refuse_unnamed
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
@@ -22,7 +23,7 @@ from training.parts import Parts, build
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
-from utils.config import CONFIG_FILE, get, put, to_plain
+from utils.config import CONFIG_FILE, get, put, resume_words, to_plain
 from utils.device import resolve_device
 from utils.errors import UserError
 from utils.logger import Logger
@@ -65,7 +66,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
-                f"hydra.run.dir={run_dir} already holds a run. Continue it with resume={run_dir} or choose another."
+                f"hydra.run.dir={run_dir} already holds a run. "
+                f"Continue it with {resume_words(run_dir, settings.env_factory)} or choose another."
             )
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
@@ -118,7 +120,7 @@ def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
             raise
         stands = "the last checkpoint stands" if (folder / CHECKPOINT).exists() else "there is no checkpoint yet"
         raise UserError(
-            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with resume={folder}"
+            f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with {run.go_on}"
         ) from error
     say(f"finished: {run.clock}, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
     return run
@@ -162,6 +164,7 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: str) -> dict[str,
     """The run's own settings with the command line's safe changes; others are refused by name."""
     asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     stored = stored_settings(run_dir, asked)
+    refuse_unnamed(stored["env_factory"], asked["env_factory"], f"resume={run_dir}")
     if stored[PHASE] != phase:
         raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
     safe = SCRIPTS[phase].safe_on_resume

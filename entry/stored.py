@@ -27,6 +27,7 @@ def stored_settings(run_dir: Path, defaults: Mapping[str, Any]) -> dict[str, Any
     choices = stored.get(CHOICES, {})
     if FORMER_PRESET in choices:
         choices["preset"] = choices.pop(FORMER_PRESET)
+    stored.setdefault("env_factory", None)  # runs from before this key are of the suite, whatever is asked for now
     _add_missing(stored, {key: value for key, value in defaults.items() if key not in ("agent", CHOICES)})
     return stored
 

@@ -9,8 +9,8 @@ from dm_control import mujoco
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from envs.checks import check_positive
 from envs.custom_dmc_tasks import load
-from envs.make import check_positive
 from envs.rendering import Renderer
 
 Observation = dict[str, np.ndarray]

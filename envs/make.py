@@ -2,18 +2,15 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import gymnasium
 
-from envs import gl
+from envs import contract, gl, own
+from envs.checks import check_image_size, check_obs_type, check_positive, check_render_quality, check_seed
 from envs.suite_tasks import CONTROL_STEPS, LEFT_OUT, SUITE_TASKS, Body, bodies, long_name
 from utils.errors import UserError, unknown_value
-
-OBS_TYPES = ("pixels", "states")
-RENDER_QUALITIES = ("full", "lite")
-SMALLEST_IMAGE = 16  # pixels; nothing can be told apart below
 
 
 def _dmc(domain: str, name: str, **settings) -> gymnasium.Env:
@@ -29,7 +26,7 @@ class Domain:
     bodies: Mapping[str, Body]  # of the tasks, by name without the domain
     primal: str  # the task whose environment pre-training uses
     control_steps: int  # length of an episode
-    factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **settings of ``make``) -> environment
+    factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **the other settings of ``make``) -> environment
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,38 +54,90 @@ TASKS: dict[str, tuple[str, ...]] = {
 PRIMAL_TASKS: dict[str, str] = {domain: f"{domain}_{entry.primal}" for domain, entry in DOMAINS.items()}
 
 
-def make(
-    task: str,
-    obs_type: str = "pixels",
-    action_repeat: int = 2,
-    seed: int = 1,
-    image_size: int = 64,
-    render_quality: str = "full",
-) -> gymnasium.Env:
+@dataclass(frozen=True)
+class EnvSettings:
+    """What an environment is made from.
+
+    Of several that are wrong, the first in this order is named.
+    """
+
+    task: str
+    """``<domain>_<name>``, e.g. ``walker_run`` or ``ball_in_cup_catch``: see ``TASKS``."""
+    obs_type: str = "pixels"
+    """``pixels``: uint8 (3, image_size, image_size); ``states``: float32 (D,)."""
+    action_repeat: int = 2
+    """Control steps per agent step; divides the control steps of an episode."""
+    seed: int = 1
+    """In [0, 2**32), drives all of the environment's randomness."""
+    image_size: int = 64
+    """Side of the frame in pixels, at least 16."""
+    render_quality: str = "full"
+    """``full`` is the suite's own image, ``lite`` is faster."""
+    env_factory: str | None = None
+    """Import path of a function that makes another environment: see :mod:`envs.contract`. ``task`` is a name of its
+    own then, and the control steps of an episode are its affair.
+    """
+
+    def check(self) -> None:
+        """Checks all values, without building anything.
+
+        Raises:
+            UserError: a value is unknown or out of range.
+        """
+        if self.env_factory is None:
+            validate_task(self.task)
+        check_obs_type(self.obs_type)
+        check_render_quality(self.render_quality)
+        check_positive("action_repeat", self.action_repeat)
+        check_image_size(self.image_size)
+        check_seed(self.seed)
+        if self.env_factory is not None:
+            return
+        domain, _ = validate_task(self.task)
+        length = DOMAINS[domain].control_steps
+        if length % self.action_repeat:
+            divisors = ", ".join(str(d) for d in range(1, 21) if length % d == 0)
+            raise UserError(
+                f"action_repeat={self.action_repeat} does not divide the {length} control steps of a {domain} episode. "
+                f"Set it to a divisor, e.g. one of {divisors}."
+            )
+
+    def given(self) -> dict[str, Any]:
+        """What a factory is called with, besides the task."""
+        return {key: value for key, value in asdict(self).items() if key not in ("task", "env_factory")}
+
+
+def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
     """The environment of ``task``; chooses the GL backend first if it has to render.
 
     Args:
-        task: ``<domain>_<name>``, e.g. ``walker_run`` or ``ball_in_cup_catch``: see ``TASKS``.
-        obs_type: ``pixels``: uint8 (3, image_size, image_size); ``states``: float32 (D,).
-        action_repeat: control steps per agent step; divides the control steps of an episode.
-        seed: in [0, 2**32), drives all of the environment's randomness.
-        image_size: side of the frame in pixels, at least 16.
-        render_quality: ``full`` is the suite's own image, ``lite`` is faster.
+        task, obs_type, settings: the fields of :class:`EnvSettings`.
 
     Raises:
-        UserError: a value is unknown or out of range, or nothing can render here.
+        UserError: a value is unknown or out of range, nothing can render here, or ``env_factory`` makes no environment.
     """
-    domain, name = check_settings(task, obs_type, action_repeat, seed, image_size, render_quality)
-    prepare(obs_type)
-    return DOMAINS[domain].factory(
-        domain,
-        name,
-        obs_type=obs_type,
-        action_repeat=action_repeat,
-        seed=seed,
-        image_size=image_size,
-        render_quality=render_quality,
-    )
+    wanted = EnvSettings(task, obs_type, **settings)
+    wanted.check()
+    if wanted.env_factory is not None:
+        return own.build(wanted.env_factory, task, **wanted.given())
+    prepare(wanted.obs_type)
+    domain, name = validate_task(task)
+    return DOMAINS[domain].factory(domain, name, **wanted.given())
+
+
+def sizes(settings: EnvSettings) -> contract.Sizes:
+    """Sizes of the environment of checked ``settings``, for what is planned before it is made.
+
+    Those of dm_control's tasks are known without loading the simulator; another environment is made for it, looked at
+    and closed, once in a process.
+
+    Raises:
+        UserError: there is no such task, or the environment breaks the contract.
+    """
+    if settings.env_factory is not None:
+        return contract.sizes(settings.env_factory, settings.task, **settings.given())
+    domain, _ = validate_task(settings.task)
+    return contract.Sizes(*body(settings.task), DOMAINS[domain].control_steps // settings.action_repeat)
 
 
 def validate_task(task: str) -> tuple[str, str]:
@@ -159,51 +208,6 @@ def resolve_task(domain: str, task: str | None) -> str:
     if task in LEFT_OUT:
         raise _unknown_task(task)
     raise unknown_value("task", task, TASKS[domain])
-
-
-def check_settings(
-    task: str,
-    obs_type: str = "pixels",
-    action_repeat: int = 2,
-    seed: int = 1,
-    image_size: int = 64,
-    render_quality: str = "full",
-) -> tuple[str, str]:
-    """Checks what ``make`` is given, without building anything; gives the domain and the task's name in it.
-
-    Raises:
-        UserError: a value is unknown or out of range.
-    """
-    domain, name = validate_task(task)
-    if obs_type not in OBS_TYPES:
-        raise unknown_value("obs_type", obs_type, OBS_TYPES)
-    if render_quality not in RENDER_QUALITIES:
-        raise unknown_value("render.quality", render_quality, RENDER_QUALITIES)
-    check_positive("action_repeat", action_repeat)
-    if not _is_whole(image_size) or image_size < SMALLEST_IMAGE:
-        raise UserError(
-            f"image_size={image_size} is not possible. Set it to a whole number above {SMALLEST_IMAGE - 1}."
-        )
-    if not _is_whole(seed) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
-    length = DOMAINS[domain].control_steps
-    if length % action_repeat:
-        divisors = ", ".join(str(d) for d in range(1, 21) if length % d == 0)
-        raise UserError(
-            f"action_repeat={action_repeat} does not divide the {length} control steps of a {domain} episode. "
-            f"Set it to a divisor, e.g. one of {divisors}."
-        )
-    return domain, name
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def check_positive(key: str, value: int) -> None:
-    """Raises UserError unless ``value`` is a whole number above 0."""
-    if not _is_whole(value) or value <= 0:
-        raise UserError(f"{key}={value} is not possible. Set it to a whole number above 0.")
 
 
 def prepare(obs_type: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 from dm_control import _render, mujoco
 from mujoco import mjr_resizeOffscreen
 
-from envs.make import RENDER_QUALITIES
-from utils.errors import UserError, unknown_value
+from envs.checks import check_render_quality
+from utils.errors import UserError
 
 
 class Renderer:
@@ -30,8 +30,7 @@ class Renderer:
     """
 
     def __init__(self, physics: mujoco.Physics, size: int, camera_id: int | str, quality: str = "full"):
-        if quality not in RENDER_QUALITIES:
-            raise unknown_value("render.quality", quality, RENDER_QUALITIES)
+        check_render_quality(quality)
         if _render.BACKEND in (None, "off"):
             raise UserError(
                 "This process cannot render: dm_control was loaded without a GL backend. Start again with "

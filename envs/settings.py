@@ -16,6 +16,7 @@ class EnvironmentKeys(DomainKey):
 
     seed: Seed
     task: Text
+    env_factory: Text | None
     obs_type: OneOf[Literal["pixels"]]
     image_size: Annotated[int, whole(16, 1024)]
     action_repeat: Count

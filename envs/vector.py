@@ -6,20 +6,13 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from envs.make import check_positive, check_settings, make, prepare
+from envs.checks import check_positive
+from envs.make import EnvSettings, make, prepare
 from envs.workers import WorkerVectorEnv
 
 
 def make_vector(
-    task: str,
-    num_envs: int,
-    obs_type: str = "pixels",
-    action_repeat: int = 2,
-    seed: int = 1,
-    image_size: int = 64,
-    render_quality: str = "full",
-    workers: bool = False,
-    timeout: float = 60.0,
+    task: str, num_envs: int, *, seed: int = 1, workers: bool = False, timeout: float = 60.0, **settings: Any
 ) -> VectorEnv:
     """``num_envs`` environments of ``task``, stepped one after the other in this process, or all at once in processes
     of their own (``workers``): the numbers are the same.
@@ -29,7 +22,7 @@ def make_vector(
     ``reset()`` goes on with these seeds.
 
     Args:
-        task, obs_type, action_repeat, image_size, render_quality: as for ``envs.make.make``.
+        task, settings: as for ``envs.make.make``.
         num_envs: how many, n. Observations are uint8 (n, 3, image_size, image_size) or float32 (n, D).
         seed: in [0, 2**32).
         workers: one process per environment: see ``envs.workers``. A script that asks for it has to be guarded by
@@ -40,13 +33,12 @@ def make_vector(
         UserError: a value is unknown or out of range, or nothing can render here. With ``workers`` also later, when
             one hangs, dies or raises (``envs.workers.WorkerFailure``).
     """
-    check_settings(task, obs_type, action_repeat, seed, image_size, render_quality)
+    wanted = EnvSettings(task, seed=seed, **settings)
+    wanted.check()
     check_positive("num_envs", num_envs)
-    prepare(obs_type)  # here, once, so that worker processes inherit the choice
-    makers = [
-        partial(make, task, obs_type, action_repeat, env_seed(seed, index), image_size, render_quality)
-        for index in range(num_envs)
-    ]
+    if wanted.env_factory is None:
+        prepare(wanted.obs_type)  # here, once, so that worker processes inherit the choice
+    makers = [partial(make, task, seed=env_seed(seed, index), **settings) for index in range(num_envs)]
     if workers:
         return WorkerVectorEnv(makers, timeout)
     return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
@@ -58,7 +50,7 @@ def env_seed(seed: int, index: int) -> int:
 
 
 def get_states(venv: VectorEnv) -> list[dict[str, Any]]:
-    """The states of all environments: one ``DMCEnv.get_state()`` each."""
+    """The states of all environments: one ``get_state()`` each."""
     return list(venv.get_attr("state"))  # type: ignore[attr-defined]
 
 

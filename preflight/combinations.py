@@ -13,9 +13,9 @@ from agents.drq.settings import DrQSettings
 from agents.exploration.build import method_class
 from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
-from envs.make import check_settings
+from envs.make import EnvSettings
 from replay.layout import divide
-from training.parts import episode_records
+from training.parts import env_arguments, episode_records
 from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys
 from utils.folders import check_writable
 from utils.settings import Section, SettingError
@@ -33,7 +33,7 @@ def check_combinations(settings: Section) -> None:
 
 def _environment(settings: OffPolicyKeys) -> None:
     """``action_repeat`` divides an episode."""
-    check_settings(settings.task, settings.obs_type, settings.action_repeat, settings.seed, settings.image_size)
+    EnvSettings(settings.task, seed=settings.seed, **env_arguments(settings)).check()
 
 
 def _frames(settings: DreamerRunKeys) -> None:

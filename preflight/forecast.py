@@ -4,7 +4,7 @@
     notes = short_of(need, run_dir)     # preflight.room: raises UserError when the disk cannot take it
 
 The agent is built on torch's ``meta`` device, where tensors have shapes and no memory; nothing is drawn from the random
-streams. Neither MuJoCo nor a renderer is loaded.
+streams. Neither MuJoCo nor a renderer is loaded, unless an environment of the user's own does so.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,10 @@ from typing import Any
 import torch
 
 from agents.agent import Phase
-from envs.make import body
 from replay import Layout, plan
 from replay.files import readable
 from replay.ring import ring_bytes
-from training.parts import build_agent, record_spec, ring_device, total_records
+from training.parts import build_agent, env_sizes, record_spec, ring_device, total_records
 from training.settings import OffPolicyKeys
 from utils.nested import tensors_in
 
@@ -127,9 +126,9 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
     Raises :class:`UserError` when the agent cannot be built.
     """
     shape = (3, settings.image_size, settings.image_size)
-    action, physics = body(settings.task)
+    action, physics, _ = env_sizes(settings)
     agent = _without_memory(settings, shape, action, phase)
-    stored = physics if settings.replay.store_physics else 0
+    stored = physics if settings.replay.store_physics else None
     layout = plan(
         record_spec(shape, "uint8", action, agent.skill_dim, stored),
         capacity=settings.replay.capacity,

@@ -125,7 +125,7 @@ class Collector:
         if self.agent.skill_dim:
             record |= {"skill": self._acting.skill.cpu().numpy(), "skill_valid": skill_valid}
         if "physics" in (self.replay.layout.dtype.names or ()):
-            record["physics"] = np.asarray(info["physics"], np.float64)
+            record["physics"] = np.asarray(info["physics"], np.float64)  # the layout has it where the environment does
         self.replay.add(record, mask)
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from agents.agent import Agent
 from utils.seeding import own_randomness
 from utils.video import label, tile, upscale
 
+NO_STATE = np.empty(0)
+
 
 class Played(NamedTuple):
     """One episode, or the beginning of one, T steps."""
@@ -19,7 +21,7 @@ class Played(NamedTuple):
     images: np.ndarray
     """uint8 (T + 1, 3, S, S), the reset's first."""
     states: np.ndarray
-    """Simulator states, float64 (T + 1, P)."""
+    """Simulator states, float64 (T + 1, P); P is 0 where the environment gives none."""
     reward: float
     """Sum of the task's rewards."""
     pictures: np.ndarray
@@ -45,7 +47,7 @@ def play(
     if skill is not None:
         acting = acting._replace(skill=skill[None])
     seen, info = env.reset()
-    images, states, total = [seen["observation"]], [info["physics"]], 0.0
+    images, states, total = [seen["observation"]], [info.get("physics", NO_STATE)], 0.0
     pictures = [picture()] if picture else []
     done = False
     while not done and len(images) - 1 != steps:
@@ -57,7 +59,7 @@ def play(
         seen, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
         done = terminated or truncated
         images.append(seen["observation"])
-        states.append(info["physics"])
+        states.append(info.get("physics", NO_STATE))
         total += float(reward)
         if picture:
             pictures.append(picture())
@@ -114,12 +116,12 @@ def skill_gallery(
     All skills begin in the same state, the one ``env`` would have begun its next episode in, and still will: it is
     left as it was. None when ``should_stop`` became true.
     """
-    before = env.unwrapped.get_state()  # type: ignore[attr-defined]
+    before = env.get_state()  # type: ignore[attr-defined]
     videos = []
     with own_randomness(agent.device, seed):
         for skill in agent.skills.space.candidates(agent.device)[:most]:
             played = play(agent, env, skill, steps=steps, should_stop=should_stop)
-            env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+            env.set_state(before)  # type: ignore[attr-defined]
             if played is None:
                 return None
             frames = upscale(played.images.transpose(0, 2, 3, 1), 2)

@@ -171,7 +171,7 @@ class EverySkill:
         """One episode of a skill (n,), with a video and a place in ``grid`` if ``films``. Its pictures are not kept:
         those of all skills together would take gigabytes.
         """
-        picture = (lambda: stage.env.unwrapped.render_at(VIDEO_SIZE)) if films else None  # type: ignore[attr-defined]
+        picture = (lambda: stage.env.render_at(VIDEO_SIZE)) if films else None  # type: ignore[attr-defined]
         played = play(stage.agent, stage.env, skill, picture=picture, should_stop=stage.stopped)
         if played is None:
             return None

@@ -17,6 +17,7 @@ from training.learner import Learner
 from training.parts import REPORT, Parts
 from training.run import CHECKPOINT, GaveUp, Origin, Run
 from training.settings import OffPolicyKeys
+from utils.config import resume_words
 from utils.errors import UserError
 from utils.logger import Logger
 from utils.schedule import crossed, times_due
@@ -70,7 +71,11 @@ class OffPolicyRun(Run):
         except WorkerFailure as failure:
             there = (self.run_dir / CHECKPOINT).exists()
             stands = "The last checkpoint stands" if there else "There is no checkpoint yet"
-            raise UserError(f"{failure} {stands}; go on with resume={self.run_dir}") from failure
+            raise UserError(f"{failure} {stands}; go on with {self.go_on}") from failure
+
+    @property
+    def go_on(self) -> str:
+        return resume_words(self.run_dir, self.config.env_factory)
 
     def begin(self) -> None:
         self.evaluate_if_due()
@@ -178,9 +183,9 @@ class OffPolicyRun(Run):
         """
         if not self.counters.evaluation_due:
             return
-        before = self.eval_env.unwrapped.get_state()  # type: ignore[attr-defined]
+        before = self.eval_env.get_state()  # type: ignore[attr-defined]
         if not self.evaluator.evaluate(self.stage):
-            self.eval_env.unwrapped.set_state(before)  # type: ignore[attr-defined]
+            self.eval_env.set_state(before)  # type: ignore[attr-defined]
             return
         self.counters.evaluation_due = False
         self.counters.evaluations += 1
@@ -197,7 +202,7 @@ class OffPolicyRun(Run):
         return {
             "replay": self.replay.state_dict(),
             "collector": self.collector.state_dict(),
-            "eval_env": checkpoint.arrays_to_tensors(self.eval_env.unwrapped.get_state()),  # type: ignore[attr-defined]
+            "eval_env": checkpoint.arrays_to_tensors(self.eval_env.get_state()),  # type: ignore[attr-defined]
             "own": self.episode_log.state_dict(),
         }
 
@@ -211,5 +216,5 @@ class OffPolicyRun(Run):
             return
         self.replay.load_state_dict(state["replay"])
         self.collector.load_state_dict(state["collector"])
-        self.eval_env.unwrapped.set_state(checkpoint.tensors_to_arrays(state["eval_env"]))  # type: ignore[attr-defined]
+        self.eval_env.set_state(checkpoint.tensors_to_arrays(state["eval_env"]))  # type: ignore[attr-defined]
         self.episode_log.load_state_dict(state.get("own", {}))

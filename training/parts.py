@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike
 
 from agents.agent import Agent, Phase
 from agents.settings import AgentSettings
-from envs.make import DOMAINS, make
+from envs.contract import Sizes
+from envs.make import EnvSettings, make, sizes
 from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
@@ -70,17 +71,14 @@ def build(
     obs_space, action_space = eval_env.observation_space["observation"], eval_env.action_space  # type: ignore[index]
     assert obs_space.shape is not None and action_space.shape is not None
     agent = build_agent(settings, obs_space.shape, action_space.shape[0], phase, device)
-    state = eval_env.unwrapped.physics.get_state()  # type: ignore[attr-defined]
-    spec = record_spec(
-        obs_space.shape,
-        obs_space.dtype,
-        action_space.shape[0],
-        agent.skill_dim,
-        len(state) if settings.replay.store_physics else 0,
-    )
+    state = env_sizes(settings).state
+    stored = state if settings.replay.store_physics else None
+    spec = record_spec(obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, stored)
     notes = []
+    if settings.replay.store_physics and state is None:
+        notes = [f'env_factory={settings.env_factory} gives no info["physics"]: the replay keeps no simulator states']
     if source is not None:
-        notes = load_pretrained(agent, source, settings, plain_spec(spec))
+        notes += load_pretrained(agent, source, settings, plain_spec(spec))
     notes = [*notes, *compile_agent(agent, settings.compile)]
     replay = _build_replay(settings, run_dir, spec, derive(seed, REPLAY), device)
     lineage = source.lineage if source else []
@@ -94,7 +92,13 @@ def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
         "action_repeat": settings.action_repeat,
         "image_size": settings.image_size,
         "render_quality": settings.render.quality,
+        "env_factory": settings.env_factory,
     }
+
+
+def env_sizes(settings: EnvironmentKeys) -> Sizes:
+    """Sizes of the environment, before it is made. Raises :class:`UserError` if it cannot be used."""
+    return sizes(EnvSettings(settings.task, seed=settings.seed, **env_arguments(settings)))
 
 
 def ring_device(settings: OffPolicyKeys, device: torch.device) -> torch.device | None:
@@ -152,9 +156,9 @@ def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Age
 
 
 def record_spec(
-    obs_shape: tuple[int, ...], obs_dtype: DTypeLike, action_dim: int, skill_dim: int, physics_dim: int
+    obs_shape: tuple[int, ...], obs_dtype: DTypeLike, action_dim: int, skill_dim: int, physics_dim: int | None
 ) -> RecordSpec:
-    """What the replay stores at every step; no skill or simulator state where its size is 0."""
+    """What the replay stores at every step: no skill where its size is 0, no simulator state where that is None."""
     spec: dict[str, tuple[tuple[int, ...], Any]] = {
         "observation": (tuple(obs_shape), obs_dtype),
         "action": ((action_dim,), "float32"),
@@ -163,18 +167,21 @@ def record_spec(
     }
     if skill_dim:
         spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
-    if physics_dim:
+    if physics_dim is not None:
         spec["physics"] = ((physics_dim,), "float64")
     return spec
 
 
 def episode_records(settings: EnvironmentKeys) -> int:
-    """Records of a whole episode, the reset's included."""
-    return DOMAINS[settings.domain].control_steps // settings.action_repeat + 1
+    """Records of the longest episode, the reset's included."""
+    return env_sizes(settings).steps + 1
 
 
 def total_records(settings: OffPolicyKeys) -> int:
-    """Records that each environment writes in the whole run: its steps, and one at the start of every episode."""
+    """Records that each environment writes in the whole run: its steps, and one at the start of every episode.
+
+    Fewer than it will be where episodes end early.
+    """
     steps = -(-settings.frames // (settings.action_repeat * settings.num_envs))
     return steps + -(-steps // (episode_records(settings) - 1))
 

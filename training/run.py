@@ -114,6 +114,11 @@ class Run(ABC):
         ends = f"{self.clock.key}: the run ends at frame {end}, before snapshots={late}; these are not written"
         return [ends] if late else []
 
+    @property
+    def go_on(self) -> str:
+        """The overrides with which this run is resumed."""
+        return f"resume={self.run_dir}"
+
     # ---- the run
 
     def run(self) -> None:
@@ -185,7 +190,7 @@ class Run(ABC):
                 self.save_checkpoint()
             raise GaveUp(
                 f"{where}. {self.run_dir / CHECKPOINT} holds the state before this update. Start again with lower "
-                f"learning rates, or go on without such updates: resume={self.run_dir} on_nan=skip"
+                f"learning rates, or go on without such updates: {self.go_on} on_nan=skip"
                 + (f" (that was tried: {MOST_SKIPS} in a row)." if gives_up else ".")
             )
         self.learner.skip()

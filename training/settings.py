@@ -13,7 +13,8 @@ from envs.make import canonical_task, resolve_task, validate_task
 from envs.settings import EnvironmentKeys
 from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
 from utils.compile import MODES
-from utils.rules import Count, Flag, Marks, NotNegative, OneOf, Positive, Rule, Seed, Text, Whole, choice
+from utils.config import domain_of
+from utils.rules import Count, Flag, FolderName, Marks, NotNegative, OneOf, Positive, Rule, Seed, Text, Whole, choice
 from utils.settings import Section
 from utils.shared_keys import SeedPhaseKey
 
@@ -94,8 +95,11 @@ class OffPolicyKeys(RunKeys, EnvironmentKeys, ReplayKeys):
 
     def resolved(self) -> Self:
         """With the full names of task and domain. Raises :class:`UserError` where there are none."""
-        domain = validate_task(self.task)[0] if self.domain == "none" else self.domain
-        return self.model_copy(update={"domain": domain, "task": resolve_task(domain, self.task)})
+        own, domain = self.env_factory, self.domain
+        if domain == "none":
+            domain = validate_task(self.task)[0] if own is None else domain_of(own, "none")
+        task = resolve_task(domain, self.task) if own is None else self.task
+        return self.model_copy(update={"domain": domain, "task": task})
 
     @property
     def uses_workers(self) -> bool:
@@ -165,7 +169,7 @@ class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
     """Of ``drq_train.py``; its unit is the agent step."""
 
     env: Text | None
-    domain: Text = "none"
+    domain: FolderName = "none"
     obs_type: OneOf[Literal["pixels"]] = "pixels"
     replay: DrQReplaySettings
     num_train_steps: Count
@@ -203,8 +207,10 @@ class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
         return 1 + self.num_train_steps // self.evaluation[0] + 1  # at step 0, and the final one
 
     def resolved(self) -> "DrQKeys":
-        task = canonical_task(self.env or self.task)
-        domain, _ = validate_task(task)
+        task, own = self.env or self.task, self.env_factory
+        if own is None:
+            task = canonical_task(task)
+        domain = validate_task(task)[0] if own is None else domain_of(own, "none")
         folder = Path(self.snapshot_base_dir, self.obs_type, domain, self.agent.name, str(self.seed))
         names = {"task": task, "env": None, "domain": domain, "snapshot_dir": self.snapshot_dir or str(folder)}
         return self.model_copy(update=names)

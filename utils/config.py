@@ -58,7 +58,7 @@ def latest_run(root: Path = RUNS) -> Path:
 
 
 def _store_agent_presets() -> None:
-    """``configs/agent_presets.yaml`` as Hydra's group ``agent_preset``: its option ``<preset>_<agent>`` sets ``agent.``.
+    """``configs/agent_presets.yaml`` as Hydra's group ``agent_preset``: option ``<preset>_<agent>`` sets ``agent``.
 
     The defaults lists take ``${preset}_${agent}``, if there is one, after the preset; values of the command line come
     later still. A folder of the user's own may hold more of them, as files ``agent_preset/<preset>_<agent>.yaml``.
@@ -66,11 +66,28 @@ def _store_agent_presets() -> None:
     table = OmegaConf.load(CONFIGS / "agent_presets.yaml")
     for agent, presets in table.items():
         for preset, keys in presets.items():
-            ConfigStore.instance().store(f"{preset}_{agent}", keys, group="agent_preset", package="agent")
+            ConfigStore.instance().store(f"{preset!s}_{agent!s}", keys, group="agent_preset", package="agent")
 
 
 _store_agent_presets()
+
+
+def domain_of(env_factory: str | None, otherwise: str) -> str:
+    """The domain of environments that ``env_factory`` makes, after its module: ``my_lab_envs`` for
+    ``my_lab.envs.make``; ``otherwise`` without a factory.
+    """
+    if env_factory is None:
+        return otherwise
+    return str(env_factory).rpartition(".")[0].replace(".", "_") or "own"
+
+
+def resume_words(folder: Path | str, env_factory: str | None) -> str:
+    """The overrides with which the run in ``folder`` goes on."""
+    return f"resume={folder}" + ("" if env_factory is None else f" env_factory={env_factory}")
+
+
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("domain_of", domain_of, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 

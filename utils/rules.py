@@ -122,6 +122,7 @@ Number = Annotated[float, NUMBER]
 Fraction = Annotated[float, FRACTION]
 Flag = Annotated[bool, FLAG]
 Text = Annotated[str, TEXT]
+FolderName = Annotated[str, Rule("a text without /", lambda v: is_text(v) and "/" not in v and v not in (".", ".."))]
 Kernels = Annotated[list[int], KERNELS]
 Marks = Annotated[list[int], MARKS]
 

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from utils.rules import Text, Whole, whole
+from utils.rules import FolderName, Whole, whole
 from utils.settings import Section
 
 
 class DomainKey(Section):
     """The body that tasks share."""
 
-    domain: Text
+    domain: FolderName
 
 
 class SeedPhaseKey(Section):

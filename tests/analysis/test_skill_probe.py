@@ -64,8 +64,8 @@ def short(monkeypatch):
     """Episodes of five steps: the command needs no more to be looked at."""
     original = skill_probe.build_env
 
-    def cut(config, seed):
-        env = original(config, seed)
+    def cut(config, seed, env_factory=None):
+        env = original(config, seed, env_factory)
         step, count = env.unwrapped.step, [0]
 
         def stepping(action):

@@ -10,8 +10,8 @@ from envs.make import (
     DOMAINS,
     PRIMAL_TASKS,
     TASKS,
+    EnvSettings,
     canonical_task,
-    check_settings,
     make,
     resolve_task,
     validate_task,
@@ -112,9 +112,9 @@ def test_errors_name_the_key_the_value_and_the_fix(call, words):
 
 
 def test_possible_settings_pass():
-    assert check_settings("quadruped_jump", "states", action_repeat=4, seed=2**32 - 1) == ("quadruped", "jump")
-    assert check_settings("cartpole_swingup", action_repeat=8, image_size=84) == ("cartpole", "swingup")
-    assert check_settings("reacher_hard", image_size=16) == ("reacher", "hard")
+    EnvSettings("quadruped_jump", "states", action_repeat=4, seed=2**32 - 1).check()
+    EnvSettings("cartpole_swingup", action_repeat=8, image_size=84).check()
+    EnvSettings("reacher_hard", image_size=16).check()
 
 
 @pytest.mark.parametrize("value", ["none", "disabled", "OFF"])

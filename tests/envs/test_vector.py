@@ -130,7 +130,7 @@ def test_worker_processes_restore_alike():
     serial.reset()
     for action in random_actions(serial, 3):
         serial.step(action)
-    makers = [partial(make, "walker_walk", "states", 2, seed) for seed in (5, 6)]
+    makers = [partial(make, "walker_walk", obs_type="states", seed=seed) for seed in (5, 6)]
     workers = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED, context="spawn")
     try:
         set_states(workers, get_states(serial))

@@ -70,11 +70,20 @@ FRACTIONS = {"discount", "critic_tau"}
 POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip"}
 NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff"}
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
-TEXTS |= {"agent.name", "agent._target_"}
+TEXTS |= {"agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
 CHOICES |= {"compile", "replay.device"}
 SPECIAL = {"num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
-NULLABLE = {"resume", "env", "snapshot", "snapshot_dir", "extrinsic_coeff", "lr_discriminator", "grad_clip"}
+NULLABLE = {
+    "resume",
+    "env",
+    "env_factory",
+    "snapshot",
+    "snapshot_dir",
+    "extrinsic_coeff",
+    "lr_discriminator",
+    "grad_clip",
+}
 NULLABLE |= {"collect.workers", "eval_frequency", "num_eval_episodes", "replay.prefetch", "replay.device"}
 
 NO_NUMBER = ["many", "", "1", [1], {"a": 1}, True, False, NAN, INF, -INF, HUGE]

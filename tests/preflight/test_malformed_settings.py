@@ -24,6 +24,15 @@ A_FILE = str(CONFIGS / "dreamer.yaml")
 
 NULLABLE = {"resume", "snapshot_dir", "custom_snap_dir", "agent.log_density_floor", "agent.deviation_floor"}
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
+NULLABLE = {
+    "resume",
+    "env_factory",
+    "snapshot_dir",
+    "custom_snap_dir",
+    "agent.log_density_floor",
+    "agent.deviation_floor",
+}
+NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device"}
