@@ -112,9 +112,9 @@ def measure(config: Mapping[str, Any], variant: str, updates: int, device: torch
         print(f"note: {note}", flush=True)
 
     def update() -> None:
-        metrics = agent.update(batch)
+        updated = agent.update(batch)
         if variant == BASELINE:
-            for value in metrics.values():
+            for value in updated.logged.values():
                 value.item()
 
     clock = clock_of(device)

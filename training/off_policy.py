@@ -207,7 +207,7 @@ class OffPolicyRun:
         self.counters.updates_owed += due
         while self.counters.updates_owed > 0 and self.replay.ready:
             try:
-                self._metrics = self.learner.update()
+                self._metrics = self.learner.update().logged
             except NumericalFault as fault:
                 self._skip(fault, due)
                 continue

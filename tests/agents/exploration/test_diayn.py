@@ -285,7 +285,7 @@ def test_reference():
 def test_an_update_of_the_agent():
     agent = make_agent(tiny("pretrain", "agent=diayn_dreamer"))
     before, actor = copies(agent.method), copies(agent.behaviors["main"].actor)
-    metrics = agent.update(make_batch(4, 8, skill=N))
+    metrics = agent.update(make_batch(4, 8, skill=N)).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert {"diayn_loss", "diayn_grad_norm", "diayn_acc", "skill_spread"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -302,5 +302,5 @@ def test_the_reward_reaches_the_actor_through_the_model():
             torch.nn.init.zeros_(p)
     before = copies(agent.method)
     agent.method_opt.adam.param_groups[0]["lr"] = 0.0
-    assert agent.update(make_batch(4, 8, skill=N))["actor_grad_norm"] > 0
+    assert agent.update(make_batch(4, 8, skill=N)).logged["actor_grad_norm"] > 0
     assert not moved(agent.method, before)  # and the actor's loss left the classifier alone

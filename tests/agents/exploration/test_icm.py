@@ -224,7 +224,7 @@ def test_reference():
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=icm_dreamer", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"icm_loss", "icm_grad_norm", "icm_unchanged"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)

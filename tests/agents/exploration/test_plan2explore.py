@@ -216,7 +216,7 @@ def test_reference():
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"disagreement_loss", "disagreement_grad_norm"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -227,7 +227,7 @@ def test_the_normaliser_sees_what_counts(spy, count_first, share):
     """A first reward of 0 would make the mean magnitude, of H + 1 = 6 steps, smaller by a sixth."""
     agent = make_agent(tiny("pretrain", "agent=plan2explore", f"agent.count_first={str(count_first).lower()}"))
     scores = spy(agent.method, "score_imagined")
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     _, scored = scores.one
     mean = scored.value[1:].mean().item() * share
     assert metrics["reward_mean"].item() == pytest.approx(mean, rel=1e-5)
@@ -243,6 +243,6 @@ def test_without_a_first_reward_only_the_first_return_is_missing():
         agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
         nn.init.zeros_(agent.behaviors["main"].critic.net[-1].weight)
         torch.manual_seed(3)
-        metrics[count_first] = agent.update(make_batch())
+        metrics[count_first] = agent.update(make_batch()).logged
     assert metrics["true"]["actor_loss"] == metrics["false"]["actor_loss"]
     assert metrics["true"]["critic_loss"] != metrics["false"]["critic_loss"]
