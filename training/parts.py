@@ -112,21 +112,17 @@ def plain_spec(spec: RecordSpec) -> dict[str, Any]:
 def build_agent(
     config: Mapping[str, Any], obs_shape: tuple[int, ...], action_dim: int, phase: str, device: torch.device
 ) -> Agent:
-    """The agent of ``config`` with fresh weights. Raises :class:`UserError` when it cannot be built."""
+    """The agent of ``config`` with fresh weights. Raises :class:`UserError` when its class cannot be imported.
+
+    What the constructors of the agent and its method raise is shown as it is: the settings are checked before, so it is
+    no missing key of the user's.
+    """
     try:
         agent_class = get_class(config["agent"]["_target_"])
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"agent._target_={config['agent']['_target_']} cannot be imported ({reason}).") from error
-    try:
-        return agent_class(config, obs_shape, action_dim, phase=phase, device=device)
-    except KeyError as error:
-        name = config["agent"]["name"]
-        raise UserError(
-            f"agent={name}: configs/agent/{name}.yaml or the run's settings lack the key {error}."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"agent={config['agent']['name']} cannot be built: {error}") from error
+    return agent_class(config, obs_shape, action_dim, phase=phase, device=device)
 
 
 def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Agent:

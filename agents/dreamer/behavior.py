@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from agents.agent import Updated
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
-from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored, masked_mean
+from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored
 from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
 from agents.nn.latent import Latent
+from agents.nn.means import masked_mean
 from agents.nn.networks import MLP
 from agents.nn.optimizer import Optimizer, frozen
 

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from agents.agent import Updated
 from agents.dreamer.rssm import RSSM
-from agents.exploration.intrinsic_reward import Scored, masked_mean
+from agents.exploration.intrinsic_reward import Scored
 from agents.nn.distributions import categorical_entropy, categorical_kl, unit_normal_log_prob
 from agents.nn.latent import Latent
+from agents.nn.means import masked_mean
 from agents.nn.networks import MLP, ImageDecoder, ImageEncoder, preprocess_image
 
 

@@ -12,9 +12,9 @@ from agents.agent import Acting, Mode, Updated
 from agents.drq.augmentation import random_shift
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
 from agents.drq.stacks import stacks_at
-from agents.exploration.diayn import SkillClassifier
 from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
+from agents.nn.skill_classifier import SkillClassifier
 from agents.skills import NoSkills, OneHot, SkillSchedule, SkillSpace
 
 SHIFTS = 2
@@ -51,7 +51,7 @@ class DrQAgent(nn.Module):
     - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped
     - ``reward_state=current``: the discriminator is asked about s_t, not about s_{t+1}
 
-    Raises ValueError for images that are too small, :class:`UserError` for weights that do not fit.
+    Raises :class:`UserError` for images that are too small and for weights that do not fit.
     """
 
     collects: Mode = "train"

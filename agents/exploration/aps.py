@@ -9,17 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.exploration.intrinsic_reward import (
-    Imagined,
-    IntrinsicReward,
-    ReplayView,
-    Scored,
-    Sizes,
-    everywhere,
-    weighted_mean,
-)
+from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, everywhere
 from agents.exploration.particle_entropy import KNN_RULES, ParticleEntropy, check_neighbours
 from agents.nn.distributions import Policy
+from agents.nn.means import weighted_mean
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import UnitSphere
 from utils.rules import FLAG, POSITIVE, SIZE
@@ -39,7 +32,7 @@ class TaskFeatures(nn.Module):
 
     def loss(self, features: Tensor, skill: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """-mean w . phi / |phi| over pairs of features (..., F) and task vectors (..., d); ``weight`` (...) as in
-        :meth:`agents.exploration.diayn.SkillClassifier.loss`. At least -1.
+        :meth:`agents.nn.skill_classifier.SkillClassifier.loss`. At least -1.
         """
         return -weighted_mean((skill * self.unit(features)).sum(-1), weight), {}
 

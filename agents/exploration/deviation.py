@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.exploration.density import KERNELS, SkillDensity
-from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, masked_mean
+from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere
+from agents.nn.means import masked_mean
 from agents.skills import OneHot
 from utils.errors import UserError
 from utils.rules import FLAG, LAYERS, NOT_NEGATIVE, NUMBER, POSITIVE, SIZE, by_domain, choice, optional

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere, weighted_mean
+from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Scored, Sizes, everywhere
 from agents.nn.kernels import check_encoder
+from agents.nn.means import weighted_mean
 from agents.nn.moments import RunningMoments
 from agents.nn.networks import MLP, ImageEncoder, orthogonal_, preprocess_image
 from utils.rules import FLAG, FRACTION, KERNELS, POSITIVE, SIZE

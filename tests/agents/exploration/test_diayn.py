@@ -8,10 +8,11 @@ from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
 from reference64 import weights
 
 from agents.exploration.build import build_method
-from agents.exploration.diayn import DIAYN, SkillClassifier
+from agents.exploration.diayn import DIAYN
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, TaskReward
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
+from agents.nn.skill_classifier import SkillClassifier
 from agents.skills import likelihood_values
 
 PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")

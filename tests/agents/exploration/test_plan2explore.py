@@ -10,7 +10,7 @@ from torch import nn
 from agents.dreamer.returns import returns_valid
 from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
-from agents.exploration.plan2explore import EnsembleLinear, Plan2Explore
+from agents.exploration.plan2explore import Ensemble, EnsembleLinear, Plan2Explore
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
 
@@ -246,3 +246,23 @@ def test_without_a_first_reward_only_the_first_return_is_missing():
         metrics[count_first] = agent.update(make_batch()).logged
     assert metrics["true"]["actor_loss"] == metrics["false"]["actor_loss"]
     assert metrics["true"]["critic_loss"] != metrics["false"]["critic_loss"]
+
+
+# ---- the core, on plain tensors
+
+
+def test_the_core_takes_rows_of_any_agent():
+    ensemble = Ensemble(3, 4, 2, 6, 5)
+    x, action, target = torch.randn(8, 4), torch.rand(8, 2), torch.randn(8, 5)
+    predicted = ensemble.predict(x, action)
+    assert predicted.shape == (3, 8, 5)
+    valid = torch.arange(8) < 5
+    want = (target - predicted)[:, :5].norm(dim=-1).mean()
+    assert ensemble.loss(x, action, target, valid).item() == pytest.approx(want.item(), rel=1e-5)
+    torch.testing.assert_close(ensemble.disagreement(x, action), predicted.var(0).mean(-1))
+
+
+def test_the_method_and_its_core_share_the_layers_and_snapshots_hold_them_once():
+    method = make()
+    assert set(method.state_dict()) == {"hidden.weight", "hidden.bias", "output.weight", "output.bias"}
+    assert {id(p) for p in method.parameters()} == {id(p) for p in method.ensemble.parameters()}
