@@ -32,6 +32,31 @@ class Acting(NamedTuple):
     """What the planner found last, (n, P, A); P = 0 without a planner."""
 
 
+class Updated(NamedTuple):
+    """What an update says of itself: 0-dim tensors by name, which stay on the device."""
+
+    losses: dict[str, Tensor]
+    """Losses and gradient norms, in the order in which they arose. An update in which one of them is NaN or infinite is
+    taken back."""
+    metrics: dict[str, Tensor]
+    """Everything else worth a curve; what is said here decides nothing."""
+
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """Both, under one roof."""
+        return self.losses | self.metrics
+
+    @classmethod
+    def of(cls, *parts: "Updated") -> "Updated":
+        """Several as one. A name that two of them use is an error of whoever chose it."""
+        whole = cls({}, {})
+        for part in parts:
+            assert not (twice := whole.logged.keys() & part.logged.keys()), f"logged twice: {', '.join(sorted(twice))}"
+            whole.losses.update(part.losses)
+            whole.metrics.update(part.metrics)
+        return whole
+
+
 class Agent(Protocol):
     """An agent that acts on n environments at once and learns from batches of sequences, or of transitions."""
 
@@ -72,11 +97,11 @@ class Agent(Protocol):
         """
         ...
 
-    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Train everything once; metrics are 0-dim tensors that stay on the device."""
+    def update(self, batch: Mapping[str, Tensor]) -> Updated:
+        """Train everything once."""
         ...
 
-    def learn(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def learn(self, *args: Any, **kwargs: Any) -> Updated:
         """All that :meth:`update` does on the device, and nothing else: a batch, and flags for what is due."""
         ...
 

@@ -114,9 +114,9 @@ def measure(settings: PretrainKeys, variant: str, updates: int, device: torch.de
         print(f"note: {note}", flush=True)
 
     def update() -> None:
-        metrics = agent.update(batch)
+        updated = agent.update(batch)
         if variant == BASELINE:
-            for value in metrics.values():
+            for value in updated.logged.values():
                 value.item()
 
     clock = clock_of(device)

@@ -71,7 +71,7 @@ def test_one_update_trains_the_example_and_rewards_with_it(tree):
     method = importlib.import_module(MODULE).AutoencoderNovelty
     assert type(agent.method) is method and agent.method.encode[-1].out_features == 3
     before = [parameter.clone() for parameter in agent.method.parameters()]
-    metrics = agent.update(batch())
+    metrics = agent.update(batch()).logged
     assert all(not torch.equal(old, new) for old, new in zip(before, agent.method.parameters(), strict=True))
     assert all(torch.isfinite(value) for value in metrics.values())
     assert {"autoencoder_loss", "autoencoder_grad_norm", "autoencoder_worst"} <= set(metrics)
@@ -98,7 +98,7 @@ def test_fine_tuning_drops_the_method_and_takes_its_snapshot(tree):
     agent = DreamerAgent(settings_of(tree, "finetune", "task=walker_run"), (3, 64, 64), 6, phase="finetune")
     agent.load_snapshot(pretrained.snapshot_modules(), init_actor=True, init_critic=False)
     assert type(agent.method) is TaskReward
-    assert "autoencoder_loss" not in agent.update(batch())
+    assert "autoencoder_loss" not in agent.update(batch()).logged
 
 
 def test_the_pages_own_test_passes(tree):

@@ -8,7 +8,7 @@ import torch
 from scipy.special import entr
 
 from agents.agent import Agent
-from agents.exploration.diayn import skill_reward
+from agents.nn.skill_classifier import skill_reward
 
 
 class Judged(NamedTuple):

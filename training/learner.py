@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from agents.agent import Agent
+from agents.agent import Agent, Updated
 from replay import Replay
 from utils.nested import tensors_in
 from utils.seeding import random_state, set_random_state
@@ -30,33 +30,34 @@ class Learner:
         self.agent, self.replay = agent, replay
         self._kept = Kept(agent)
 
-    def update(self) -> dict[str, Tensor]:
-        """One update; its metrics, 0-dim tensors on the device. Raises :class:`NumericalFault`, all taken back then."""
+    def update(self) -> Updated:
+        """One update and what it says of itself. Raises :class:`NumericalFault`, all taken back then."""
         sampler, random = self.replay.sampler.state, random_state(self.agent.device)
         self._kept.store()
-        metrics = self.agent.update(self.replay.sample())
-        fault = find_fault(metrics)
+        updated = self.agent.update(self.replay.sample())
+        fault = find_fault(updated.losses)
         if fault is not None:
             self._kept.put_back()
             self.replay.sampler.state = sampler
             set_random_state(random, self.agent.device)
             raise fault
-        return metrics
+        return updated
 
     def skip(self) -> None:
         """Move on from a batch that led to a fault: it would be drawn again."""
         self.replay.sample()
 
 
-def find_fault(metrics: Mapping[str, Tensor]) -> NumericalFault | None:
-    """The first loss, else the first gradient norm, that is NaN or infinite; reads the device once."""
-    names = [key for end in ("_loss", "_grad_norm") for key in metrics if key.endswith(end)]
-    values = torch.stack([metrics[name].detach().float() for name in names])
+def find_fault(losses: Mapping[str, Tensor]) -> NumericalFault | None:
+    """The first of ``losses``, 0-dim tensors, that is NaN or infinite; reads the device once."""
+    if not losses:
+        return None
+    values = torch.stack([value.detach().float() for value in losses.values()])
     if torch.isfinite(values).all():
         return None
     return next(
         NumericalFault(name, value)
-        for name, value in zip(names, values.tolist(), strict=True)
+        for name, value in zip(losses, values.tolist(), strict=True)
         if value - value != 0  # NaN and infinities only
     )
 

@@ -166,7 +166,7 @@ class Run(ABC):
         self.counters.updates_owed += due
         while self.counters.updates_owed > 0 and self.can_learn:
             try:
-                self.newest = self.learner.update()
+                self.newest = self.learner.update().logged
             except NumericalFault as fault:
                 self._skip(fault, due)
                 continue

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode
+from agents.agent import Acting, Mode, Updated
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
 from agents.dreamer.settings import DreamerSettings, SkillSection, settings_with
 from agents.dreamer.skill_choice import choose_by_imagination, join_views
-from agents.dreamer.world_model import Metrics, Observed, WorldModel
+from agents.dreamer.world_model import Observed, WorldModel
 from agents.exploration.build import build_method, method_class
 from agents.exploration.intrinsic_reward import (
     Imagined,
@@ -227,37 +227,39 @@ class DreamerAgent(nn.Module):
 
     # ---- learning
 
-    def update(self, batch: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Mapping[str, Tensor]) -> Updated:
         """One step of everything, in the order of ``agents/exploration/intrinsic_reward.py``.
 
         ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
         skill (B, T, n), skill_valid bool (B, T) for skill agents.
         """
-        metrics = self.learn(batch, self.trains_behaviors and (self.trains_before_choice or not self._choosing))
+        updated = self.learn(batch, self.trains_behaviors and (self.trains_before_choice or not self._choosing))
         self._behavior.after_update(self.updates)
         self.method.after_update(self.updates)
         self.updates += 1
-        return metrics
+        return updated
 
-    def learn(self, batch: Mapping[str, Tensor], behaves: bool) -> Metrics:
+    def learn(self, batch: Mapping[str, Tensor], behaves: bool) -> Updated:
         """All of :meth:`update` that the device does; of actor and critic only if ``behaves``."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
             view = self._view(seen, batch)
-            metrics = self._train_method(view)
+            parts = [self._train_method(view)]
             target = self._reward_target(view, batch["reward"])
-            loss, model_metrics = self.world_model.loss(seen, target)
-            model_metrics["model_grad_norm"] = self.model_opt.step(loss)
-            metrics |= {**target.metrics, **model_metrics}
+            loss, found = self.world_model.loss(seen, target)
+            norm = self.model_opt.step(loss)
+            parts += [found, Updated({"model_grad_norm": norm}, dict(target.metrics))]
             if behaves:
                 start = seen.post.detach().flatten()
                 skill = self.skills.draw(start.deter.shape[0])
-                metrics |= self._behavior.update(
-                    self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
+                parts.append(
+                    self._behavior.update(
+                        self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
+                    )
                 )
                 if self.skill_dim:
-                    metrics["skill_spread"] = self._skill_spread(start.feat)
-        return metrics
+                    parts.append(Updated({}, {"skill_spread": self._skill_spread(start.feat)}))
+        return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
         """See :class:`agents.agent.Agent`. The planner's evaluation sets the random state, which no graph can."""
@@ -301,14 +303,14 @@ class DreamerAgent(nn.Module):
             kl=seen.kl,
         )
 
-    def _train_method(self, view: ReplayView) -> Metrics:
+    def _train_method(self, view: ReplayView) -> Updated:
         if self.method_opt is None:
-            return {}
+            return Updated({}, {})
         trained = self.method.loss(view)
         assert trained is not None, f"{type(self.method).__name__} has parameters but no loss"
         loss, metrics = trained
         name = self.method.metric_name
-        return metrics | {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.method_opt.step(loss)}
+        return Updated({f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.method_opt.step(loss)}, metrics)
 
     def _reward_target(self, view: ReplayView, task_reward: Tensor) -> Scored:
         if self.scores == "replay":

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.agent import Updated
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
-from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored, masked_mean
+from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored
 from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
 from agents.nn.latent import Latent
+from agents.nn.means import masked_mean
 from agents.nn.networks import MLP
 from agents.nn.optimizer import Optimizer, frozen
-
-Metrics = dict[str, Tensor]
 
 
 class Actor(nn.Module):
@@ -146,7 +146,7 @@ class Behavior(nn.Module):
 
     def update(
         self, rssm: RSSM, start: Latent, skill: Tensor, score: Callable[[Imagined], Scored], *through: nn.Module
-    ) -> Metrics:
+    ) -> Updated:
         """One actor and one critic step from start states (N, ...), detached, with skills (N, n).
 
         ``score`` gives the reward of the rollout, (H + 1, N); the modules in ``through`` (reward head, method) are
@@ -175,14 +175,16 @@ class Behavior(nn.Module):
 
         mean, std = _mean_std(scored.value.detach(), scored.valid)
         normed_mean, normed_std = _mean_std(reward.detach(), scored.valid)
-        return {
-            **scored.metrics,
+        losses = {
             "actor_loss": actor_loss.detach(),
             "actor_grad_norm": actor_norm,
-            "actor_ent": entropy.detach().mean(),
-            "actor_ent_scale": torch.full_like(mean, self.actor_ent),
             "critic_loss": critic_loss.detach(),
             "critic_grad_norm": critic_norm,
+        }
+        metrics = {
+            **scored.metrics,
+            "actor_ent": entropy.detach().mean(),
+            "actor_ent_scale": torch.full_like(mean, self.actor_ent),
             "critic": prediction.detach().mean(),
             "critic_slow": value.detach().mean(),
             "critic_target": masked_mean(target.detach(), valid),
@@ -191,6 +193,7 @@ class Behavior(nn.Module):
             "reward_normed_mean": normed_mean,
             "reward_normed_std": normed_std,
         }
+        return Updated(losses, metrics)
 
     def _actor_loss(
         self, target: Tensor, value: Tensor, valid: Tensor, policy: Policy, entropy: Tensor, traj: Imagined

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from agents.exploration.intrinsic_reward import Scored, masked_mean
+from agents.exploration.intrinsic_reward import Scored
+from agents.nn.means import masked_mean
 
 
 def lambda_return(reward: Tensor, value: Tensor, discount: float, lam: float) -> Tensor:

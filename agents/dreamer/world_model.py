@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.agent import Updated
 from agents.dreamer.rssm import RSSM
-from agents.exploration.intrinsic_reward import Scored, masked_mean
+from agents.exploration.intrinsic_reward import Scored
 from agents.nn.distributions import categorical_entropy, categorical_kl, unit_normal_log_prob
 from agents.nn.latent import Latent
+from agents.nn.means import masked_mean
 from agents.nn.networks import MLP, ImageDecoder, ImageEncoder, preprocess_image
-
-Metrics = dict[str, Tensor]
 
 
 class Observed(NamedTuple):
@@ -95,8 +95,11 @@ class WorldModel(nn.Module):
         assert skill is not None, "a skill-conditioned reward head needs the skill"
         return (out * skill).sum(-1)
 
-    def loss(self, seen: Observed, reward: Scored) -> tuple[Tensor, Metrics]:
-        """Total loss and its parts; ``reward.value`` is (B, T), or (B, T, n) for a head with n outputs."""
+    def loss(self, seen: Observed, reward: Scored) -> tuple[Tensor, Updated]:
+        """Total loss (scalar), and its parts with what to log.
+
+        ``reward.value`` is (B, T), or (B, T, n) for a head with n outputs.
+        """
         mean = self.decoder(seen.feat if "decoder" in self.grad_heads else seen.feat.detach())
         image_loss = -unit_normal_log_prob(seen.image, mean, 3).mean()
         out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
@@ -108,13 +111,14 @@ class WorldModel(nn.Module):
         kl_loss = self.kl_loss(seen.post.logits, seen.prior_logits)
         losses = {"kl": kl_loss, "observation": image_loss, "reward": reward_loss}
         total = sum((self.scales.get(key, 1.0) * value for key, value in losses.items()), torch.zeros_like(kl_loss))
-        metrics = {f"{key}_loss": value.detach() for key, value in losses.items()}
+        parts = {f"{key}_loss": value.detach() for key, value in losses.items()} | {"model_loss": total.detach()}
         with torch.no_grad():
-            metrics["model_loss"] = total.detach()
-            metrics["model_kl"] = seen.kl.mean()
-            metrics["post_ent"] = categorical_entropy(F.log_softmax(seen.post.logits, -1)).mean()
-            metrics["prior_ent"] = categorical_entropy(F.log_softmax(seen.prior_logits, -1)).mean()
-        return total, metrics
+            metrics = {
+                "model_kl": seen.kl.mean(),
+                "post_ent": categorical_entropy(F.log_softmax(seen.post.logits, -1)).mean(),
+                "prior_ent": categorical_entropy(F.log_softmax(seen.prior_logits, -1)).mean(),
+            }
+        return total, Updated(parts, metrics)
 
     @torch.no_grad()
     def open_loop(self, observation: Tensor, action: Tensor, is_first: Tensor, context: int = 5) -> Tensor:

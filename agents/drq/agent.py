@@ -8,18 +8,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode
+from agents.agent import Acting, Mode, Updated
 from agents.drq.augmentation import random_shift
 from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
 from agents.drq.settings import DrQSettings
 from agents.drq.stacks import stacks_at
-from agents.exploration.diayn import SkillClassifier
 from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
+from agents.nn.skill_classifier import SkillClassifier
 from agents.skills import NoSkills, OneHot, SkillSchedule, SkillSpace
-
-Metrics = dict[str, Tensor]
 
 SHIFTS = 2
 """K = M: shifted copies of every next state in the targets, and of every state in the critic's loss."""
@@ -52,7 +50,7 @@ class DrQAgent(nn.Module):
     - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped
     - ``reward_state=current``: the discriminator is asked about s_t, not about s_{t+1}
 
-    Raises ValueError for images that are too small, :class:`UserError` for weights that do not fit.
+    Raises :class:`UserError` for images that are too small and for weights that do not fit.
     """
 
     collects: Mode = "train"
@@ -184,7 +182,7 @@ class DrQAgent(nn.Module):
 
     # ---- learning
 
-    def update(self, batch: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Mapping[str, Tensor]) -> Updated:
         """One step of the discriminator and the critic; of actor, alpha and target when they are due, from update 0.
 
         ``batch``, transitions t -> t + 1: observation uint8 (B, stack + 1, C, S, S), frames t - stack + 1 .. t + 1;
@@ -194,31 +192,31 @@ class DrQAgent(nn.Module):
         The intrinsic reward is that of the discriminator before its step, as published.
         """
         periods = ("actor_update_frequency", "critic_target_update_frequency")
-        metrics = self.learn(batch, *(self.updates % self.config[period] == 0 for period in periods))
+        updated = self.learn(batch, *(self.updates % self.config[period] == 0 for period in periods))
         self.updates += 1
-        return metrics
+        return updated
 
-    def learn(self, batch: Mapping[str, Tensor], acts: bool, moves_target: bool) -> Metrics:
+    def learn(self, batch: Mapping[str, Tensor], acts: bool, moves_target: bool) -> Updated:
         """All of :meth:`update` that the device does; actor and alpha only if ``acts``, the target if it moves."""
         observation, action = batch["observation"], batch["action"]
         skill = batch["skill"] if self.skill_dim else action.new_zeros(len(action), 0)
         now = self._shifts(observation[:, : self.stack])
         then = self._shifts(observation[:, 1:])
-        metrics = {"batch_reward": batch["reward"].mean()}
+        parts = [Updated({}, {"batch_reward": batch["reward"].mean()})]
         reward = self.extrinsic * batch["reward"]
         if self.discriminator is not None:
             judged = then if self.judges_next else now
             bonus, found = self._train_discriminator(self.discriminator, judged, skill, batch["skill_valid"])
-            metrics |= found
+            parts.append(found)
             reward = reward + self.intrinsic * bonus
-        metrics["critic_total_reward"] = reward.mean()
+        parts.append(Updated({}, {"critic_total_reward": reward.mean()}))
         target = self._target(then, skill, reward, batch["is_terminal"])
-        metrics |= self._train_critic(now, skill, action, target)
+        parts.append(self._train_critic(now, skill, action, target))
         if acts:
-            metrics |= self._train_actor(now[0], skill)
+            parts.append(self._train_actor(now[0], skill))
         if moves_target:
             self._move_target()
-        return metrics
+        return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
         """See :class:`agents.agent.Agent`: arguments decide everything."""
@@ -248,7 +246,7 @@ class DrQAgent(nn.Module):
 
     def _train_discriminator(
         self, discriminator: Discriminator, image: Tensor, skill: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Metrics]:
+    ) -> tuple[Tensor, Updated]:
         """Images (SHIFTS, B, ...), skill (B, n) -> r_int (B,), and one step on the cross-entropy.
 
         r_int = mean over the shifts of log q(z | s) + log n. The label of a transition whose action was random is no
@@ -260,11 +258,8 @@ class DrQAgent(nn.Module):
             bonus = discriminator.classifier.reward(features, skill).mean(0)
         loss, metrics = discriminator.classifier.loss(features, skill, valid.expand(SHIFTS, -1))
         norm = self._optimizers["discriminator"].step(loss)
-        return bonus, metrics | {
-            "critic_intrinsic_reward": bonus.mean(),
-            "discriminator_loss": loss.detach(),
-            "discriminator_grad_norm": norm,
-        }
+        losses = {"discriminator_loss": loss.detach(), "discriminator_grad_norm": norm}
+        return bonus, Updated(losses, metrics | {"critic_intrinsic_reward": bonus.mean()})
 
     @torch.no_grad()
     def _target(self, image: Tensor, skill: Tensor, reward: Tensor, is_terminal: Tensor) -> Tensor:
@@ -277,13 +272,14 @@ class DrQAgent(nn.Module):
         value = target(target.encoder.convs(image), skill, action).amin(0) - self.log_alpha.exp() * log_prob
         return reward + self.config["discount"] * torch.where(is_terminal, 0.0, value.mean(0))
 
-    def _train_critic(self, image: Tensor, skill: Tensor, action: Tensor, target: Tensor) -> Metrics:
+    def _train_critic(self, image: Tensor, skill: Tensor, action: Tensor, target: Tensor) -> Updated:
         """L_Q = sum_m sum_j mean over the batch of (Q_j(s_m, a) - y)^2 (DrQ, equation 3; its sum, not its mean)."""
         value = self.critic(self.critic.encoder.convs(image), skill, action)  # (2, SHIFTS, B)
         loss = (value - target).square().mean(-1).sum()
-        return {"critic_loss": loss.detach(), "critic_grad_norm": self._optimizers["critic"].step(loss)}
+        norm = self._optimizers["critic"].step(loss)
+        return Updated({"critic_loss": loss.detach(), "critic_grad_norm": norm}, {})
 
-    def _train_actor(self, image: Tensor, skill: Tensor) -> Metrics:
+    def _train_actor(self, image: Tensor, skill: Tensor) -> Updated:
         """L_pi = mean of alpha log pi(a | s) - min_j Q_j(s, a) on one shifted copy (B, ...) of the states, then
         L_alpha = mean of alpha (-log pi(a | s) - H), H = -A (Haarnoja et al. 2018, equations 7 and 18).
         """
@@ -298,14 +294,13 @@ class DrQAgent(nn.Module):
         entropy = -log_prob.detach()
         alpha_loss = (alpha * (entropy - self.target_entropy)).mean()
         self._optimizers["alpha"].step(alpha_loss)
-        return {
-            "actor_loss": loss.detach(),
-            "actor_grad_norm": norm,
+        losses = {"actor_loss": loss.detach(), "actor_grad_norm": norm, "alpha_loss": alpha_loss.detach()}
+        metrics = {
             "actor_entropy": entropy.mean(),
             "actor_target_entropy": torch.full_like(norm, self.target_entropy),
-            "alpha_loss": alpha_loss.detach(),
             "alpha_value": alpha.detach(),
         }
+        return Updated(losses, metrics)
 
     @torch.no_grad()
     def _move_target(self) -> None:

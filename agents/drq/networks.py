@@ -7,15 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.drq.squashed_normal import SquashedNormal
-from agents.exploration.diayn import SkillClassifier
 from agents.nn.networks import MLP, orthogonal_
+from agents.nn.skill_classifier import SkillClassifier
+from utils.errors import UserError
 
 
 class Convs(nn.Module):
     """Four 3x3 convolutions, the first of stride 2, each followed by ReLU.
 
     Stacks of frames, uint8 or float in 0..255, (..., C, S, S) -> maps (..., outputs), pixel by pixel as they lie in
-    memory. Raises ValueError when nothing is left of an image of that size.
+    memory. Raises :class:`UserError` when nothing is left of an image of that size.
     """
 
     def __init__(self, image_shape: Sequence[int], channels: int) -> None:
@@ -23,7 +24,9 @@ class Convs(nn.Module):
         inputs, size, _ = image_shape
         side = (size - 3) // 2 + 1 - 2 * 3
         if side < 1:
-            raise ValueError(f"an image of {size} px is too small for DrQ's convolutions, which take 15 px or more")
+            raise UserError(
+                f"render_size={size}: DrQ's convolutions leave nothing of such an image. Use render_size=15 or more."
+            )
         self.maps = (channels, side, side)
         self.outputs = channels * side**2
         self.layers = nn.ModuleList(

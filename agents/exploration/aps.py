@@ -17,10 +17,10 @@ from agents.exploration.intrinsic_reward import (
     Scored,
     Sizes,
     everywhere,
-    weighted_mean,
 )
 from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
 from agents.nn.distributions import Policy
+from agents.nn.means import weighted_mean
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import SkillCount, UnitSphere
 from utils.rules import Count, Flag, Number, Positive, Size
@@ -40,7 +40,7 @@ class TaskFeatures(nn.Module):
 
     def loss(self, features: Tensor, skill: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """-mean w . phi / |phi| over pairs of features (..., F) and task vectors (..., d); ``weight`` (...) as in
-        :meth:`agents.exploration.diayn.SkillClassifier.loss`. At least -1.
+        :meth:`agents.nn.skill_classifier.SkillClassifier.loss`. At least -1.
         """
         return -weighted_mean((skill * self.unit(features)).sum(-1), weight), {}
 

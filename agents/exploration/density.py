@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.exploration.intrinsic_reward import masked_mean
 from agents.nn.chunks import chunks
+from agents.nn.means import masked_mean
 from agents.nn.networks import ImageDecoder, ImageEncoder, preprocess_image
 from agents.nn.soft_modular import SoftModular
+from utils.errors import UserError
 
 CHUNK = 4096
 """Image-skill pairs scored at once; bounds the memory of :meth:`SkillDensity.all_skills`."""
@@ -46,7 +47,10 @@ class SkillDensity(nn.Module):
         hidden = module_hidden
         self.skill_dim, self.latent_dim = skill_dim, latent_dim
         if image_shape[1] % image_size:
-            raise ValueError(f"density_image_size={image_size} does not divide images of {image_shape[1]} px")
+            raise UserError(
+                f"agent.density_image_size={image_size} does not divide images of {image_shape[1]} px. "
+                "Use an image_size that is a multiple of it."
+            )
         kernels_in, kernels_out = KERNELS[image_size]
         small_shape = (image_shape[0], image_size, image_size)
         self.shrink = image_shape[1] // image_size

@@ -9,15 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.exploration.density import KERNELS, SkillDensity
-from agents.exploration.intrinsic_reward import (
-    IntrinsicReward,
-    ReplayView,
-    RunSizes,
-    Scored,
-    Sizes,
-    everywhere,
-    masked_mean,
-)
+from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, RunSizes, Scored, Sizes, everywhere
+from agents.nn.means import masked_mean
 from agents.skills import OneHot, SkillCount
 from utils.errors import UserError
 from utils.rules import NOT_NEGATIVE, Flag, Layers, NotNegative, Number, Positive, Size, by_domain, choice

@@ -77,20 +77,6 @@ def everywhere(value: Tensor, metrics: Mapping[str, Tensor] = NO_METRICS) -> Sco
     return Scored(value, torch.ones_like(value, dtype=torch.bool), metrics)
 
 
-def masked_mean(value: Tensor, valid: Tensor) -> Tensor:
-    """Mean of ``value`` over the entries where ``valid`` (same shape) holds, 0 if none does.
-
-    Entries outside may be NaN.
-    """
-    return torch.where(valid, value, 0.0).sum() / valid.sum().clamp(min=1)
-
-
-def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
-    """sum weight * value / sum weight, 0 if nothing has weight; ``weight`` (bool or numbers >= 0) as ``value``."""
-    weight = weight.to(value.dtype)
-    return (weight * value).sum() / weight.sum().clamp(min=torch.finfo(value.dtype).tiny)
-
-
 class Sizes(NamedTuple):
     """What a method needs to know of the run it is built for."""
 

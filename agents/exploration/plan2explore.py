@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes, masked_mean
+from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Sizes
+from agents.nn.means import masked_mean
 from utils.rules import Flag, Size, whole
 
 Members = Annotated[int, whole(2, 1000)]
@@ -26,6 +27,41 @@ class EnsembleLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+class Ensemble(nn.Module):
+    """M networks g_m([x, a]) -> what follows y, with one hidden layer each, side by side.
+
+    Inputs are features x (..., F) of any agent and actions a (..., A), the target y is (..., Y). Everything is computed
+    in float32: in bfloat16 rounding would drown the variance.
+    """
+
+    def __init__(self, members: int, features: int, action: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.members = members
+        self.hidden = EnsembleLinear(members, features + action, hidden)
+        self.output = EnsembleLinear(members, hidden, outputs)
+
+    def predict(self, features: Tensor, action: Tensor) -> Tensor:
+        """g_m([x, a]) of every member, (M, ..., Y)."""
+        with torch.autocast(features.device.type, enabled=False):
+            x = torch.cat([features, action], -1)
+            rows = x.flatten(0, -2).expand(self.members, -1, -1)
+            return self.output(F.relu(self.hidden(rows))).unflatten(1, x.shape[:-1])
+
+    def loss(self, features: Tensor, action: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Mean of ||y - g_m([x, a])||, not squared, over members and the pairs where ``valid`` (...) bool holds."""
+        error = torch.linalg.vector_norm(target - self.predict(features, action), dim=-1)
+        return masked_mean(error, valid.expand_as(error))
+
+    def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
+        """Mean over outputs of the unbiased variance over members, (...); differentiable."""
+        predicted = self.predict(features, action)
+        centre = predicted.mean(0)
+        # as predicted.var(0), which takes 15 times as long on a CPU
+        squares = [(one - centre).square() for one in predicted]
+        variance = functools.reduce(torch.add, squares) / (self.members - 1)
+        return variance.mean(-1)
+
+
 class Plan2Explore(IntrinsicReward):
     """r_{t+1} = mean over outputs of the variance over M networks g_m(f_t, sg a_{t+1}), unbiased.
 
@@ -37,32 +73,22 @@ class Plan2Explore(IntrinsicReward):
 
     scores = "imagination"
     metric_name = "disagreement"
+    ensemble: Ensemble
 
     def __init__(self, sizes: Sizes, ensemble_size: Members, ensemble_hidden: Size, count_first: Flag) -> None:
         super().__init__(sizes)
-        self.members, self.count_first = ensemble_size, count_first
-        self.hidden = EnsembleLinear(ensemble_size, sizes.feat + sizes.action, ensemble_hidden)
-        self.output = EnsembleLinear(ensemble_size, ensemble_hidden, sizes.embed)
-
-    def predict(self, feat: Tensor, action: Tensor) -> Tensor:
-        """g_m(f_t, a_{t+1}) of (..., F) and (..., A) -> (M, ..., E); in float32, bfloat16 would drown the variance."""
-        with torch.autocast(feat.device.type, enabled=False):
-            x = torch.cat([feat, action], -1)
-            rows = x.flatten(0, -2).expand(self.members, -1, -1)
-            return self.output(F.relu(self.hidden(rows))).unflatten(1, x.shape[:-1])
+        self.count_first = count_first
+        ensemble = Ensemble(ensemble_size, sizes.feat, sizes.action, ensemble_hidden, sizes.embed)
+        # snapshots know the layers by these names; the ensemble around them is not a module of the method besides
+        self.hidden, self.output = ensemble.hidden, ensemble.output
+        object.__setattr__(self, "ensemble", ensemble)
 
     def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]]:
-        predicted = self.predict(view.feat[:, :-1], view.action[:, 1:])
-        error = torch.linalg.vector_norm(view.embed[:, 1:] - predicted, dim=-1)
-        return masked_mean(error, (~view.is_first[:, 1:]).expand_as(error)), {}
+        follows = ~view.is_first[:, 1:]
+        return self.ensemble.loss(view.feat[:, :-1], view.action[:, 1:], view.embed[:, 1:], follows), {}
 
     def score_imagined(self, traj: Imagined) -> Scored:
-        predicted = self.predict(traj.feat[:-1], traj.action[1:].detach())
-        centre = predicted.mean(0)
-        # as predicted.var(0), which takes 15 times as long on a CPU
-        squares = [(one - centre).square() for one in predicted]
-        variance = functools.reduce(torch.add, squares) / (self.members - 1)
-        disagreement = variance.mean(-1)
+        disagreement = self.ensemble.disagreement(traj.feat[:-1], traj.action[1:].detach())
         reward = F.pad(disagreement, (0, 0, 1, 0))
         valid = torch.ones_like(reward, dtype=torch.bool)
         valid[0] = self.count_first

@@ -5,16 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.exploration.intrinsic_reward import (
-    IntrinsicReward,
-    ReplayView,
-    RunSizes,
-    Scored,
-    Sizes,
-    everywhere,
-    weighted_mean,
-)
+from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, RunSizes, Scored, Sizes, everywhere
 from agents.nn.kernels import check_encoder
+from agents.nn.means import weighted_mean
 from agents.nn.moments import RunningMoments
 from agents.nn.networks import MLP, ImageEncoder, orthogonal_, preprocess_image
 from utils.rules import Flag, Fraction, Kernels, Positive, Size

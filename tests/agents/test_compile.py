@@ -22,7 +22,7 @@ def batches(agent, count=UPDATES):
 def train(agent, given):
     """All metrics, weights, gradients of the last update and two actions after updates with ``given`` batches."""
     torch.manual_seed(1)
-    metrics = [agent.update(batch) for batch in given]
+    metrics = [agent.update(batch).logged for batch in given]
     gradients = [p.grad for p in agent.parameters() if p.grad is not None]
     observation = given[0]["observation"][:2, 0]
     acting = agent.begin(agent.start(2), torch.ones(2, dtype=torch.bool))
@@ -112,7 +112,7 @@ def test_without_a_compiler_it_goes_on_eagerly(monkeypatch):
         "compile=default: torch cannot compile here (backend='inductor' raised: InvalidCxxCompiler: No working C++ "
         "compiler found): going on with compile=off"
     )
-    assert all(torch.isfinite(value) for value in agent.update(make_batch()).values())
+    assert all(torch.isfinite(value) for value in agent.update(make_batch()).logged.values())
 
 
 def test_graphs_need_cuda():
@@ -144,11 +144,11 @@ def test_graphed_and_eager_dreamers_agree_on_cuda(name):
     results = []
     for agent in (eager, graphed):
         torch.manual_seed(1)
-        metrics = [agent.update(batch) for batch in given]
+        metrics = [agent.update(batch).logged for batch in given]
         results.append((metrics, [p.detach().clone() for p in agent.parameters()]))
     graphed.load_training_state(start)
     torch.manual_seed(1)
-    again = [graphed.update(batch) for batch in given]
+    again = [graphed.update(batch).logged for batch in given]
     for found in (results[1][0], again):
         for got, want in zip(found, results[0][0], strict=True):
             for key in want:

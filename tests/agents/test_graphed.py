@@ -98,7 +98,7 @@ def test_drq_has_a_graph_for_updates_with_and_without_the_actor(replayed):
     found = []
     for agent in agents:
         torch.manual_seed(1)
-        found.append([agent.update(batch).keys() for _ in range(2 * EAGER_CALLS + 4)])
+        found.append([agent.update(batch).logged.keys() for _ in range(2 * EAGER_CALLS + 4)])
     assert found[0] == found[1] and replayed.made == 2
     assert all(torch.equal(a, b) for a, b in zip(agents[0].parameters(), agents[1].parameters(), strict=True))
 

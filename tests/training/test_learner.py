@@ -10,6 +10,7 @@ import torch
 from kill_kit import differing
 
 import training.learner
+from agents.agent import Updated
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.world_model import WorldModel
 from agents.nn.optimizer import Optimizer
@@ -116,15 +117,41 @@ def test_an_update_would_not_take_itself_back(settings, monkeypatch):
     assert any("world_model" in key for key in spoilt) and any("actor" in key for key in spoilt)
 
 
-def test_losses_are_named_before_gradient_norms_and_other_metrics_do_not_count():
+def test_the_first_bad_loss_is_named_whatever_it_is_called():
     def fault(**values):
         return find_fault({key: torch.tensor(value) for key, value in values.items()})
 
-    assert fault(a_loss=1.0, a_grad_norm=2.0, accuracy=math.nan) is None
-    found = fault(a_grad_norm=math.nan, a_loss=1.0, b_loss=math.inf, accuracy=math.nan)
-    assert found is not None and (found.metric, found.value) == ("b_loss", math.inf)
-    found = fault(a_loss=1.0, a_grad_norm=-math.inf)
-    assert found is not None and str(found) == "a_grad_norm is -inf"
+    assert fault() is None and fault(surprise=1.0, norm=2.0) is None
+    found = fault(model=1.0, surprise=math.inf, surprise_norm=math.nan, actor_loss=math.nan)
+    assert found is not None and (found.metric, found.value) == ("surprise", math.inf)
+    found = fault(model=1.0, norm=-math.inf)
+    assert found is not None and str(found) == "norm is -inf"
+
+
+class Named:
+    """An agent that names its loss and its metrics as it likes."""
+
+    def __init__(self, loss, metric):
+        self.weight, self.device, self.updates = torch.zeros(()), torch.device("cpu"), 0
+        self.found = Updated({"energy": torch.tensor(loss)}, {"gap_loss": torch.tensor(metric)})
+
+    def update(self, batch):
+        self.weight += 1
+        self.updates += 1
+        return self.found
+
+    def training_state(self):
+        return {"weight": self.weight}
+
+
+def test_what_must_be_finite_is_a_field_and_not_a_matter_of_names(settings):
+    batches = Batches(settings("pretrain", *DEBUG), 0)
+    calm = Named(1.0, math.nan)
+    assert Learner(calm, batches).update() is calm.found and calm.weight == calm.updates == 1
+    wild = Named(math.nan, 1.0)
+    with pytest.raises(NumericalFault) as caught:
+        Learner(wild, batches).update()
+    assert caught.value.metric == "energy" and wild.weight == wild.updates == 0
 
 
 def test_adam_states_made_ahead_are_adams_own():

@@ -135,7 +135,7 @@ def same_gradients(net, want):
 
 def check(parts, noise, score=None, **how):
     before = {k: v.detach().clone() for k, v in parts.behavior.state_dict().items()}
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, score or head_score(parts), parts.head)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, score or head_score(parts), parts.head).logged
     after = {k: v.detach().clone() for k, v in parts.behavior.state_dict().items()}
     parts.behavior.load_state_dict(before)  # the reference reads the weights the update started from
     want = reference_losses(parts, noise, **how)
@@ -224,7 +224,7 @@ def test_invalid_rewards_may_be_nan(noise, actor_grad):
 def test_invalid_rewards_reach_no_metric(noise):
     parts = make()
     score = masked_score(parts, math.nan)
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, score, parts.head)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, score, parts.head).logged
     assert metrics["actor_loss"].isfinite() and metrics["critic_loss"].isfinite()
     assert [k for k, v in metrics.items() if not v.isfinite() and not k.endswith("grad_norm")] == []
 
@@ -247,7 +247,7 @@ def test_critic_floor():
             for p in net.parameters():
                 p.zero_()
     zero = lambda traj: everywhere(torch.zeros_like(traj.feat[..., 0]))  # noqa: E731
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, zero, parts.head)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, zero, parts.head).logged
     assert metrics["critic_loss"].item() == pytest.approx(0.857, abs=5e-4)
 
 
@@ -297,7 +297,7 @@ def test_actor_ranges():
 
 def test_truncated_policy_trains_too():
     parts = make(actor={"layers": 2, "units": 8, "min_std": 0.1, "dist": "truncated_normal"})
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, head_score(parts), parts.head)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, head_score(parts), parts.head).logged
     assert all(v.isfinite() for v in metrics.values())
     assert all(p.grad.abs().sum() > 0 for p in parts.behavior.actor.parameters())
 
@@ -324,9 +324,9 @@ def test_the_actor_learns_through_the_dynamics():
         for p in parts.behavior.slow_critic.parameters():
             p.zero_()
     flat = lambda traj: everywhere(torch.ones_like(traj.feat[..., 0]) + 0 * traj.feat.sum(-1))  # noqa: E731
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, flat)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, flat).logged
     assert metrics["actor_grad_norm"].item() == pytest.approx(0, abs=1e-6)
-    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, head_score(parts), parts.head)
+    metrics = parts.behavior.update(parts.rssm, parts.start, parts.skill, head_score(parts), parts.head).logged
     assert metrics["actor_grad_norm"].item() > 1e-3
 
 

@@ -106,7 +106,7 @@ def test_loss_and_gradient_in_an_update():
         seen.append(traj)
         return everywhere(head(traj.feat)[..., 0])
 
-    metrics = parts.update(rssm, start, skill, score, head)
+    metrics = parts.update(rssm, start, skill, score, head).logged
     feat = seen[0].feat.detach().double()
     reward = torch.stack([ref.mlp(ref.weights(head), f)[:, 0] for f in feat])
     value = torch.stack([psi_z(slow, f, skill) for f in feat])
@@ -128,8 +128,8 @@ def test_loss_and_gradient_in_an_update():
 def test_an_update_moves_actor_and_critic_and_the_slow_critic_follows():
     parts, (rssm, head, start, skill) = behavior(), world()
     before = {name: copies(getattr(parts, name)) for name in ("actor", "critic", "slow_critic")}
-    metrics = parts.update(rssm, start, skill, lambda traj: everywhere(head(traj.feat)[..., 0]), head)
-    assert all(value.isfinite() for value in metrics.values())
+    updated = parts.update(rssm, start, skill, lambda traj: everywhere(head(traj.feat)[..., 0]), head)
+    assert all(value.isfinite() for value in updated.logged.values())
     for name in ("actor", "critic"):
         assert moved(getattr(parts, name), before[name]) == set(before[name])
     assert not moved(parts.slow_critic, before["slow_critic"])
@@ -142,7 +142,7 @@ def test_actor_gradients_flow_through_the_successor_values():
     parts, (rssm, _, start, skill) = behavior(), world()
     parts.actor_ent = 0.0
     zero = lambda traj: everywhere(torch.zeros_like(traj.feat[..., 0]))  # noqa: E731
-    assert parts.update(rssm, start, skill, zero)["actor_grad_norm"] > 1e-6
+    assert parts.update(rssm, start, skill, zero).losses["actor_grad_norm"] > 1e-6
     assert all(p.grad is None for p in parts.slow_critic.parameters())
 
 
@@ -172,7 +172,7 @@ def test_an_agent_with_successor_values_learns(phase):
     agent = agent_of(OneHotSuccessors, phase)
     main = agent.behaviors["main"]
     actor, critic = copies(main.actor), copies(main.critic)
-    metrics = agent.update(make_batch(4, 8, skill=D))
+    metrics = agent.update(make_batch(4, 8, skill=D)).logged
     assert all(value.isfinite() for value in metrics.values())
     assert moved(main.actor, actor) == set(actor) and moved(main.critic, critic) == set(critic)
 
@@ -191,7 +191,7 @@ def parts_of(agent):
 def learned(agent):
     """The parts of the agent one update moved, and its metrics."""
     before = {name: copies(part) for name, part in parts_of(agent).items()}
-    metrics = agent.update(records(4, 8))
+    metrics = agent.update(records(4, 8)).logged
     return {name for name, part in parts_of(agent).items() if moved(part, before[name])}, set(metrics)
 
 

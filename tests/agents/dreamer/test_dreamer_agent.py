@@ -42,7 +42,7 @@ NOVELTY = method("Novelty", "+agent.novelty_units=8")
 )
 def test_update_returns_detached_scalars_under_the_published_names(phase, overrides, keys):
     agent = make_agent(tiny(phase, *overrides), phase)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert set(metrics) == keys
     for key, value in metrics.items():
         assert isinstance(value, torch.Tensor) and value.shape == () and not value.requires_grad, key
@@ -158,7 +158,7 @@ def test_the_random_agent_acts_in_finetuning():
 def test_world_model_steps_descend():
     agent = make_agent(tiny("pretrain", "agent=random_dreamer", "model_opt.lr=3e-3"))
     batch = make_batch(2, 4)
-    losses = [agent.update(batch)["model_loss"].item() for _ in range(40)]
+    losses = [agent.update(batch).logged["model_loss"].item() for _ in range(40)]
     assert losses[-1] < losses[0] - 20
 
 
@@ -175,7 +175,7 @@ def test_clip_rewards():
         target = {"identity": reward, "sign": reward / reward.abs(), "tanh": reward.tanh()}[clip]
         want = (0.5 * (prediction - target).square() + ref.HALF_LOG_2PI).mean().item()
         torch.manual_seed(2)
-        found[clip] = agent.update(batch)["reward_loss"].item()
+        found[clip] = agent.update(batch).logged["reward_loss"].item()
         assert found[clip] == pytest.approx(want, rel=1e-4)
     assert len(set(found.values())) == 3
 
@@ -201,7 +201,7 @@ def test_a_method_that_scores_replay_teaches_the_reward_head():
     error = agent.world_model.reward(seen.feat).double() - batch["observation"].double().mean((-3, -2, -1)) / 10
     want = (0.5 * error.square() + ref.HALF_LOG_2PI)[:, 1:].mean().item()
     torch.manual_seed(2)
-    assert agent.update(batch)["reward_loss"].item() == pytest.approx(want, rel=1e-4)
+    assert agent.update(batch).logged["reward_loss"].item() == pytest.approx(want, rel=1e-4)
 
 
 def test_in_finetuning_the_head_learns_the_task_again():
@@ -213,7 +213,7 @@ def test_in_finetuning_the_head_learns_the_task_again():
         seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
         error = agent.world_model.reward(seen.feat).double() - batch["reward"].double()
         torch.manual_seed(2)
-        got = agent.update(batch)["reward_loss"].item()
+        got = agent.update(batch).logged["reward_loss"].item()
         assert got == pytest.approx((0.5 * error.square() + ref.HALF_LOG_2PI).mean().item(), rel=1e-4)
         rewards.append(got)
 
@@ -237,7 +237,7 @@ def test_a_method_that_scores_imagination_replaces_the_head_and_learns_apart():
         return norm
 
     agent.method_opt.step = recorded_step
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     assert moved(agent.method, before) == set(before)
     (traj, scored), = seen  # fmt: skip
     horizon = agent.behaviors["main"].horizon
@@ -283,7 +283,7 @@ def test_skills_condition_actor_and_critic():
     assert agent.skill_dim == 3
     behavior = agent.behaviors["main"]
     assert behavior.actor.net[0].in_features == behavior.critic.net[0].in_features == 32 + 3
-    metrics = agent.update(make_batch(skill=3))
+    metrics = agent.update(make_batch(skill=3)).logged
     assert all(v.isfinite() for v in metrics.values())
     acting = agent.start(5)
     assert acting.skill.shape == (5, 3) and (acting.skill.sum(-1) == 1).all()
@@ -307,7 +307,7 @@ def test_a_skill_method_stays_in_finetuning_but_neither_scores_nor_collects():
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     error = agent.world_model.reward(seen.feat).double() - batch["reward"].double()
     torch.manual_seed(2)
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     want = (0.5 * error.square() + ref.HALF_LOG_2PI).mean().item()
     assert metrics["reward_loss"].item() == pytest.approx(want, rel=1e-4)
     assert set(metrics) >= BEHAVIOR_KEYS
@@ -348,7 +348,7 @@ def test_same_seed_same_numbers():
     def run():
         agent = make_agent(tiny(), seed=4)
         for i in range(3):
-            metrics = agent.update(make_batch(seed=i))
+            metrics = agent.update(make_batch(seed=i)).logged
         return agent.state_dict(), metrics
 
     (a, x), (b, y) = run(), run()

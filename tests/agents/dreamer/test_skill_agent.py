@@ -26,7 +26,7 @@ def test_the_head_learns_the_score(spy, overrides, shape):
     agent = pretraining(*overrides)
     scores, losses = spy(agent.method, "score_replay"), spy(agent.world_model, "loss")
     batch = records()
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     (view,), scored = scores.one
     (_, target), _ = losses.one
     assert scored.value.shape == shape and torch.equal(target.value, scored.value)
@@ -42,7 +42,7 @@ def test_the_loss_of_the_head_is_over_all_skills():
     agent, batch = pretraining(), records()
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     target = torch.randn(3, 6, N)
-    _, metrics = agent.world_model.loss(seen, agent_module.everywhere(target))
+    metrics = agent.world_model.loss(seen, agent_module.everywhere(target))[1].logged
     out = agent.world_model.reward_head(seen.feat)
     total = 0.0
     for b in range(3):
@@ -58,7 +58,7 @@ def test_the_task_reward_does_not_matter_in_pretraining():
         agent, batch = pretraining(), records()
         batch["reward"] = torch.full_like(batch["reward"], reward)
         torch.manual_seed(1)
-        results.append(agent.update(batch))
+        results.append(agent.update(batch).logged)
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
 
 
@@ -98,7 +98,7 @@ def test_the_imagined_reward_differs_by_skill_through_one_update(spy):
     plant_rewards(agent)
     agent.model_opt.step = lambda loss: loss.detach()  # the head stays as planted
     updates = spy(agent.behaviors["main"], "update")
-    metrics = agent.update(records())
+    metrics = agent.update(records()).logged
     (_, _, skill, *_), _ = updates.one
     want = (skill @ torch.tensor([10.0, 20, 30, 40])).mean().item()
     assert metrics["reward_mean"].item() == pytest.approx(want, rel=1e-5)
@@ -121,7 +121,8 @@ def test_skill_spread_is_the_deviation_of_the_mean_action_over_skills():
     with torch.no_grad():
         actor.net[0].weight[:, 32:] = 0  # blind to the skill
     assert agent._skill_spread(feat) < 1e-6
-    assert "skill_spread" in agent.update(records()) and "skill_spread" not in make_agent(tiny()).update(make_batch())
+    assert "skill_spread" in agent.update(records()).metrics
+    assert "skill_spread" not in make_agent(tiny()).update(make_batch()).metrics
 
 
 # ---- the density model
@@ -144,7 +145,7 @@ def test_the_density_loss_reaches_nothing_else():
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     view = agent._view(seen, batch)
     assert not any(x.requires_grad for x in (view.embed, view.feat, view.kl, *view.post))
-    metrics = agent._train_method(view)
+    metrics = agent._train_method(view).logged
     for part in (agent.world_model, agent.behaviors):
         assert all(p.grad is None for p in part.parameters())
     assert sum(p.grad is not None for p in agent.method.parameters()) > 0
@@ -163,7 +164,7 @@ def test_nothing_else_reaches_the_density_model():
 def test_one_update_moves_everything(batch_norm):
     agent = pretraining("kl.free=0", f"agent.batch_norm={batch_norm}")
     before = copies(agent)
-    metrics = agent.update(records(4, 8))
+    metrics = agent.update(records(4, 8)).logged
     assert not set(before) - moved(agent, before)
     assert {"density_loss", "density_acc", "deviation", "exploration", "actor_loss", "critic_loss"} <= set(metrics)
     for key, value in metrics.items():
@@ -180,7 +181,7 @@ def test_the_optimiser_of_the_density_model_is_its_own():
 def test_finetuning_has_no_density_model():
     agent = finetuning()
     assert agent.method_opt is None and parameter_count(agent.method) == 0 and agent.skill_dim == N
-    metrics = agent.update(records())
+    metrics = agent.update(records()).logged
     assert not {key for key in metrics if "density" in key or "deviation" in key}
     assert agent.scores == "none"
 
@@ -247,6 +248,6 @@ def test_parameter_counts_at_the_published_sizes(published):
 def test_two_updates_at_the_published_sizes(published):
     before = copies(published)
     for i in range(2):
-        metrics = published.update(make_batch(1, 3, seed=i, skill=16))
+        metrics = published.update(make_batch(1, 3, seed=i, skill=16)).logged
         assert all(v.isfinite() for v in metrics.values())
     assert not set(before) - moved(published, before)

@@ -261,7 +261,7 @@ def test_the_choice_survives_a_resume(chosen):
     results = []
     for each in (agent, other):
         torch.manual_seed(5)
-        results.append(each.update(records(seed=1)))
+        results.append(each.update(records(seed=1)).logged)
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
     if chosen:
         assert other.adapt(10**9, forbidden) is None
@@ -298,4 +298,4 @@ def test_a_pretrained_snapshot_is_finetuned():
     for name in ("actor", "critic"):
         loaded, given = getattr(target.behaviors["main"], name), getattr(source.behaviors["main"], name)
         assert moved(loaded, copies(given)) == set()
-    assert all(x.isfinite() for x in target.update(records()).values())
+    assert all(x.isfinite() for x in target.update(records()).logged.values())

@@ -28,7 +28,8 @@ def sharpen(model):
 
 def run(model, batch):
     seen = model.observe(batch["observation"], batch["action"], batch["is_first"])
-    return seen, *model.loss(seen, everywhere(batch["reward"]))
+    total, found = model.loss(seen, everywhere(batch["reward"]))
+    return seen, total, found.logged
 
 
 # ---- KL
@@ -160,7 +161,7 @@ def test_perfect_reconstruction_costs_11291_9():
     seen = model.observe(batch["observation"], batch["action"], batch["is_first"])
     image = batch["observation"].double() / 255 - 0.5
     model.decoder.forward = lambda feat: image.float()
-    _, metrics = model.loss(seen, everywhere(batch["reward"]))
+    metrics = model.loss(seen, everywhere(batch["reward"]))[1].logged
     assert metrics["observation_loss"].item() == pytest.approx(11291.9, abs=0.05)
 
 
@@ -168,7 +169,7 @@ def test_perfect_reward_costs_0_919():
     model = build()
     batch = make_batch(2, 3)
     seen = model.observe(batch["observation"], batch["action"], batch["is_first"])
-    _, metrics = model.loss(seen, everywhere(model.reward(seen.feat).detach()))
+    metrics = model.loss(seen, everywhere(model.reward(seen.feat).detach()))[1].logged
     assert metrics["reward_loss"].item() == pytest.approx(0.919, abs=5e-4)
 
 
@@ -183,7 +184,7 @@ def test_invalid_rewards_do_not_count():
     valid[0, 0] = valid[1, 2] = False
     value = batch["reward"].clone()
     value[~valid] = 1e6
-    _, metrics = model.loss(seen, Scored(value, valid))
+    metrics = model.loss(seen, Scored(value, valid))[1].logged
     error = model.reward(seen.feat).detach().double() - batch["reward"].double()
     want = (0.5 * error.square() + ref.HALF_LOG_2PI)[valid].mean()
     assert metrics["reward_loss"].item() == pytest.approx(want.item(), rel=1e-5)
@@ -196,8 +197,8 @@ def test_invalid_rewards_may_be_nan():
     valid = torch.ones(2, 4, dtype=torch.bool)
     valid[0, 0] = False
     value = torch.where(valid, batch["reward"], torch.nan)
-    total, metrics = model.loss(seen, Scored(value, valid))
-    assert metrics["reward_loss"].isfinite()
+    total, found = model.loss(seen, Scored(value, valid))
+    assert found.losses["reward_loss"].isfinite()
     total.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
@@ -208,7 +209,7 @@ def test_reward_head_with_one_output_per_skill():
     seen = model.observe(batch["observation"], batch["action"], batch["is_first"])
     value, valid = torch.randn(2, 4, 3), torch.ones(2, 4, dtype=torch.bool)
     valid[0, 1] = False
-    _, metrics = model.loss(seen, Scored(value, valid))
+    metrics = model.loss(seen, Scored(value, valid))[1].logged
     out = ref.mlp(ref.weights(model.reward_head), seen.feat.detach().double())
     want = (0.5 * (out - value.double()).square() + ref.HALF_LOG_2PI).mean(-1)[valid].mean()
     assert metrics["reward_loss"].item() == pytest.approx(want.item(), rel=1e-5)

@@ -9,6 +9,7 @@ from drq_kit import ACTIONS, PUBLISHED, SMALL, make_drq
 from agents.drq.agent import DrQAgent
 from agents.drq.networks import Convs
 from agents.nn.networks import parameter_count
+from utils.errors import UserError
 
 
 def agent_of(size=84, actions=6, **changes):
@@ -26,7 +27,7 @@ def test_what_the_convolutions_leave(size, outputs):
 
 
 def test_too_small_an_image():
-    with pytest.raises(ValueError, match="14 px is too small"):
+    with pytest.raises(UserError, match="render_size=14"):
         Convs((9, 14, 14), 32)
 
 

@@ -70,7 +70,7 @@ def test_losses_and_gradients(case, shifts, noise):
     skill = batch.get("skill", torch.zeros(BATCH, 0))
     weight = weights(agent, grad=True)
     noise.clear()
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     (_, now), (_, then) = shifts.calls
     for (image, pad), of in zip(
         (args for args, _ in shifts.calls), (slice(0, STACK), slice(1, STACK + 1)), strict=True
@@ -208,7 +208,7 @@ def test_schedule(actor_every, target_every):
     agent = make_drq(actor_update_frequency=actor_every, critic_target_update_frequency=target_every)
     for update in range(6):
         before = copies(agent)
-        metrics = agent.update(transitions(seed=update))
+        metrics = agent.update(transitions(seed=update)).logged
         parts = {name.split(".")[0] for name in moved(agent, before)}
         due = {"critic", "discriminator"}
         due |= {"actor", "log_alpha"} if update % actor_every == 0 else set()
@@ -237,7 +237,7 @@ def loss_with(terminal, last):
     batch = transitions(skills=0)
     batch["is_terminal"], batch["is_last"] = torch.full((BATCH,), terminal), torch.full((BATCH,), last)
     torch.manual_seed(1)
-    return agent.update(batch)["critic_loss"].item()
+    return agent.update(batch).logged["critic_loss"].item()
 
 
 def test_time_limits_bootstrap_and_terminal_states_do_not():
@@ -263,7 +263,7 @@ def test_temperature_rises_when_the_policy_is_too_certain(log_std, rises):
     with torch.no_grad():  # atanh of the place of log_std in [-10, 2]
         agent.actor.trunk[-1].weight.zero_()
         agent.actor.trunk[-1].bias[ACTIONS:] = math.atanh((log_std + 10) / 6 - 1)
-    metrics = agent.update(transitions())
+    metrics = agent.update(transitions()).logged
     assert metrics["alpha_value"].item() == pytest.approx(0.1)
     assert (metrics["actor_entropy"] < metrics["actor_target_entropy"]).item() == rises
     assert agent.log_alpha.item() == pytest.approx(math.log(0.1) + (0.01 if rises else -0.01), abs=1e-5)
@@ -276,7 +276,7 @@ def test_random_actions_teach_the_discriminator_nothing_and_are_rewarded():
     def run(batch):
         agent = make_drq()
         torch.manual_seed(1)
-        metrics = agent.update(batch)
+        metrics = agent.update(batch).logged
         return metrics, agent
 
     batch = transitions()
@@ -306,7 +306,7 @@ def test_the_discriminator_learns_skills_that_can_be_seen(features, least):
         images[b, ..., 5 * index[b] + 1 : 5 * index[b] + 6, :] += 200
     batch["observation"] = images.to(torch.uint8)
     for _ in range(60):
-        metrics = agent.update(batch)
+        metrics = agent.update(batch).logged
     assert metrics["diayn_acc"] > least and metrics["critic_intrinsic_reward"] > 0.5 * math.log(3)
 
 
@@ -319,7 +319,7 @@ def test_learning_rates_and_clipping():
     assert rates == {"actor": 1e-4, "critic": 1e-4, "alpha": 1e-4, "discriminator": 3e-5}
     assert {o.adam.param_groups[0]["eps"] for o in agent._optimizers.values()} == {1e-8}
     assert {o.adam.param_groups[0]["weight_decay"] for o in agent._optimizers.values()} == {0}
-    metrics = agent.update(transitions())
+    metrics = agent.update(transitions()).logged
     assert metrics["critic_grad_norm"] > 0.5
     norm = torch.stack([p.grad.norm() for p in agent.critic.parameters()]).norm()
     assert norm.item() == pytest.approx(0.5, rel=1e-3)
@@ -331,9 +331,9 @@ def test_reference_sets_every_flag():
     by_hand = make_drq(skill_critic=False, discriminator_features="critic", reward_state="current", extrinsic_coeff=1.0)
     for both in (agent, by_hand):
         torch.manual_seed(3)
-        both.last = both.update(transitions())
+        both.last = both.update(transitions()).logged
     assert {k: v.item() for k, v in agent.last.items()} == {k: v.item() for k, v in by_hand.last.items()}
     torch.manual_seed(3)
     default = make_drq()
     torch.manual_seed(3)
-    assert default.update(transitions())["critic_loss"] != agent.last["critic_loss"]
+    assert default.update(transitions()).logged["critic_loss"] != agent.last["critic_loss"]

@@ -283,7 +283,7 @@ def test_from_snapshot_to_choice():
     assert line.startswith("skill chosen at frame 1000: skill (") and agent.skills.settled
     assert agent.skills.chosen.norm().item() == pytest.approx(1, abs=1e-5)
     before = copies(agent.method)
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     assert all(x.isfinite() for x in metrics.values()) and metrics["actor_grad_norm"] > 0
     assert not moved(agent.method, before) and "aps_loss" not in metrics
 
@@ -304,7 +304,7 @@ def test_an_update_of_the_agent():
     agent = make_agent(tiny("pretrain", "agent=aps_dreamer"))
     before = copies(agent.method)
     batch = make_batch(4, 8) | {"skill": tasks(4, 8), "skill_valid": torch.ones(4, 8, dtype=torch.bool)}
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert {"aps_loss", "aps_grad_norm", "aps_entropy", "aps_alignment", "skill_spread"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -321,7 +321,7 @@ def test_the_reward_itself_gives_the_actor_no_gradient():
         for p in critic.parameters():
             torch.nn.init.zeros_(p)
     batch = make_batch(4, 8) | {"skill": tasks(4, 8), "skill_valid": torch.ones(4, 8, dtype=torch.bool)}
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     assert metrics["actor_grad_norm"] == 0 and metrics["reward_std"] > 0
     untouched = make_agent(tiny("pretrain", "agent=aps_dreamer"))
-    assert untouched.update(batch)["actor_grad_norm"] > 0  # through the critic
+    assert untouched.update(batch).logged["actor_grad_norm"] > 0  # through the critic

@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from agents.exploration import density as density_module
 from agents.exploration.density import SkillDensity
 from agents.nn.optimizer import Optimizer
+from utils.errors import UserError
 
 N = 3
 
@@ -342,5 +343,5 @@ def test_it_learns_which_images_belong_to_a_skill_with_batch_norm():
 
 
 def test_images_that_cannot_be_averaged_down_are_refused():
-    with pytest.raises(ValueError, match="density_image_size=64 does not divide images of 84 px"):
+    with pytest.raises(UserError, match=r"agent\.density_image_size=64 .*84 px"):
         SkillDensity((3, 84, 84), 3, image_size=64)

@@ -8,10 +8,11 @@ from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
 from reference64 import weights
 
 from agents.exploration.build import build_method
-from agents.exploration.diayn import DIAYN, SkillClassifier
+from agents.exploration.diayn import DIAYN
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, TaskReward
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
+from agents.nn.skill_classifier import SkillClassifier
 from agents.skills import likelihood_values
 
 PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
@@ -285,7 +286,7 @@ def test_reference():
 def test_an_update_of_the_agent():
     agent = make_agent(tiny("pretrain", "agent=diayn_dreamer"))
     before, actor = copies(agent.method), copies(agent.behaviors["main"].actor)
-    metrics = agent.update(make_batch(4, 8, skill=N))
+    metrics = agent.update(make_batch(4, 8, skill=N)).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert {"diayn_loss", "diayn_grad_norm", "diayn_acc", "skill_spread"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -302,5 +303,5 @@ def test_the_reward_reaches_the_actor_through_the_model():
             torch.nn.init.zeros_(p)
     before = copies(agent.method)
     agent.method_opt.adam.param_groups[0]["lr"] = 0.0
-    assert agent.update(make_batch(4, 8, skill=N))["actor_grad_norm"] > 0
+    assert agent.update(make_batch(4, 8, skill=N)).logged["actor_grad_norm"] > 0
     assert not moved(agent.method, before)  # and the actor's loss left the classifier alone

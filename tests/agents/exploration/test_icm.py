@@ -9,7 +9,7 @@ from reference64 import linear, weights
 from torch import nn
 
 from agents.exploration.build import build_method
-from agents.exploration.icm import ICM
+from agents.exploration.icm import ICM, ForwardModel, _pairs
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
@@ -94,12 +94,12 @@ def test_the_inverse_model_only_monitors():
     assert metrics["icm_inverse_loss"].item() == pytest.approx(sum(i for _, i in found.values()) / 9, rel=1e-5)
     gradients = {name: p.grad.clone() for name, p in method.named_parameters()}
     method.zero_grad()
-    method.error(view.embed, view.action)[~view.is_first[:, 1:]].mean().backward()
+    method.model.error(*_pairs(view))[~view.is_first[:, 1:]].mean().backward()
     for name, p in method.forward_net.named_parameters():
         torch.testing.assert_close(gradients[f"forward_net.{name}"], p.grad)
     # and the inverse net descends its own loss, not the forward error
     method.zero_grad()
-    method.inverse_error(view.embed, view.action)[~view.is_first[:, 1:]].mean().backward()
+    method.model.inverse_error(*_pairs(view))[~view.is_first[:, 1:]].mean().backward()
     for name, p in method.inverse_net.named_parameters():
         torch.testing.assert_close(gradients[f"inverse_net.{name}"], p.grad)
         assert p.grad.abs().max() > 1e-4
@@ -224,7 +224,7 @@ def test_reference():
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=icm_dreamer", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"icm_loss", "icm_grad_norm", "icm_unchanged"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -243,3 +243,29 @@ def test_the_reward_is_that_of_the_trained_module(spy):
     (_, target), _ = losses.one
     assert target is scored
     assert torch.equal(scored.valid, ~batch["is_first"])
+
+
+# ---- the core, on plain tensors
+
+
+def test_the_core_takes_transitions_of_any_shape():
+    """What Dreamer calls with sequences, an agent that learns from transitions calls with rows."""
+    model = ForwardModel(5, 2, 9, inverse=True)
+    x, action, following = torch.randn(7, 5), torch.rand(7, 2), torch.randn(7, 5)
+    valid = torch.arange(7) != 3
+    error = (following - model.forward_net(torch.cat([x, action], -1))).norm(dim=-1)
+    loss, metrics = model.loss(x, action, following, valid)
+    assert loss.item() == pytest.approx(error[valid].mean().item(), rel=1e-5)
+    guess = torch.tanh(model.inverse_net(torch.cat([x, following], -1)))
+    assert metrics["icm_inverse_loss"].item() == pytest.approx((action - guess).norm(dim=-1)[valid].mean().item(), 1e-5)
+    torch.testing.assert_close(model.reward(x, action, following, 2.0), (1 + 2 * error).log())
+
+
+def test_the_method_and_its_core_share_the_networks_and_snapshots_hold_them_once():
+    method = make(inverse_model=True)
+    assert {key.partition(".")[0] for key in method.state_dict()} == {"forward_net", "inverse_net"}
+    assert {id(p) for p in method.parameters()} == {id(p) for p in method.model.parameters()}
+    other = make(inverse_model=True)
+    other.load_state_dict(method.state_dict())
+    view = make_view()
+    assert torch.equal(other.model.error(*_pairs(view)), method.model.error(*_pairs(view)))

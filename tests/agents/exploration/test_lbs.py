@@ -132,7 +132,7 @@ def test_reference():
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=lbs_dreamer", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"lbs_loss", "lbs_grad_norm", "lbs_predicted"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -142,7 +142,7 @@ def test_the_target_is_the_kl_of_this_update(spy):
     agent, batch = make_agent(tiny("pretrain", "agent=lbs_dreamer")), make_batch()
     losses, imagined, scores = spy(agent.method, "loss"), spy(agent, "_score"), spy(agent.method, "score_imagined")
     observed = spy(agent.world_model, "observe")
-    metrics = agent.update(batch)
+    metrics = agent.update(batch).logged
     (view,), _ = losses.one
     torch.testing.assert_close(
         view.kl.double(), kl(view.post.logits.double(), observed.one[1].prior_logits.double()), atol=1e-5, rtol=1e-4
@@ -160,7 +160,7 @@ def test_the_reward_trains_the_actor():
     agent = make_agent(tiny("pretrain", "agent=lbs_dreamer"))
     nn.init.zeros_(agent.behaviors["main"].slow_critic.net[-1].weight)  # values without a gradient
     before = copies(agent.behaviors["main"].actor)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert metrics["actor_grad_norm"] > 0
     assert moved(agent.behaviors["main"].actor, before) == set(before)
 

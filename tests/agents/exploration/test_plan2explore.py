@@ -10,7 +10,7 @@ from torch import nn
 from agents.dreamer.returns import returns_valid
 from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
-from agents.exploration.plan2explore import EnsembleLinear, Plan2Explore
+from agents.exploration.plan2explore import Ensemble, EnsembleLinear, Plan2Explore
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
 
@@ -216,7 +216,7 @@ def test_reference():
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"disagreement_loss", "disagreement_grad_norm"} <= metrics.keys()
     assert moved(agent.method, before) == set(before)
@@ -227,7 +227,7 @@ def test_the_normaliser_sees_what_counts(spy, count_first, share):
     """A first reward of 0 would make the mean magnitude, of H + 1 = 6 steps, smaller by a sixth."""
     agent = make_agent(tiny("pretrain", "agent=plan2explore", f"agent.count_first={str(count_first).lower()}"))
     scores = spy(agent.method, "score_imagined")
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     _, scored = scores.one
     mean = scored.value[1:].mean().item() * share
     assert metrics["reward_mean"].item() == pytest.approx(mean, rel=1e-5)
@@ -243,6 +243,26 @@ def test_without_a_first_reward_only_the_first_return_is_missing():
         agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
         nn.init.zeros_(agent.behaviors["main"].critic.net[-1].weight)
         torch.manual_seed(3)
-        metrics[count_first] = agent.update(make_batch())
+        metrics[count_first] = agent.update(make_batch()).logged
     assert metrics["true"]["actor_loss"] == metrics["false"]["actor_loss"]
     assert metrics["true"]["critic_loss"] != metrics["false"]["critic_loss"]
+
+
+# ---- the core, on plain tensors
+
+
+def test_the_core_takes_rows_of_any_agent():
+    ensemble = Ensemble(3, 4, 2, 6, 5)
+    x, action, target = torch.randn(8, 4), torch.rand(8, 2), torch.randn(8, 5)
+    predicted = ensemble.predict(x, action)
+    assert predicted.shape == (3, 8, 5)
+    valid = torch.arange(8) < 5
+    want = (target - predicted)[:, :5].norm(dim=-1).mean()
+    assert ensemble.loss(x, action, target, valid).item() == pytest.approx(want.item(), rel=1e-5)
+    torch.testing.assert_close(ensemble.disagreement(x, action), predicted.var(0).mean(-1))
+
+
+def test_the_method_and_its_core_share_the_layers_and_snapshots_hold_them_once():
+    method = make()
+    assert set(method.state_dict()) == {"hidden.weight", "hidden.bias", "output.weight", "output.bias"}
+    assert {id(p) for p in method.parameters()} == {id(p) for p in method.ensemble.parameters()}

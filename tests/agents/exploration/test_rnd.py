@@ -343,7 +343,7 @@ def test_one_update(overrides):
     """The predictor moves; the target only in the reference, by its decay."""
     agent = make_agent(tiny("pretrain", "agent=rnd_dreamer", *overrides))
     before = copies(agent.method)
-    metrics = agent.update(make_batch())
+    metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"rnd_loss", "rnd_grad_norm", "rnd_error", "rnd_std"} <= metrics.keys()
     names = {name for name in before if ".predictor." in name}

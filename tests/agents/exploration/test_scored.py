@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.exploration.intrinsic_reward import everywhere, masked_mean, weighted_mean
+from agents.exploration.intrinsic_reward import everywhere
+from agents.nn.means import masked_mean, weighted_mean
 
 entries = st.lists(st.tuples(st.floats(-100, 100, width=32), st.booleans()), min_size=1, max_size=20)
 
