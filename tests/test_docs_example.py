@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 import agents.exploration
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.intrinsic_reward import TaskReward
+from entry import settings as door
 from entry.cli import check_overrides
-from preflight.settings import check
 from utils.config import CONFIGS, to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ def settings_of(tree, script, *overrides):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         search = f"hydra.searchpath=[file://{tree / 'configs'}]"
         config = compose(script, [search, "agent=autoencoder_dreamer", *SIZES, *overrides])
-    return check(to_plain(config))
+    return door.settings_of(script, to_plain(config))
 
 
 def batch(rows=3, length=6):

@@ -111,19 +111,28 @@ def _complaint(schema: type[Section], error: ValidationError) -> SettingError:
         return MissingKey(key)
     if first["type"] == "extra_forbidden":
         return UnknownKey(key, value, list(keys_of(schema)))
-    return SettingError(f"`{key}`={shown(value)} is not allowed: it must be {_wanted(schema, path, first['ctx'])}.")
+    node, *inner = path
+    field = fields_of(schema)[node]
+    while inner and (section := _section(field)) is not None:
+        node, *inner = inner
+        field = fields_of(section)[node]
+    if inner:  # inside of a value that is no section, such as a list
+        key = key.removesuffix("." + ".".join(inner))
+    return SettingError(f"`{key}`={shown(value)} is not allowed: it must be {_wanted(field, first)}.")
 
 
-def _wanted(schema: type[Section], path: list[str], context: Mapping[str, Any]) -> str:
-    """What the value at ``path`` must be."""
-    node: type[Section] = schema
-    for key in path[:-1]:
-        inner = _section(fields_of(node)[key])
-        assert inner is not None
-        node = inner
-    field = fields_of(node)[path[-1]]
-    section = _section(field)
-    wanted = context["wanted"] if section is None else f"a section with the keys {', '.join(fields_of(section))}"
+PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+"""What types without a rule of ours ask for."""
+
+
+def _wanted(field: FieldInfo, error: Mapping[str, Any]) -> str:
+    """What the value of ``field`` must be."""
+    if (section := _section(field)) is not None:
+        wanted = f"a section with the keys {', '.join(fields_of(section))}"
+    elif "wanted" in error.get("ctx", {}):
+        wanted = error["ctx"]["wanted"]
+    else:
+        wanted = PLAIN.get(field.annotation, str(field.annotation).removeprefix("typing."))  # type: ignore[call-overload]
     return f"{wanted}, or null" if _optional(field) else wanted
 
 

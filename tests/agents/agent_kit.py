@@ -5,11 +5,13 @@ from typing import ClassVar
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from settings_kit import agent_settings
 from torch import nn
 
 from agents.dreamer.agent import DreamerAgent
+from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import IntrinsicReward, Scored
-from agents.skills import OneHot
+from agents.skills import OneHot, SkillCount
 from utils.config import configs_of
 
 ACTIONS = 6
@@ -31,7 +33,12 @@ def tiny(name="pretrain", *overrides):
 
 def make_agent(config, phase="pretrain", seed=0, actions=ACTIONS):
     torch.manual_seed(seed)
-    return DreamerAgent(config, OBS, actions, phase=phase, device="cpu")
+    return DreamerAgent(agent_settings(config), OBS, actions, phase=phase, device="cpu")
+
+
+def method_of(agent, sizes):
+    """The method of a plain section ``agent``."""
+    return build_method(agent_settings(composed("pretrain") | {"agent": agent}).agent, sizes)
 
 
 def make_batch(batch=3, length=6, actions=ACTIONS, seed=0, resets=(), skill=0):
@@ -99,9 +106,9 @@ class Brightness(IntrinsicReward):
 class ThreeSkills(IntrinsicReward):
     """Three skills, rewarded by nothing but the task."""
 
-    def __init__(self, sizes):
+    def __init__(self, sizes, skill_dim: SkillCount):
         super().__init__(sizes)
-        self.skills = OneHot(3)
+        self.skills = OneHot(skill_dim)
 
 
 class UniformSkills(Brightness):
@@ -109,9 +116,9 @@ class UniformSkills(Brightness):
 
     acts: ClassVar = "uniform"
 
-    def __init__(self, sizes):
+    def __init__(self, sizes, skill_dim: SkillCount):
         super().__init__(sizes)
-        self.skills = OneHot(3)
+        self.skills = OneHot(skill_dim)
 
 
 class NotAMethod(nn.Module):

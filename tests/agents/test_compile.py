@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from agent_kit import composed, make_agent, make_batch, tiny
-from preflight.drq_settings import check
+from agent_kit import make_agent, make_batch, tiny
+from settings_kit import agent_settings, typed
 from skill_kit import Spy
 
 from agents.drq.agent import DrQAgent
@@ -71,11 +71,11 @@ def test_compiled_and_eager_dreamers_agree(name):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_compiled_and_eager_drq_agree():
-    config = check(composed("drq", "preset=debug", "device=cpu"))
+    config = typed("drq", "preset=debug", "device=cpu")
 
     def build():
         torch.manual_seed(0)
-        return DrQAgent(config, (3, 32, 32), 2, phase="drq")
+        return DrQAgent(config, (3, 32, 32), 2, phase="pretrain")
 
     def transitions(seed):
         torch.manual_seed(seed)
@@ -128,7 +128,7 @@ def test_graphed_and_eager_dreamers_agree_on_cuda(name):
 
     def build():
         torch.manual_seed(0)
-        return type(make_agent(config))(config, (3, 64, 64), 6, phase="pretrain", device="cuda")
+        return type(make_agent(config))(agent_settings(config), (3, 64, 64), 6, phase="pretrain", device="cuda")
 
     def on_cuda(seed):
         batch = {key: value.cuda() for key, value in make_batch(3, 6, seed=seed).items()}

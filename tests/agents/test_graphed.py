@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from agent_kit import composed, make_agent, make_batch, tiny
-from preflight.drq_settings import check
+from agent_kit import make_agent, make_batch, tiny
+from settings_kit import typed
 from torch.utils import _pytree as pytree
 
 from agents.drq.agent import DrQAgent
@@ -82,11 +82,11 @@ def test_dreamers_learn_the_same(replayed, name):
 
 
 def test_drq_has_a_graph_for_updates_with_and_without_the_actor(replayed):
-    config = check(composed("drq", "preset=debug", "device=cpu"))
+    config = typed("drq", "preset=debug", "device=cpu")
     agents = []
     for wrap in (lambda agent: agent, graphed):
         torch.manual_seed(0)
-        agents.append(wrap(DrQAgent(config, (3, 32, 32), 2, phase="drq")))
+        agents.append(wrap(DrQAgent(config, (3, 32, 32), 2, phase="pretrain")))
     batch = {
         "observation": torch.randint(0, 256, (4, 4, 3, 32, 32), dtype=torch.uint8),
         "action": torch.rand(4, 2),

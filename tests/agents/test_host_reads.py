@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from agent_kit import composed, make_agent, make_batch, tiny
-from preflight.drq_settings import check
+from agent_kit import make_agent, make_batch, tiny
+from settings_kit import agent_settings, typed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.dreamer.agent import DreamerAgent
@@ -80,9 +80,9 @@ def test_dreamer(name, script):
 
 @pytest.mark.parametrize("skills", [0, 3])
 def test_drq(skills):
-    config = check(composed("drq", "preset=debug", "device=cpu", f"num_skills={skills}"))
+    config = typed("drq", "preset=debug", "device=cpu", f"num_skills={skills}")
     torch.manual_seed(0)
-    agent = DrQAgent(config, (3, 32, 32), 2, phase="drq")
+    agent = DrQAgent(config, (3, 32, 32), 2, phase="pretrain")
     batch = {
         "observation": torch.randint(0, 256, (4, 4, 3, 32, 32), dtype=torch.uint8),
         "action": torch.rand(4, 2),
@@ -103,7 +103,7 @@ def test_drq(skills):
 def test_dreamer_on_cuda(name):
     """CUDA itself raises at whatever waits for it."""
     config = tiny("pretrain", f"agent={name}", "domain=walker") | {"device": "cuda"}
-    agent = DreamerAgent(config, (3, 64, 64), 6, phase="pretrain", device="cuda")
+    agent = DreamerAgent(agent_settings(config), (3, 64, 64), 6, phase="pretrain", device="cuda")
     batch = {key: value.cuda() for key, value in make_batch().items()}
     if agent.skill_dim:
         skill = agent.skills.draw(18).reshape(3, 6, -1)

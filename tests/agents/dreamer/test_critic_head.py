@@ -21,19 +21,24 @@ OPT = {"lr": 8e-5, "eps": 1e-5, "clip": 1e6, "wd": 1e-6}
 class Directions(IntrinsicReward):
     """Skills on a sphere, valued by psi . z."""
 
-    def __init__(self, sizes):
+    def __init__(self, sizes, skill_dim):
         super().__init__(sizes)
-        self.skills = UnitSphere(D)
+        self.skills = UnitSphere(skill_dim)
         self.critic_head = "successor"
 
 
 class OneHotSuccessors(Directions):
-    def __init__(self, sizes):
-        super().__init__(sizes)
-        self.skills = OneHot(D)
+    def __init__(self, sizes, skill_dim):
+        super().__init__(sizes, skill_dim)
+        self.skills = OneHot(skill_dim)
 
 
-SKILL_KEYS = ("+agent.update_skill_every_step=50", "+agent.num_init_frames=4000", "+agent.skill_choice=replay")
+SKILL_KEYS = (
+    f"+agent.skill_dim={D}",
+    "+agent.update_skill_every_step=50",
+    "+agent.num_init_frames=4000",
+    "+agent.skill_choice=replay",
+)
 
 
 def agent_of(method, phase):
@@ -229,8 +234,3 @@ def test_by_default_they_train_from_the_beginning():
 def test_pretraining_does_not_wait_for_anything():
     parts, metrics = learned(pretraining("agent.train_before_choice=false"))
     assert parts == {"model", "actor", "critic"} and metrics >= BEHAVIOR_KEYS
-
-
-def test_without_skills_there_is_nothing_to_wait_for():
-    agent = make_agent(tiny("finetune", "+agent.train_before_choice=false"), "finetune")
-    assert learned(agent)[0] == {"model", "actor", "critic"}

@@ -16,7 +16,12 @@ BEHAVIOR_KEYS = {
 }  # fmt: skip
 
 
-SKILL_KEYS = ("+agent.update_skill_every_step=50", "+agent.num_init_frames=4000", "+agent.skill_choice=replay")
+SKILL_KEYS = (
+    "+agent.skill_dim=3",
+    "+agent.update_skill_every_step=50",
+    "+agent.num_init_frames=4000",
+    "+agent.skill_choice=replay",
+)
 
 
 def method(name, *more):

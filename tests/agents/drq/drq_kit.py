@@ -3,9 +3,11 @@
 import torch
 
 from agents.drq.agent import DrQAgent
+from agents.drq.settings import DrQSettings
+from utils.settings import parse
 
 PUBLISHED = {
-    "agent": {"name": "drq_diayn"},
+    "agent": {"name": "drq_diayn", "_target_": "agents.drq.agent.DrQAgent"},
     "num_skills": 10, "skill_embedding_dim": 10, "framestack": 3, "image_pad": 4, "encoder_feature_dim": 50,
     "critic_hidden_dim": 1024, "critic_hidden_depth": 2, "actor_hidden_dim": 1024, "actor_hidden_depth": 2,
     "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,
@@ -20,13 +22,24 @@ SMALL = PUBLISHED | {
     "actor_hidden_dim": 6, "discriminator_hidden_dim": 8, "encoder_channels": 4,
 }  # fmt: skip
 
+REFERENCE = {
+    "reference": True, "skill_critic": False, "discriminator_features": "critic", "reward_state": "current",
+    "extrinsic_coeff": 1.0,
+}  # fmt: skip
+"""What ``reference=true`` sets in the configuration."""
+
 SIZE, ACTIONS, STACK, BATCH = 17, 2, 3, 4
+
+
+def drq_settings(plain):
+    """The section that the agent reads."""
+    return parse(DrQSettings, plain)
 
 
 def make_drq(seed=0, size=SIZE, spread=0.2, **changes):
     """A small agent whose biases and norms matter, too; the target differs from the critic."""
     torch.manual_seed(seed)
-    agent = DrQAgent(SMALL | changes, (3, size, size), ACTIONS, phase="pretrain", device="cpu")
+    agent = DrQAgent(drq_settings(SMALL | changes), (3, size, size), ACTIONS, phase="pretrain", device="cpu")
     with torch.no_grad():
         for p in agent.parameters():
             p.add_(spread * torch.randn_like(p))

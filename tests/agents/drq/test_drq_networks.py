@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from drq_kit import ACTIONS, PUBLISHED, SMALL, make_drq
+from drq_kit import ACTIONS, PUBLISHED, REFERENCE, SMALL, drq_settings, make_drq
 
 from agents.drq.agent import DrQAgent
 from agents.drq.networks import Convs
@@ -13,7 +13,7 @@ from utils.errors import UserError
 
 
 def agent_of(size=84, actions=6, **changes):
-    return DrQAgent(PUBLISHED | changes, (3, size, size), actions, phase="pretrain")
+    return DrQAgent(drq_settings(PUBLISHED | changes), (3, size, size), actions, phase="pretrain")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_parameter_counts_with_skills():
     assert parameter_count(agent.critic) == CONVS + head + 100 + 2 * mlp_count(50 + 10 + 6, 1)
     assert parameter_count(agent.actor) == CONVS + head + 100 + mlp_count(60, 12)
     assert parameter_count(agent.discriminator) == CONVS + head + mlp_count(50, 10)
-    published = agent_of(reference=True)
+    published = agent_of(**REFERENCE)
     assert parameter_count(published.critic) == CONVS + head + 2 * mlp_count(50 + 6, 1)
     assert parameter_count(published.actor) == parameter_count(agent.actor)
     assert parameter_count(published.discriminator) == mlp_count(50, 10)

@@ -6,7 +6,7 @@ import drq_reference as ref
 import pytest
 import torch
 from agent_kit import copies, moved
-from drq_kit import ACTIONS, BATCH, STACK, make_drq, transitions
+from drq_kit import ACTIONS, BATCH, REFERENCE, STACK, make_drq, transitions
 from reference64 import weights
 from skill_kit import Spy
 
@@ -52,8 +52,8 @@ CASES = {
     "task and skills": {"extrinsic_coeff": 0.7, "diayn_intrinsic_reward_coeff": 1.9},
     "features of the critic": {"discriminator_features": "critic"},
     "judging the current state": {"reward_state": "current"},
-    "published": {"reference": True},
-    "published, two coefficients": {"reference": True, "extrinsic_coeff": 0.5, "diayn_intrinsic_reward_coeff": 2.0},
+    "published": REFERENCE,
+    "published, two coefficients": REFERENCE | {"extrinsic_coeff": 0.5, "diayn_intrinsic_reward_coeff": 2.0},
 }
 COEFFICIENTS = {  # of the task's reward and of the skills'
     "skills": (0, 1), "no skills": (1, 0), "task and skills": (0.7, 1.9), "features of the critic": (0, 1),
@@ -192,7 +192,7 @@ def test_only_the_critic_moves_the_convolutions():
     assert moved(agent, before) == {f"discriminator.{k}" for k, _ in agent.discriminator.named_parameters()}
 
 
-@pytest.mark.parametrize("changes", [{}, {"num_skills": 0}, {"reference": True}])
+@pytest.mark.parametrize("changes", [{}, {"num_skills": 0}, REFERENCE])
 def test_an_update_moves_everything(changes):
     agent = make_drq(**changes)
     before = copies(agent)
@@ -324,16 +324,3 @@ def test_learning_rates_and_clipping():
     norm = torch.stack([p.grad.norm() for p in agent.critic.parameters()]).norm()
     assert norm.item() == pytest.approx(0.5, rel=1e-3)
     assert make_drq()._optimizers["discriminator"].adam.param_groups[0]["lr"] == 1e-3
-
-
-def test_reference_sets_every_flag():
-    agent = make_drq(reference=True)
-    by_hand = make_drq(skill_critic=False, discriminator_features="critic", reward_state="current", extrinsic_coeff=1.0)
-    for both in (agent, by_hand):
-        torch.manual_seed(3)
-        both.last = both.update(transitions()).logged
-    assert {k: v.item() for k, v in agent.last.items()} == {k: v.item() for k, v in by_hand.last.items()}
-    torch.manual_seed(3)
-    default = make_drq()
-    torch.manual_seed(3)
-    assert default.update(transitions()).logged["critic_loss"] != agent.last["critic_loss"]

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import weights
 from torch.nn import functional as F
 
 from agents.exploration.aps import APS
-from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
@@ -23,7 +22,7 @@ def make_method(*overrides, sizes=SIZES, seed=0, noise=0.3):
     """Biases that matter, too."""
     torch.manual_seed(seed)
     agent = composed("pretrain", "agent=aps_dreamer", "preset=debug", *overrides)["agent"]
-    method = build_method(agent, sizes)
+    method = method_of(agent, sizes)
     with torch.no_grad():
         for p in method.parameters():
             p.add_(noise * torch.randn_like(p))
@@ -154,7 +153,7 @@ def test_float32_under_autocast():
 
 def test_published_sizes():
     agent = composed("pretrain", "agent=aps_dreamer")["agent"]
-    method = build_method(agent, PUBLISHED)
+    method = method_of(agent, PUBLISHED)
     assert isinstance(method, APS) and parameter_count(method) == 3_004_925
     assert method.skills.dim == D and method.scores == "imagination" and method.critic_head == "successor"
     want = {

@@ -4,17 +4,16 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 
 from agents.exploration.apt import APT
-from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, Sizes
 
 SIZES = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 
 
 def make_method(*overrides):
-    return build_method(composed("pretrain", "agent=apt_dreamer", *overrides)["agent"], SIZES)
+    return method_of(composed("pretrain", "agent=apt_dreamer", *overrides)["agent"], SIZES)
 
 
 def rollout(horizon=3, count=5, seed=0):

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed
+from agent_kit import composed, method_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.exploration.build import build_method
 from agents.exploration.deviation import Deviation, deviation_reward
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.nn.latent import Latent
@@ -153,7 +152,7 @@ def make_method(*overrides, domain="walker", **more):
     """The debug preset's method, without the lower bound that is shipped."""
     agent = composed("pretrain", "agent=deviation_dreamer", "preset=debug", *overrides)["agent"]
     agent |= {"deviation_floor": None} | more
-    return build_method(agent, Sizes(OBS, 6, 32, 32, 16, domain))
+    return method_of(agent, Sizes(OBS, 6, 32, 32, 16, domain))
 
 
 def make_view(batch=2, length=3, n=4, seed=0, valid=None):

@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import weights
 
-from agents.exploration.build import build_method
 from agents.exploration.diayn import DIAYN
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, TaskReward
 from agents.nn.latent import Latent
@@ -63,7 +62,7 @@ def view_of(feat, skill, valid):
 
 def make_method(*overrides, sizes=SIZES):
     agent = composed("pretrain", "agent=diayn_dreamer", "preset=debug", *overrides)["agent"]
-    return build_method(agent, sizes)
+    return method_of(agent, sizes)
 
 
 # ---- loss
@@ -183,7 +182,7 @@ def test_float32_under_autocast():
 
 def test_published_sizes():
     agent = composed("pretrain", "agent=diayn_dreamer")["agent"]
-    method = build_method(agent, PUBLISHED)
+    method = method_of(agent, PUBLISHED)
     assert isinstance(method, DIAYN) and parameter_count(method) == 3_060_050
     assert method.skills.dim == 50 and method.scores == "imagination" and method.critic_head == "scalar"
     want = {

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import linear, weights
 from torch import nn
 
-from agents.exploration.build import build_method
 from agents.exploration.icm import ICM, ForwardModel, _pairs
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.nn.latent import Latent
@@ -202,9 +201,9 @@ def test_published_sizes():
     agent = composed("pretrain", "agent=icm_dreamer")["agent"]
     assert agent["inverse_model"] is False and agent["first_reward"] is None and agent["icm_scale"] == 1
     assert agent["icm_hidden"] == WALKER.embed
-    method = build_method(agent, WALKER)
+    method = method_of(agent, WALKER)
     assert type(method) is ICM and parameter_count(method) == 4_730_880 and method.scores == "replay"
-    method = build_method(agent | {"inverse_model": True}, WALKER)
+    method = method_of(agent | {"inverse_model": True}, WALKER)
     assert parameter_count(method) == 4_730_880 + 4_729_350
     for layer in (m for m in method.modules() if isinstance(m, nn.Linear)):
         assert not layer.bias.any()

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import HALF_LOG_2PI, below, kl, mlp, weights
 from torch import nn
 
-from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.exploration.lbs import LBS
 from agents.nn.latent import Latent
@@ -114,7 +113,7 @@ def test_float32_under_autocast():
 
 def test_published_sizes():
     agent = composed("pretrain", "agent=lbs_dreamer")["agent"]
-    method = build_method(agent, WALKER)
+    method = method_of(agent, WALKER)
     assert type(method) is LBS and parameter_count(method) == 971_601 and method.scores == "imagination"
     assert [type(m) for m in method.head] == [nn.Linear, nn.ELU] * 4 + [nn.Linear]
     assert agent["actor_ent"] == 0 and agent["reward_norm"] == {"momentum": 0.95, "scale": 1.0, "eps": 1e-8}

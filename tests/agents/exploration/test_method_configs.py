@@ -2,9 +2,9 @@
 
 import pytest
 from agent_kit import composed
+from settings_kit import typed
 
-from agents.exploration.build import method_class
-from preflight.settings import check
+from agents.exploration.build import method_class, own_keys
 from utils.errors import UserError
 
 SCRIPTS = ("pretrain", "finetune")
@@ -62,8 +62,8 @@ REFUSED = {
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("name", VALUES)
-def test_composes(settings, name, script, preset):
-    agent, column = check(settings(script, f"agent={name}", f"preset={preset}"))["agent"], PRESETS.index(preset)
+def test_composes(name, script, preset):
+    agent, column = typed(script, f"agent={name}", f"preset={preset}").agent.plain(), PRESETS.index(preset)
     momentum, entropy = PRETRAINED[name] if script == "pretrain" else FINETUNED
     want = {"name": name, "actor_ent": entropy[column]}
     want |= {key: values[column] for key, values in VALUES[name].items()}
@@ -72,14 +72,14 @@ def test_composes(settings, name, script, preset):
 
 
 @pytest.mark.parametrize("name, override", [(name, override) for name, row in REFUSED.items() for override in row])
-def test_bad_values_are_named(settings, name, override):
+def test_bad_values_are_named(name, override):
     with pytest.raises(UserError) as refused:
-        check(settings("pretrain", f"agent={name}", f"agent.{override}"))
+        typed("pretrain", f"agent={name}", f"agent.{override}")
     assert str(refused.value).startswith(f"agent.{override} is not allowed")
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_every_key_of_a_method_has_a_value_that_is_refused(name):
-    """Whoever adds a rule adds a row above."""
-    rules = method_class(composed("pretrain", f"agent={name}")["agent"]).rules
-    assert rules and rules.keys() <= {override.split("=")[0] for override in REFUSED[name]}
+    """Whoever adds a key adds a row above."""
+    keys = own_keys(method_class(composed("pretrain", f"agent={name}")["agent"]["method"]))
+    assert keys and keys.keys() <= {override.split("=")[0] for override in REFUSED[name]}

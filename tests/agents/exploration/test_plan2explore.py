@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from torch import nn
 
 from agents.dreamer.returns import returns_valid
-from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes
 from agents.exploration.plan2explore import Ensemble, EnsembleLinear, Plan2Explore
 from agents.nn.latent import Latent
@@ -182,7 +181,7 @@ def test_small_variances_keep_their_value_under_autocast():
 def test_published_sizes():
     agent = composed("pretrain", "agent=plan2explore")["agent"]
     assert (agent["ensemble_size"], agent["ensemble_hidden"], agent["count_first"]) == (5, 1536, False)
-    method = build_method(agent, WALKER)
+    method = method_of(agent, WALKER)
     assert type(method) is Plan2Explore and parameter_count(method) == 21_258_240
     assert agent["actor_ent"] == 0 and agent["reward_norm"] == {"momentum": 0.95, "scale": 1.0, "eps": 1e-8}
 

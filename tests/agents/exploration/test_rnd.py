@@ -5,11 +5,10 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, moved, tiny
+from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import below, encode, linear, weights
 from torch import nn
 
-from agents.exploration.build import build_method
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.exploration.rnd import RND, RandomDistillation
 from agents.nn.latent import Latent
@@ -316,7 +315,7 @@ def test_published_sizes():
     agent = composed("pretrain", "agent=rnd_dreamer")["agent"]
     assert (agent["target_decay"], agent["batch_statistics"], agent["rnd_scale"]) == (0.0, False, 1.0)
     assert agent["actor_ent"] == 0 and agent["reward_norm"]["momentum"] == 1
-    method = build_method(agent, WALKER)
+    method = method_of(agent, WALKER)
     assert type(method) is RND and method.scores == "replay"
     assert parameter_count(method.distillation.target) == 7_059_920
     assert parameter_count(method.distillation.predictor) == 7_059_920
