@@ -19,13 +19,21 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--hydra-h
 class Request(NamedTuple):
     """A command line that the checks of the scripts let pass."""
 
-    script: "Script"
+    phase: str
+    """A key of ``entry.scripts.SCRIPTS``."""
     settings: "OffPolicyKeys"
     """Checked."""
     run_dir: Path | None
     """The run folder, where the command line names it."""
     first_of_sweep: bool
     """Whether ``settings`` are those of the first of several jobs."""
+
+    @property
+    def script(self) -> "Script":
+        """What distinguishes it."""
+        from entry.scripts import SCRIPTS
+
+        return SCRIPTS[self.phase]
 
     def worded(self, notes: list[str]) -> list[str]:
         """Notes with keys in backquotes, by the names that the script has for them."""
@@ -79,14 +87,13 @@ def read(arguments: Sequence[str]) -> Request:
     for word in line.overrides:
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word} is no override. Write key=value.")
-    from entry.scripts import SCRIPTS
     from entry.settings import settings_of
 
     phase = _fitting(line) if line.script is None else _named(line.script)
     settings, first_of_sweep = _compose(phase, line)
     if (folder := _folder_to_resume(settings["resume"], line)) is not None:
         return _resumed(folder, line)
-    return Request(SCRIPTS[phase], settings_of(phase, settings), line.run_dir, first_of_sweep)
+    return Request(phase, settings_of(phase, settings), line.run_dir, first_of_sweep)
 
 
 def _named(script: str) -> str:
@@ -173,4 +180,4 @@ def _resumed(folder: Path, line: CommandLine) -> Request:
     refuse_unnamed(settings["env_factory"], asked["env_factory"], f"resume={folder}")
     for key in given & set(SCRIPTS[phase].safe_on_resume):
         put(settings, key, get(asked, key))
-    return Request(SCRIPTS[phase], settings_of(phase, settings), folder, False)
+    return Request(phase, settings_of(phase, settings), folder, False)

@@ -19,7 +19,8 @@ from envs.gl import choose_backend
 from training import checkpoint
 from training.collector import Collector
 from training.learner import Learner
-from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.off_policy import OffPolicyRun
+from training.run import CHECKPOINT
 
 Place = Literal["update", "collect", "finish", "checkpoint"]
 PLACES: dict[Place, tuple[type, str]] = {

@@ -14,7 +14,7 @@ from entry.start import launch
 from replay import Replay
 from training import checkpoint
 from training.collector import Collector
-from training.off_policy import CHECKPOINT
+from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 from utils.errors import UserError
 

@@ -16,7 +16,6 @@ from analysis.cells import coverage
 from analysis.skill_probe import build_env, load_agent, main, probe, rollouts, wilson
 from entry.start import launch
 from training import checkpoint
-from training.parts import phase_of
 
 DEBUG = ("preset=debug", "device=cpu", "progress=false", "evaluate=false", "num_train_frames=1010", "use_tb=false")
 SKILLS = 4  # of preset=debug
@@ -286,17 +285,12 @@ def test_errors_are_one_line(settings, snapshot, folder, short, tmp_path, capsys
 def test_drq_is_restored_to_act_and_judge_as_it_did(drq):
     path = drq("cartpole_swingup", 3)
     agent, content = load_agent(path, 0)
-    assert agent.phase == phase_of(content["config"]) == "drq"
+    assert agent.phase == content["phase"] == "pretrain" and content["config"]["phase"] == "drq"
     for part, state in agent.snapshot_modules().items():
         for key, value in state.items():
             assert torch.equal(value, content["modules"][part][key]), (part, key)
     fresh, _ = load_agent(path, 0, untrained=True)
     assert not torch.equal(fresh.critic.encoder.linear.weight, agent.critic.encoder.linear.weight)
-
-
-def test_what_kind_of_run_a_configuration_is_of(settings):
-    for script, phase in (("pretrain", "pretrain"), ("finetune", "finetune"), ("drq", "drq")):
-        assert phase_of(settings(script)) == phase
 
 
 def test_episodes_of_drq_are_embedded_and_judged_by_its_networks(drq):

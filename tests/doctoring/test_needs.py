@@ -8,26 +8,26 @@ from types import SimpleNamespace
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from settings_kit import typed
 
 from doctoring import needs
 from doctoring.examination import answer
 from doctoring.request import Request
 from doctoring.row import Status
 from entry.scripts import SCRIPTS
-from preflight import forecast as module
+from preflight import room as module
+from preflight.forecast import forecast
 from training import checkpoint
 from utils.config import configs_of
 
 
 @pytest.fixture
-def request_of(settings, tmp_path, monkeypatch):
+def request_of(tmp_path, monkeypatch):
     """``request_of("pretrain", ...)`` -> request in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def make(phase, *overrides, run_dir=None):
-        return Request(
-            phase, SCRIPTS[phase].check(settings(phase, "preset=debug", "device=cpu", *overrides)), run_dir, False
-        )
+        return Request(phase, typed(phase, "preset=debug", "device=cpu", *overrides), run_dir, False)
 
     return make
 
@@ -61,10 +61,13 @@ def test_a_snapshot_for_drq(request_of, tmp_path):
     request = request_of("drq", f"snapshot={tmp_path}/model_9.pt")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "model_9.pt" in row.found
-    content = {"agent": "drq_diayn", "config": {"framestack": 3}, "spec": {}, "modules": {}, "frame": 36}
+    config = {"agent": {"_target_": "agents.drq.agent.DrQAgent"}}
+    content = {"agent": "drq_diayn", "config": config, "spec": {}, "modules": {}, "frame": 36}
     checkpoint.save(tmp_path / "model_9.pt", "snapshot", content)
     assert needs.snapshot(request) == (Status.OK, "model_9.pt of agent=drq_diayn, frame 36", "")
-    checkpoint.save(tmp_path / "model_9.pt", "snapshot", content | {"agent": "dreamer", "config": {}})
+    checkpoint.save(
+        tmp_path / "model_9.pt", "snapshot", content | {"agent": "dreamer", "config": {"agent": {"_target_": "x"}}}
+    )
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "not of DrQ" in row.found
 
@@ -84,7 +87,7 @@ def test_folders_are_those_of_the_script(request_of, phase):
 @pytest.mark.parametrize(("factor", "status"), [(0.5, Status.FAIL), (1.05, Status.WARN), (100, Status.OK)])
 def test_disks(request_of, monkeypatch, factor, status):
     request = request_of("pretrain", "num_train_frames=100000", "snapshots=[]")
-    need = module.forecast(request.settings)
+    need = forecast(request.settings, "pretrain")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=int(factor * need.disk)))
     row = answer(lambda: needs.disk(request, need))
     assert row.status is status and bool(row.fix) == (status is not Status.OK)
@@ -94,7 +97,8 @@ def test_disks(request_of, monkeypatch, factor, status):
 @pytest.mark.parametrize(("available", "status"), [(10**6, Status.WARN), (10**12, Status.OK), (None, Status.OK)])
 def test_memory(request_of, monkeypatch, available, status):
     monkeypatch.setattr(module, "available_memory", lambda: available)
-    row = needs.memory(module.forecast(request_of("pretrain").settings))
+    request = request_of("pretrain")
+    row = needs.memory(request, forecast(request.settings, "pretrain"))
     assert row.status is status and bool(row.fix) == (status is not Status.OK)
 
 
@@ -111,7 +115,8 @@ def test_folders_that_cannot_be_written_to(request_of, tmp_path):
     row = answer(lambda: needs.writable(request_of("pretrain", run_dir=tmp_path / "file" / "run")))
     assert row.status is Status.FAIL and "hydra.run.dir=" in row.found and row.fix
     request = request_of("pretrain")
-    request.settings["snapshot_dir"] = str(tmp_path / "file" / "snapshots")
+    elsewhere = request.settings.model_copy(update={"snapshot_dir": str(tmp_path / "file" / "snapshots")})
+    request = request._replace(settings=elsewhere)
     row = answer(lambda: needs.writable(request))
     assert row.status is Status.FAIL and "snapshot_dir=" in row.found
 

@@ -25,7 +25,7 @@ SMALL = ("preset=debug", "device=cpu")
 )
 def test_the_script_is_found(overrides, phase):
     request = read([*overrides, *SMALL])
-    assert request.phase == phase and request.settings["task"] == "walker_stand"
+    assert request.phase == phase and request.settings.task == "walker_stand"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_script_is_found(overrides, phase):
 def test_drq_is_found(overrides):
     request = read([*overrides, "device=cpu"])
     assert request.phase == "drq" and request.first_of_sweep == ("--multirun" in overrides)
-    assert (request.settings["task"], request.settings["num_train_frames"]) == ("walker_run", 4_000_000)
+    assert (request.settings.task, request.settings.frames) == ("walker_run", 4_000_000)
 
 
 @pytest.mark.parametrize("phase", SCRIPTS)
@@ -85,8 +85,8 @@ def test_words_of_hydra_are_set_aside():
 def test_the_first_job_of_a_sweep():
     request = read(["--multirun", "agent=rnd_dreamer,dreamer", "seed=7,8", "snapshots=[1000,2000]", *SMALL])
     assert request.first_of_sweep
-    assert (request.settings["agent"]["name"], request.settings["seed"]) == ("rnd_dreamer", 7)
-    assert request.settings["snapshots"] == [1000, 2000]
+    assert (request.settings.agent.name, request.settings.seed) == ("rnd_dreamer", 7)
+    assert request.settings.snapshots == [1000, 2000]
     assert not read(["seed=7", *SMALL]).first_of_sweep
 
 
@@ -95,8 +95,8 @@ def test_a_resumed_run_has_its_stored_settings(settings, tmp_path):
     OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
     for words in ([f"resume={tmp_path}"], ["resume=auto", f"hydra.run.dir={tmp_path}"]):
         request = read([*words, "num_train_frames=77", "collect.timeout=7"])
-        assert (request.phase, request.settings["seed"], request.run_dir) == ("finetune", 5, tmp_path)
-        assert (request.settings["num_train_frames"], request.settings["collect"]["timeout"]) == (77, 7)
+        assert (request.phase, request.settings.seed, request.run_dir) == ("finetune", 5, tmp_path)
+        assert (request.settings.num_train_frames, request.settings.collect.timeout) == (77, 7)
 
 
 def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):
@@ -105,10 +105,10 @@ def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):
     OmegaConf.save(OmegaConf.create(stored), tmp_path / "config.yaml")
     for words in ([], ["num_train_steps=77"]):
         request = read([f"resume={tmp_path}", *words])
-        assert (request.phase, request.settings["seed"], request.run_dir) == ("drq", 5, tmp_path)
-        assert request.settings["num_train_steps"] == (77 if words else 1_000_000)
+        assert (request.phase, request.settings.seed, request.run_dir) == ("drq", 5, tmp_path)
+        assert request.settings.num_train_steps == (77 if words else 1_000_000)
 
 
 def test_a_run_that_would_be_resumed_but_has_not_begun(tmp_path):
     request = read(["resume=auto", f"hydra.run.dir={tmp_path}", "seed=4", *SMALL])
-    assert (request.phase, request.settings["seed"], request.run_dir) == ("pretrain", 4, tmp_path)
+    assert (request.phase, request.settings.seed, request.run_dir) == ("pretrain", 4, tmp_path)

@@ -6,23 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from settings_kit import typed
 
-from agents.drq.agent import DrQAgent, Frames
+from agents.drq.agent import Frames
 from agents.nn.latent import Latent
 from envs.vector import make_vector
 from training.collector import Collector
 from training.parts import build_agent
-
-DRQ = {
-    "agent": {"name": "drq_diayn"},
-    "num_skills": 2, "skill_embedding_dim": 2, "framestack": 3, "image_pad": 2, "encoder_feature_dim": 4,
-    "critic_hidden_dim": 4, "critic_hidden_depth": 1, "actor_hidden_dim": 4, "actor_hidden_depth": 1,
-    "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,
-    "discriminator_hidden_dim": 4, "discriminator_hidden_depth": 1, "init_temperature": 0.1, "discount": 0.99,
-    "critic_tau": 0.01, "actor_update_frequency": 2, "critic_target_update_frequency": 2, "extrinsic_coeff": None,
-    "diayn_intrinsic_reward_coeff": 1.0, "skill_critic": True, "discriminator_features": "own",
-    "reward_state": "next", "grad_clip": None, "encoder_channels": 2, "reference": False,
-}  # fmt: skip
 
 
 class Records:
@@ -36,12 +26,13 @@ class Records:
         self.found.append({key: np.array(value) for key, value in record.items()})
 
 
-def make_agent(name, settings):
+def make_agent(name):
     torch.manual_seed(0)
     if name == "drq":
-        return DrQAgent(DRQ, (3, 64, 64), 6, phase="pretrain")
-    config = settings("pretrain", "preset=debug", "device=cpu", "agent=diayn_dreamer") | {"domain": "walker"}
-    return build_agent(config, (3, 64, 64), 6, "pretrain", torch.device("cpu"))
+        chosen = typed("drq", "preset=debug", "num_skills=2", "device=cpu")
+    else:
+        chosen = typed("pretrain", "preset=debug", "device=cpu", "agent=diayn_dreamer")
+    return build_agent(chosen, (3, 64, 64), 6, "pretrain", torch.device("cpu"))
 
 
 def make_collector(agent):
@@ -50,8 +41,8 @@ def make_collector(agent):
 
 
 @pytest.mark.parametrize("name, kind", [("drq", Frames), ("dreamer", Latent)])
-def test_a_restored_collector_goes_on_as_the_saved_one(name, kind, settings):
-    agent = make_agent(name, settings)
+def test_a_restored_collector_goes_on_as_the_saved_one(name, kind):
+    agent = make_agent(name)
     first = make_collector(agent)
     for mode in ("random", "train", "train", "train"):
         first.step(mode)
@@ -74,9 +65,9 @@ def test_a_restored_collector_goes_on_as_the_saved_one(name, kind, settings):
         assert a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
-def test_a_step_has_two_halves(settings):
+def test_a_step_has_two_halves():
     """Together they are the step; a checkpoint lies between two steps, never in one."""
-    agent = make_agent("dreamer", settings)
+    agent = make_agent("dreamer")
     first, second = make_collector(agent), make_collector(agent)
     with pytest.raises(RuntimeError, match="begin_step"):
         second.finish_step()
@@ -96,9 +87,9 @@ def test_a_step_has_two_halves(settings):
     second.state_dict()
 
 
-def test_what_a_stack_of_frames_was_made_of(settings):
+def test_what_a_stack_of_frames_was_made_of():
     """The frames DrQ acts on are the last records of the episode."""
-    agent = make_agent("drq", settings)
+    agent = make_agent("drq")
     collector = make_collector(agent)
     for _ in range(4):
         collector.step("random")

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from entry.start import launch
 from training.checkpoint import load
-from training.off_policy import CHECKPOINT
+from training.run import CHECKPOINT
 
 HEADER = "type,episode,step,duration,episode_extrinsic_reward,skill_id,episode_intrinsic_reward_sum"
 

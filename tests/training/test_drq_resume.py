@@ -11,7 +11,8 @@ from agents.drq.agent import DrQAgent
 from entry.start import launch
 from training import evaluators
 from training.checkpoint import load, save
-from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.off_policy import OffPolicyRun
+from training.run import CHECKPOINT
 from utils.errors import UserError
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from settings_kit import typed
 
-from preflight.settings import check
 from training.evaluation import evaluate, play, skill_gallery
 from training.parts import build
 
@@ -12,8 +12,8 @@ SKILLS = 4
 
 
 @pytest.fixture
-def parts(settings, tmp_path):
-    config = check(settings("pretrain", "preset=debug", "agent=deviation_dreamer", "device=cpu"))
+def parts(tmp_path):
+    config = typed("pretrain", "preset=debug", "agent=deviation_dreamer", "device=cpu")
     made = build(config, tmp_path, "pretrain", torch.device("cpu"))
     yield made
     made.envs.close()

@@ -10,7 +10,7 @@ import training.checkpoint
 from entry.start import launch
 from replay import files
 from training.checkpoint import load
-from training.off_policy import CHECKPOINT
+from training.run import CHECKPOINT
 from utils.csv_log import CsvLog
 from utils.errors import UserError
 from utils.tensorboard_log import TensorBoardLog

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kill_kit import Kill, Place, assert_same_runs, in_child, play, rows
 
-from training.off_policy import CHECKPOINT
+from training.run import CHECKPOINT
 from utils.config import CONFIGS
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))

@@ -17,8 +17,9 @@ from agents.nn.optimizer import Optimizer
 from entry.start import launch
 from training.checkpoint import load
 from training.learner import Learner, NumericalFault, find_fault
-from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.off_policy import OffPolicyRun
 from training.parts import build_agent
+from training.run import CHECKPOINT
 from utils.config import CONFIGS
 from utils.errors import UserError
 

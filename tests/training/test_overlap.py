@@ -19,7 +19,8 @@ from agents.dreamer.behavior import Behavior
 from entry.start import launch
 from training.checkpoint import load
 from training.collector import Collector
-from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.off_policy import OffPolicyRun
+from training.run import CHECKPOINT
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,16 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from settings_kit import typed
 
 from training import checkpoint
-from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_pretrained
+from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_numbered
 from utils.errors import UserError
 
 SPEC = {"observation": [[3, 64, 64], "|u1"], "action": [[6], "<f4"]}
 
 
 def write(path, **changes):
-    content = {"agent": "dreamer", "spec": SPEC, "modules": {"encoder": {"w": torch.ones(3)}}}
+    content = {"agent": "dreamer", "spec": SPEC, "config": {}, "modules": {"encoder": {"w": torch.ones(3)}}}
     checkpoint.save(path, "snapshot", content | changes)
     return path
 
@@ -38,26 +39,26 @@ def test_missing_snapshot_lists_those_that_exist(tmp_path):
     assert find_snapshot(folder, 2000, tmp_path).name == "snapshot_2000.pt"
 
 
-def test_path_by_settings_and_by_custom_folder(settings, tmp_path):
+def test_path_by_settings_and_by_custom_folder(tmp_path):
     base = f"snapshot_base_dir={tmp_path}"
     expected = write(tmp_path / "pixels" / "walker" / "dreamer" / "3" / "snapshot_500.pt")
-    config = settings("finetune", base, "seed=3", "snapshot_ts=500", "domain=walker")
-    assert read_pretrained(config).path == expected
+    config = typed("finetune", base, "seed=3", "snapshot_ts=500", "domain=walker")
+    assert read_numbered(config).path == expected
     other = write(tmp_path / "elsewhere" / "snapshot_700.pt")
-    config = settings("finetune", base, f"custom_snap_dir={tmp_path / 'elsewhere'}", "snapshot_ts=700")
-    assert read_pretrained(config).path == other
-    assert read_pretrained(settings("finetune", "snapshot_ts=0")) is None
+    config = typed("finetune", base, f"custom_snap_dir={tmp_path / 'elsewhere'}", "snapshot_ts=700")
+    assert read_numbered(config).path == other
+    assert read_numbered(typed("finetune", "snapshot_ts=0")) is None
 
 
-def test_another_agent_is_refused(settings, tmp_path):
+def test_another_agent_is_refused(tmp_path):
     write(tmp_path / "snapshot_500.pt", agent="random_dreamer")
-    config = settings("finetune", f"custom_snap_dir={tmp_path}", "snapshot_ts=500")
+    config = typed("finetune", f"custom_snap_dir={tmp_path}", "snapshot_ts=500")
     with pytest.raises(UserError, match="Set agent=random_dreamer"):
-        read_pretrained(config)
+        read_numbered(config)
 
 
 def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told(settings, tmp_path):
-    config = settings("finetune", "init_actor=false", "init_critic=true", "render.quality=lite")
+    config = typed("finetune", "init_actor=false", "init_critic=true", "render.quality=lite")
     agent = Loader()
     source = Pretrained(tmp_path / "s.pt", {"spec": SPEC | {"action": [[12], "<f4"]}, "modules": {}})
     with pytest.raises(UserError, match=r"action=\[\[12\].*this run has action=\[\[6\]"):
@@ -85,21 +86,21 @@ def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told
         (["extrinsic_coeff=1", "lr=3e-4", "task=walker_run"], []),  # what one fine-tunes for
     ],
 )
-def test_differences_of_drq_are_told(settings, tmp_path, changes, told):
-    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": settings("drq")})
-    notes = load_pretrained(Loader(), source, settings("drq", *changes), SPEC)
+def test_differences_of_drq_are_told(tmp_path, changes, told):
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": typed("drq").plain()})
+    notes = load_pretrained(Loader(), source, typed("drq", *changes), SPEC)
     assert notes == [f"the snapshot was made with {line}" for line in told]
 
 
 @pytest.mark.parametrize(("init_critic", "told"), [("true", 1), ("false", 0)])
 def test_another_discount_of_dreamer_is_told_where_the_critic_is_taken(settings, tmp_path, init_critic, told):
     source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": settings("pretrain")})
-    config = settings("finetune", "discount=0.5", f"init_critic={init_critic}")
+    config = typed("finetune", "discount=0.5", f"init_critic={init_critic}")
     assert len(load_pretrained(Loader(), source, config, SPEC)) == told
 
 
-def test_a_key_that_the_snapshot_does_not_know_is_not_compared(settings, tmp_path):
-    before = settings("drq")
+def test_a_key_that_the_snapshot_does_not_know_is_not_compared(tmp_path):
+    before = typed("drq").plain()
     del before["reward_state"], before["render"]
     source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": before})
-    assert load_pretrained(Loader(), source, settings("drq"), SPEC) == []
+    assert load_pretrained(Loader(), source, typed("drq"), SPEC) == []

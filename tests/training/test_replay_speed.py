@@ -3,10 +3,9 @@
 import pytest
 import torch
 from kill_kit import Kill, assert_same_runs, in_child, play
-from settings_kit import compose_settings
+from settings_kit import compose_settings, typed
 
 from entry.start import launch
-from preflight import drq_settings, settings
 from replay import Replay
 from training.parts import _build_replay
 
@@ -66,8 +65,7 @@ def test_a_run_ends_bit_for_bit_the_same(plain, accepted, tmp_path, more):
 
 @pytest.mark.parametrize("script", CASES)
 def test_null_draws_ahead_on_cuda_only(script, tmp_path):
-
-    config = (drq_settings if script == "drq" else settings).check(compose_settings(script, *CASES[script]))
+    settings = typed(script, *CASES[script])
     spec = dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool")) | {"observation": ((1,), "uint8")}
     for device, asked, expected in (
         ("cpu", None, False),
@@ -75,7 +73,7 @@ def test_null_draws_ahead_on_cuda_only(script, tmp_path):
         ("cpu", True, True),
         ("cuda", False, False),
     ):
-        config["replay"]["prefetch"] = asked
+        config = settings.model_copy(update={"replay": settings.replay.model_copy(update={"prefetch": asked})})
         replay = _build_replay(config, tmp_path / f"{device}_{asked}", spec, 0, torch.device(device))
         assert (replay._prefetch is not None) == expected
 

@@ -9,7 +9,8 @@ from kill_kit import rows
 
 from entry.start import launch
 from training.checkpoint import load
-from training.off_policy import CHECKPOINT, OffPolicyRun
+from training.off_policy import OffPolicyRun
+from training.run import CHECKPOINT
 
 DEBUG = ("preset=debug", "device=cpu", "progress=false")
 

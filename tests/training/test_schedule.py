@@ -4,9 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from settings_kit import typed
 
+from agents.agent import Updated
+from training.clock import Clock
 from training.interrupt import StopSignal
-from training.off_policy import Counters, OffPolicyRun
+from training.off_policy import OffPolicyRun
+from training.run import Counters
 from utils.schedule import crossed, times_due
 
 EPISODE_STEPS = 500
@@ -15,13 +19,14 @@ EPISODE_STEPS = 500
 class Recorder(OffPolicyRun):
     """A run whose environments, agent and files are replaced by records of when they were used."""
 
-    def __init__(self, config, phase="pretrain"):
-        self.config, self.phase, self.run_dir = config, phase, Path()
-        self.repeat = config["action_repeat"]
+    def __init__(self, phase, *overrides):
+        self.config = self.settings = typed(phase, *overrides)
+        self.schedule, self.run_dir, self.final = self.config.schedule, Path(), None
+        self.clock = Clock("num_train_frames", "frames", self.schedule.steps, self.config.action_repeat)
         self.agent = SimpleNamespace(
             collects="train", skill_dim=0, adapt=lambda frame, sample: self.asked.append(frame)
         )
-        self.learner = SimpleNamespace(update=dict)
+        self.learner = SimpleNamespace(update=lambda: Updated({}, {}))
         self.replay = SimpleNamespace(checkpoint_due=False, ready=False, sample=dict)
         self.logger = SimpleNamespace(
             elapsed=0.0,
@@ -30,9 +35,10 @@ class Recorder(OffPolicyRun):
             log=lambda key, value, prefix: self.lags.append(value),
         )
         self.lags = []
-        self.total_steps = -(-config["num_train_frames"] // self.repeat)
-        self.seed_steps = config["num_seed_frames"] // self.repeat
-        self.counters, self.stop = Counters(evaluation_due=config["evaluate"]), StopSignal()
+        self.counters, self.stop = Counters(evaluation_due=self.schedule.evaluate_every is not None), StopSignal()
+        self.stage = None
+        self.evaluator = SimpleNamespace(show=lambda stage: None)
+        self.episode_log = SimpleNamespace(add=lambda stage, replay, episode: None)
         self.snapshots, self.evaluated, self.modes, self.checkpoints = [], [], [], []
         self.asked = []
         self._saved_at, self._faults_in_a_row = 0.0, 0
@@ -53,13 +59,10 @@ class Recorder(OffPolicyRun):
     def _collect(self, mode):
         if not self.modes or self.modes[-1][1] != mode:
             self.modes.append((self.step, mode))
-        envs = self.config["num_envs"]
+        envs = self.config.num_envs
         ended = (self.step // envs + 1) % EPISODE_STEPS == 0
         self.replay.ready |= ended
         return [SimpleNamespace(reward=0.0, length=1000)] * envs if ended else []
-
-    def _log_episode(self, episode):
-        self.counters.episode += 1
 
     def _watch(self, before, after):
         pass
@@ -78,8 +81,8 @@ class Recorder(OffPolicyRun):
         self.checkpoints.append(self.step)
 
 
-def test_pretraining_makes_9600_updates_before_the_100k_snapshot(settings):
-    run = Recorder(settings("pretrain", "num_train_frames=100010"))
+def test_pretraining_makes_9600_updates_before_the_100k_snapshot():
+    run = Recorder("pretrain", "num_train_frames=100010")
     run.run()
     assert run.asked == list(range(1000, 100_010, 2))  # before every step, from the first finished episode on
     assert run.snapshots == [("snapshot_100000.pt", 9600, 100)]
@@ -87,11 +90,11 @@ def test_pretraining_makes_9600_updates_before_the_100k_snapshot(settings):
     assert run.evaluated == []
 
 
-def test_in_step_with_learning_actions_come_first_and_all_else_is_where_it_was(settings):
+def test_in_step_with_learning_actions_come_first_and_all_else_is_where_it_was():
     frames = ("num_train_frames=20010", "snapshots=[10000,20000]", "checkpoint_every_minutes=0", "num_envs=2")
-    run = Recorder(settings("pretrain", *frames, "collect.async=true"))
+    run = Recorder("pretrain", *frames, "collect.async=true")
     run.run()
-    usual = Recorder(settings("pretrain", *frames))
+    usual = Recorder("pretrain", *frames)
     usual.run()
     for name in ("modes", "asked", "snapshots", "evaluated", "checkpoints", "updates", "step"):
         assert getattr(run, name) == getattr(usual, name), name
@@ -105,38 +108,38 @@ def test_in_step_with_learning_actions_come_first_and_all_else_is_where_it_was(s
     assert abs(sum(run.lags[1:]) / len(run.lags[1:]) - 0.4) < 0.01
 
 
-def test_two_million_frames_make_199600_updates(settings):
-    config = settings("pretrain")
-    steps, period = 1_000_000, config["train_every_actions"] // 2
+def test_two_million_frames_make_199600_updates():
+    config = typed("pretrain")
+    steps, period = config.schedule.steps - 5, config.schedule.update_every
     assert times_due(2000 - 1, steps - 1, period) == 199_600
     assert times_due(2000 - 1, 50_000 - 1, period) == 9_600
-    assert config["snapshots"] == [100_000, 500_000, 1_000_000, 2_000_000]
+    assert config.snapshots == [100_000, 500_000, 1_000_000, 2_000_000]
 
 
-def test_finetuning_evaluates_every_10k_frames_and_samples_the_actor_from_the_start(settings):
-    run = Recorder(settings("finetune", "save_ft_model=false"), "finetune")
+def test_finetuning_evaluates_every_10k_frames_and_samples_the_actor_from_the_start():
+    run = Recorder("finetune")
     run.run()
     assert run.evaluated == list(range(0, 100_001, 10_000))
     assert run.modes == [(0, "train")]
     assert run.step == 50_005
 
 
-def test_a_snapshot_is_written_when_its_mark_is_crossed_and_not_only_when_it_is_hit(settings):
-    run = Recorder(settings("pretrain", "num_train_frames=5000", "snapshots=[1002,1004,4000]", "num_envs=3"))
+def test_a_snapshot_is_written_when_its_mark_is_crossed_and_not_only_when_it_is_hit():
+    run = Recorder("pretrain", "num_train_frames=5000", "snapshots=[1002,1004,4000]", "num_envs=3")
     run.run()
     assert [name for name, _, _ in run.snapshots] == ["snapshot_1002.pt", "snapshot_1004.pt", "snapshot_4000.pt"]
 
 
 @pytest.mark.parametrize("envs", [1, 2, 3, 4, 7, 16, 64])
-def test_the_ratio_of_updates_to_frames_does_not_depend_on_the_number_of_environments(settings, envs):
-    run = Recorder(settings("pretrain", "num_train_frames=100000", f"num_envs={envs}"))
+def test_the_ratio_of_updates_to_frames_does_not_depend_on_the_number_of_environments(envs):
+    run = Recorder("pretrain", "num_train_frames=100000", f"num_envs={envs}")
     run.run()
     # with many environments the first episodes end long after the seed frames; the updates due by then are made up for
     assert abs(run.updates - 9600) <= envs // 5 + 1
 
 
-def test_checkpoints_at_every_episode_end_when_asked(settings):
-    run = Recorder(settings("pretrain", "num_train_frames=3010", "checkpoint_every_minutes=0"))
+def test_checkpoints_at_every_episode_end_when_asked():
+    run = Recorder("pretrain", "num_train_frames=3010", "checkpoint_every_minutes=0")
     run.run()
     assert run.checkpoints == [500, 1000, 1500, 1505]
 

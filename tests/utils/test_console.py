@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from training.layouts import DREAMER
 from utils.console import Console, format_line, format_time, wants_colour
 
 CARD = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
@@ -30,31 +31,31 @@ def visible(text):
 
 
 def test_train_line_is_the_published_one():
-    assert format_line("train", VALUES) == CARD
+    assert format_line("train", VALUES, DREAMER) == CARD
 
 
 def test_eval_line_has_no_fps_and_the_same_columns():
     expected = "| eval           | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | T: 0:01:30"
-    assert format_line("eval", VALUES) == expected
+    assert format_line("eval", VALUES, DREAMER) == expected
 
 
 @pytest.mark.parametrize(("prefix", "code"), [("train", "33"), ("eval", "32")])
 def test_colour_adds_only_invisible_codes(prefix, code):
-    coloured = format_line(prefix, VALUES, colour=True)
+    coloured = format_line(prefix, VALUES, DREAMER, colour=True)
     assert coloured.startswith(f"| \033[{code}m{prefix}\033[0m ")
     assert coloured.count("\033") == 2
-    assert visible(coloured) == format_line(prefix, VALUES)
+    assert visible(coloured) == format_line(prefix, VALUES, DREAMER)
 
 
 def test_missing_fields_are_zero():
     assert (
-        format_line("train", {})
+        format_line("train", {}, DREAMER)
         == "| train          | F: 0 | S: 0 | E: 0 | L: 0 | R: 0.0000 | FPS: 0.0000 | T: 0:00:00"
     )
 
 
 def test_numbers_that_are_none_do_not_stop_a_run():
-    line = format_line("train", VALUES | {"episode_reward": float("nan"), "episode_length": float("inf")})
+    line = format_line("train", VALUES | {"episode_reward": float("nan"), "episode_length": float("inf")}, DREAMER)
     assert "R: nan" in line
     assert "L: inf" in line
 
@@ -84,19 +85,19 @@ def test_line_is_coloured_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     for stream, codes in ((Terminal(), 2), (io.StringIO(), 0)):
         monkeypatch.setattr(sys, "stdout", stream)
-        Console(100, progress=False).line("train", VALUES)
+        Console(100, DREAMER, progress=False).line("train", VALUES)
         assert visible(stream.getvalue()) == CARD + "\n"
         assert stream.getvalue().count("\033") == codes
 
 
 def test_no_bar_unless_stderr_is_a_terminal(monkeypatch, capsys):
-    console = Console(100)
+    console = Console(100, DREAMER)
     console.tick(50)
     console.close()
     assert capsys.readouterr().err == ""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    console = Console(100)
+    console = Console(100, DREAMER)
     console.tick(50)
     console.close()
     assert "50" in terminal.getvalue()
@@ -105,7 +106,7 @@ def test_no_bar_unless_stderr_is_a_terminal(monkeypatch, capsys):
 
 def test_bar_starts_where_the_run_starts(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    console = Console(2000, progress=True)
+    console = Console(2000, DREAMER, progress=True)
     console.tick(1000)  # resumed here
     assert (console._bar.initial, console._bar.n) == (1000, 1000)
     console.tick(1500)
@@ -117,8 +118,9 @@ def test_bar_starts_where_the_run_starts(monkeypatch):
 def test_lines_do_not_tear_the_bar():
     """stdout and stderr into one stream, as on a screen: a line must begin at the left edge of a cleared row."""
     script = (
+        "from training.layouts import DREAMER\n"
         "from utils.console import Console\n"
-        "console = Console(10_000, progress=True)\n"
+        "console = Console(10_000, DREAMER, progress=True)\n"
         "for frame in range(0, 10_000, 1000):\n"
         "    console.tick(frame)\n"
         "    console.line('train', {'frame': frame})\n"

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 
 import utils.logger
-from utils.log_layout import DREAMER
+from training.layouts import DREAMER
 from utils.logger import Logger
 
 WALL_CLOCK = {"fps", "total_time"}
@@ -27,7 +27,7 @@ class Clock:
 
 def make(run_dir, clock=None, **kwargs):
     defaults = {"use_tb": False, "use_wandb": False, "action_repeat": 2, "total_frames": 10_000, "progress": False}
-    return Logger(run_dir, clock=clock or Clock(), **(defaults | kwargs))
+    return Logger(run_dir, clock=clock or Clock(), layout=DREAMER, **(defaults | kwargs))
 
 
 def rows(run_dir, prefix="train"):

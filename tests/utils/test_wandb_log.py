@@ -20,6 +20,7 @@ SETTINGS = wandb_settings(
     obs_type="pixels",
     seed=3,
     config={"seed": 3, "agent": {"name": "plan2explore"}},
+    experiment="pt",
 )
 
 
