@@ -248,7 +248,7 @@ def test_activations_of_a_decoder_by_hand():
 
 def test_a_replay_that_does_not_fit_is_refused_as_by_the_replay(need, free, tmp_path):
     free(10**6)
-    with pytest.raises(UserError, match=r"replay\.capacity=20000 needs .* 1\.0 MB are free"):
+    with pytest.raises(UserError, match=r"replay\.capacity=20000 .* 1\.0 MB"):
         short_of(need("preset=debug"), tmp_path / "run")
 
 
@@ -391,10 +391,10 @@ def test_a_copy_beside_which_the_agent_does_not_fit_is_a_note(settings, gpu):
 def test_a_gpu_that_is_not_there_is_refused(need, settings, gpu, free, monkeypatch, tmp_path):
     free(10**12)
     gpu(10**12)
-    with pytest.raises(UserError, match=r"^replay\.device=cuda:7: there are 2 CUDA devices\."):
+    with pytest.raises(UserError, match=r"^replay\.device=cuda:7: .*\b2\b"):
         short_of(need(*LONG, "replay.device=cuda:7"), tmp_path / "run")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"^replay\.device=cuda: .*Use replay\.device=cpu or replay\.device=null\."):
+    with pytest.raises(UserError, match=r"^replay\.device=cuda: .*replay\.device=cpu .*replay\.device=null"):
         launch(settings("pretrain", *LONG, "device=cpu", "replay.device=cuda"), tmp_path / "run", "pretrain")
     assert not list((tmp_path / "run").glob("replay"))
 
@@ -402,5 +402,5 @@ def test_a_gpu_that_is_not_there_is_refused(need, settings, gpu, free, monkeypat
 def test_drqs_copy_names_drqs_keys(settings, gpu):
     gpu(1000)
     config = drq_settings.check(settings("drq", "preset=debug", "device=cpu", "replay.device=cuda"))
-    with pytest.raises(UserError, match=r"replay\.device=cuda: .* or lower replay_buffer_capacity\.$"):
+    with pytest.raises(UserError, match=r"replay\.device=cuda: .*replay_buffer_capacity"):
         memory_notes(forecast(config))
