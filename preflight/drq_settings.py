@@ -98,7 +98,7 @@ RULES: dict[str, Rule] = {
 }
 
 EVALUATION = {"eval_frequency": (5000, 100_000), "num_eval_episodes": (10, 1)}
-"""What null means without and with skills: the values of DrQ and of its DIAYN extension (card sections 1.6, 2.1)."""
+"""What null means without and with skills: the values of DrQ and of its DIAYN extension (their released code)."""
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:

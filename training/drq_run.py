@@ -48,7 +48,7 @@ LAYOUT = LogLayout(
     },
     width=5,
 )
-"""The published form (card section 2.4)."""
+"""The published form (docs/agents/drq.md, what a run writes)."""
 
 EPISODE_COLUMNS = (
     "type",
@@ -115,7 +115,7 @@ class DrQRun(OffPolicyRun):
     # ---- evaluation
 
     def evaluate_if_due(self) -> None:
-        """``num_eval_episodes`` episodes of every skill with mean actions, then a model (card section 2.2)."""
+        """``num_eval_episodes`` episodes of every skill with mean actions, then a model."""
         if not self.counters.evaluation_due:
             return
         env = self.eval_env.unwrapped

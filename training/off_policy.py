@@ -57,7 +57,7 @@ class OffPolicyRun:
     """One run in one folder; :meth:`run` takes it from where it is to its end.
 
     Steps are agent steps over all environments; one step is ``action_repeat`` frames. The order inside an iteration
-    is the published one (card 7.2): update if due, act, step, store, log finished episodes, numbered
+    is the published one (mastering-urlb): update if due, act, step, store, log finished episodes, numbered
     snapshot, evaluation, checkpoint. With ``collect.async`` it is act, update if due while the environments step,
     store, and the rest as before: actions come from weights that lack the updates of one step. Both are deterministic.
     """

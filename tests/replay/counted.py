@@ -8,7 +8,7 @@ from replay.sampler import Sampler
 
 
 class Counted(np.ndarray):
-    """An array that adds what is read of it to ``reads``. A row or a range of columns is a view: nothing is read yet."""
+    """An array that adds what is read of it to ``reads``; a row or a range of columns is a view, not read yet."""
 
     reads: list[int]
 
@@ -25,7 +25,7 @@ class Counted(np.ndarray):
 
     def __array_function__(self, function, types, args, kwargs):
         if function is np.searchsorted:  # a bisection
-            self.reads.append(np.size(args[1]) * math.ceil(math.log2(max(2, np.size(args[0])))))
+            self.reads.append(args[1].size * math.ceil(math.log2(max(2, args[0].size))))
         else:
             self.reads.append(self.size)
         plain = [arg.view(np.ndarray) if isinstance(arg, Counted) else arg for arg in args]
