@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-"""Where the scripts' YAML lies, relative to this file: in the checkout, also of an editable installation."""
+"""Where the scripts' YAML lies: beside the packages, in the checkout or, installed without ``-e``, among the others."""
 
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
