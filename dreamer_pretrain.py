@@ -1,6 +1,8 @@
 """Pre-train an agent without task reward and keep snapshots.
 
-python dreamer_pretrain.py configs=dmc_pixels agent=dreamer domain=walker seed=1
+python dreamer_pretrain.py configs=dmc_pixels agent=deviation_dreamer domain=walker seed=1
+python dreamer_pretrain.py agent=deviation_dreamer domain=walker preset=debug num_train_frames=2010
+python dreamer_pretrain.py resume=latest
 """
 
 import hydra

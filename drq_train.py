@@ -1,6 +1,8 @@
 """Train DrQ, or DrQ with DIAYN skills, on any task of the suite.
 
+python drq_train.py task=cartpole_swingup num_skills=0 action_repeat=8 batch_size=512 num_train_steps=100000
 python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 lr=3e-4 action_repeat=2
+python drq_train.py resume=latest
 """
 
 import hydra

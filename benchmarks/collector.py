@@ -11,19 +11,11 @@ The work is in ``benchmarks/stepping.py``: worker processes import this file, an
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-
-def main(words: Sequence[str]) -> int:
-    """Exit status of :func:`benchmarks.stepping.main`."""
-    from benchmarks import stepping
-
-    return stepping.main(words)
-
-
 if __name__ == "__main__":
+    # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from benchmarks.stepping import main
+
     sys.exit(main(sys.argv[1:]))

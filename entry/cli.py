@@ -1,10 +1,12 @@
 """The command line: Hydra's entry with errors a user can read, run folders, and checks of overrides."""
 
 import functools
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -19,10 +21,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from entry.help import FLAGS, help_text
 from entry.stored import FORMER_PRESET
 from entry.unknown_key import hint, other_group
-from utils.config import CONFIG_FILE, RUNS, configs_of, flatten, resume_words
-from utils.errors import UserError, unknown_value
+from utils.config import CONFIG_FILE, configs_of, flatten, resume_words
+from utils.errors import UserError, exit_status, unknown_value
 from utils.rules import shown
 
 _job_started = False
@@ -61,7 +64,9 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = present_names(config_name, sys.argv[1:])
-        check_overrides(config_name, sys.argv[1:])
+        chosen = check_overrides(config_name, sys.argv[1:])
+        if set(FLAGS) & set(sys.argv[1:]):
+            sys.exit(exit_status(print)(help_text(config_name, chosen)))
         main()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {str(error).strip()}") from None
@@ -106,13 +111,16 @@ def _remove_empty(folder: Path) -> None:
             return
 
 
-def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
+def check_overrides(config_name: str, arguments: Iterable[str]) -> list[tuple[str, str]]:
     """Refuse unknown keys and unknown group options of a command line, naming the nearest match.
 
-    Raises :class:`UserError`. Keys that ``+`` adds are left to :func:`entry.settings.settings_of`.
+    Returns the (group, option) pairs it chooses. Raises :class:`UserError`. Keys that ``+`` adds are left to
+    :func:`entry.settings.settings_of`.
     """
+    arguments = list(arguments)
     parser = OverridesParser.create()
     overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+    own = _own_folders(arguments, overrides)
     for override in overrides:
         if not override.is_add() and (elsewhere := other_group(override.key_or_group, config_name)):
             raise UserError(f"{override.input_line}: {elsewhere}")
@@ -120,18 +128,37 @@ def check_overrides(config_name: str, arguments: Iterable[str]) -> None:
         loader = GlobalHydra.instance().config_loader()
         groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
         for name, override in groups.items():
-            _check_options(loader, name, override)
-        known = _known_keys(config_name, groups.values())
+            _check_options(_options(loader, name, own), name, override)
+        chosen = _chosen(groups.values())
+        known = _known_keys(config_name, chosen, own)
         known_or_group = [*known, *loader.get_group_options("", ObjectType.GROUP)]
     for override in overrides:
         key = override.key_or_group
         if key in groups or key.startswith("hydra") or override.is_add() or override.is_delete():
             continue
         if key == "resume":
-            _check_resume(override.value(), [o.key_or_group for o in overrides])
+            _check_resume(override.value(), {o.key_or_group: o.value() for o in overrides})
         if key not in known and not any(name.startswith(f"{key}.") for name in known):
             near = hint(key, known_or_group)
             raise UserError(f"{override.input_line}: there is no key {key}.{near} --cfg job prints them all.")
+    return [(override.key_or_group, option) for override, option in chosen]
+
+
+def _own_folders(arguments: Sequence[str], overrides: Iterable[Override]) -> list[str]:
+    """Where a command line has Hydra look for configurations besides ours, as entries of ``hydra.searchpath``."""
+    folders = [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
+    folders += [folder for flag, folder in pairwise(arguments) if flag in ("--config-dir", "-cd")]
+    own = [f"file://{Path(folder).absolute()}" for folder in folders]
+    for override in overrides:
+        if override.key_or_group == "hydra.searchpath" and isinstance(paths := override.value(), list):
+            own += [str(path) for path in paths]
+    return own
+
+
+def _options(loader: ConfigLoader, group: str, own: Iterable[str]) -> list[str]:
+    """The options of a group, also those in the folders ``own``."""
+    folders = [Path(path.removeprefix("file://"), group) for path in own if path.startswith("file://")]
+    return sorted({*loader.get_group_options(group), *(path.stem for f in folders for path in f.glob("*.yaml"))})
 
 
 def _parse(parser: OverridesParser, argument: str) -> Override:
@@ -147,8 +174,7 @@ def _parse(parser: OverridesParser, argument: str) -> Override:
     return override
 
 
-def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:
-    options = loader.get_group_options(name)
+def _check_options(options: Sequence[str], name: str, override: Override) -> None:
     value = override.value()
     values = value.list if isinstance(value, ChoiceSweep) else [value]
     if override.is_delete():
@@ -161,26 +187,35 @@ def _check_options(loader: ConfigLoader, name: str, override: Override) -> None:
             raise unknown_value(name, shown(option), options)
 
 
-def _check_resume(folder: object, keys: Collection[str]) -> None:
-    if folder == "auto" and not {"hydra.run.dir", "hydra.sweep.dir"} & set(keys):
+def _check_resume(folder: object, given: Mapping[str, object]) -> None:
+    if folder == "auto" and not {"hydra.run.dir", "hydra.sweep.dir"} & set(given):
         raise UserError(
             "resume=auto needs a folder that stays the same: add hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> "
             "with --multirun."
         )
-    if folder in (None, "latest", "auto"):
+    if folder in (None, "auto"):
         return
-    if not (Path(str(folder)) / CONFIG_FILE).is_file():
+    other = given.get("hydra.run.dir", folder)
+    if other != folder:
         raise UserError(
-            f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder under {RUNS}/."
+            f"resume={folder} goes on in the folder of that run, not in hydra.run.dir={other}. Leave that out; "
+            "a job that begins there or goes on takes resume=auto."
+        )
+    if folder != "latest" and not (Path(str(folder)) / CONFIG_FILE).is_file():
+        raise UserError(
+            f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder, or latest."
         )
 
 
-def _known_keys(config_name: str, groups: Iterable[Override]) -> list[str]:
-    chosen = []
-    for override in groups:
-        value = override.value()
-        option = value.list[0] if isinstance(value, ChoiceSweep) else value
-        if isinstance(option, str):
-            # a group that + adds is not in the defaults
-            chosen.append(f"{'+' if override.is_add() else ''}{override.key_or_group}={option}")
-    return list(flatten(compose(config_name, chosen)))
+def _chosen(groups: Iterable[Override]) -> list[tuple[Override, str]]:
+    """Each with the option it chooses, the first one where it is a sweep."""
+    values = ((override, override.value()) for override in groups)
+    options = ((override, v.list[0] if isinstance(v, ChoiceSweep) else v) for override, v in values)
+    return [(override, option) for override, option in options if isinstance(option, str)]
+
+
+def _known_keys(config_name: str, chosen: Iterable[tuple[Override, str]], own: Sequence[str]) -> list[str]:
+    # a group that + adds is not in the defaults
+    words = [f"{'+' if override.is_add() else ''}{override.key_or_group}={option}" for override, option in chosen]
+    words += [f"hydra.searchpath={json.dumps(own)}"] if own else []
+    return list(flatten(compose(config_name, words)))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from utils.config import CONFIGS, configs_of, flatten
 
 
-def _scripts() -> dict[str, str]:
+def scripts() -> dict[str, str]:
     """The entry scripts: name of the configuration -> file."""
     from entry.scripts import SCRIPTS  # loads torch, which a command line without a fault can wait for
 
@@ -32,11 +32,11 @@ def other_group(name: str, config_name: str) -> str:
 
     Empty where it has it, too, and where nobody has it.
     """
-    owners = [file for config, file in _scripts().items() if name in groups(config)]
+    owners = [file for config, file in scripts().items() if name in groups(config)]
     if name in groups(config_name) or not owners:
         return ""
     return (
-        f"{_scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
+        f"{scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
     )
 
 
@@ -56,14 +56,17 @@ def _owners(key: str) -> str:
         return f"agent={', '.join(names)}" if names else ""
     if key == "defaults":
         return ""
-    return " and ".join(file for config, file in _scripts().items() if key in _keys(config))
+    return " and ".join(file for config, file in scripts().items() if key in _keys(config))
 
 
 def _keys(config_name: str) -> set[str]:
     """The keys of a script's configuration, and of those it is based on."""
-    config = _load(config_name)
-    bases = [entry for entry in config.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    return {*flatten(config), *(key for base in bases for key in _keys(base))}
+    return {*flatten(_load(config_name)), *(key for base in bases(config_name) for key in _keys(base))}
+
+
+def bases(config_name: str) -> list[str]:
+    """The configurations that one is based on."""
+    return [entry for entry in _load(config_name).get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
 
 
 @functools.cache

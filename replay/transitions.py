@@ -2,7 +2,7 @@
 
 Every frame is stored once, in its record, and stacks are put together when a batch is drawn. With 84 px images and 3
 stacked frames a record takes 21.2 kB, where a buffer of (stack, next stack) pairs takes 9 * 84 * 84 * 2 = 127 kB a
-transition (card drq-diayn, section 1.5): 6.0 times less. All that is on disk, per transition that can be drawn (evicted
+transition: 6.0 times less. All that is on disk, per transition that can be drawn (evicted
 segments, resets and the episode being written counted in; cartpole with ``action_repeat=8``), is 5.1 times less at the
 worst moment. None of it is the process's own memory: the files are mapped.
 """

@@ -121,7 +121,7 @@ def test_conda_installs_the_same_set():
 
 
 def test_the_metadata_is_valid(tmp_path):
-    """setuptools accepts pyproject.toml, and installing the project installs no module of ours by accident."""
+    """setuptools accepts pyproject.toml."""
     pytest.importorskip("setuptools", minversion="77")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).write_text(read(name), encoding="utf-8")
@@ -132,8 +132,23 @@ def test_the_metadata_is_valid(tmp_path):
     (folder,) = tmp_path.glob("*.dist-info")
     metadata = (folder / "METADATA").read_text(encoding="utf-8")
     assert "Name: somnia" in metadata and "License-Expression: MIT" in metadata
-    tops = folder / "top_level.txt"
-    assert not tops.exists() or tops.read_text().strip() == ""
+
+
+def test_installing_makes_every_package_importable_and_brings_the_configurations():
+    """What pyproject.toml includes, against the folders: all with modules but tests and benchmarks, and configs/."""
+    setuptools = pytest.importorskip("setuptools", minversion="77")
+    settings = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]
+    found = set(setuptools.find_namespace_packages(str(ROOT), include=settings["packages"]["find"]["include"]))
+    tracked = {path.relative_to(ROOT) for path in tracked_texts()}
+    modules = {path.parent for path in tracked if path.suffix == ".py" and path.parts[0] not in ("tests", "benchmarks")}
+    data = {path.parent for path in tracked if path.parts[0] == "configs"}
+    wanted = {".".join(folder.parts) for folder in modules | data if folder.parts}
+    # what was left behind by a package that is no more may hold caches
+    assert {name for name in found if any((ROOT / name.replace(".", "/")).glob("*.*"))} == wanted
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in modules if folder.parts)
+    kinds = {pattern.removeprefix("*") for pattern in settings["package-data"]["*"]}
+    others = {path.suffix for path in tracked if path.parent in modules | data and path.parent.parts} - {".py"}
+    assert others == kinds
 
 
 @pytest.mark.parametrize("target", TARGETS)

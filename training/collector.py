@@ -27,7 +27,7 @@ class Episode(NamedTuple):
 class Collector:
     """n environments, the agent's acting state on them, and the replay they feed.
 
-    Records are aligned as in the card (section 2.1): image t, the action that led to it, the reward received on
+    Records are aligned as the published replay has them: image t, the action that led to it, the reward received on
     arriving, the skill that chose the action. ``skill_valid`` is false for reset records and random actions.
     """
 

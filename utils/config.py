@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-"""Where the scripts' YAML lies, relative to this file: in the checkout, also of an editable installation."""
+"""Where the scripts' YAML lies: beside the packages, in the checkout or, installed without ``-e``, among the others."""
 
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
@@ -58,12 +58,12 @@ def latest_run(root: Path = RUNS) -> Path:
 
 
 def _store_agent_presets() -> None:
-    """``configs/agent_presets.yaml`` as Hydra's group ``agent_preset``: option ``<preset>_<agent>`` sets ``agent``.
+    """``configs/agent_presets.yaml`` as Hydra's group ``agent_preset``, whose options are ``<preset>_<agent>``.
 
     The defaults lists take ``${preset}_${agent}``, if there is one, after the preset; values of the command line come
     later still. A folder of the user's own may hold more of them, as files ``agent_preset/<preset>_<agent>.yaml``.
     """
-    table = OmegaConf.load(CONFIGS / "agent_presets.yaml")
+    table: Any = OmegaConf.load(CONFIGS / "agent_presets.yaml")
     for agent, presets in table.items():
         for preset, keys in presets.items():
             ConfigStore.instance().store(f"{preset!s}_{agent!s}", keys, group="agent_preset", package="agent")

@@ -132,7 +132,7 @@ def _wanted(field: FieldInfo, error: Mapping[str, Any]) -> str:
     elif "wanted" in error.get("ctx", {}):
         wanted = error["ctx"]["wanted"]
     else:
-        wanted = PLAIN.get(field.annotation, str(field.annotation).removeprefix("typing."))  # type: ignore[call-overload]
+        wanted = PLAIN.get(field.annotation, str(field.annotation).removeprefix("typing."))  # type: ignore[arg-type]
     return f"{wanted}, or null" if _optional(field) else wanted
 
 

@@ -154,14 +154,14 @@ def test_domains_and_tasks_without_a_measure_are_refused():
     others = set(DOMAINS) - set(MEASURES)
     assert {"cartpole", "humanoid_CMU"} <= others
     for domain in others:
-        with pytest.raises(UserError, match=f"domain={domain} is not known. Allowed: jaco, quadruped, walker"):
+        with pytest.raises(UserError, match=f"domain={domain} .*jaco, quadruped, walker"):
             coverage(domain, np.zeros((1, 4)))
-    with pytest.raises(UserError, match=r"shape \(1, 70\).*domain=quadruped.* 57 numbers"):  # fetch: the ball counts
+    with pytest.raises(UserError, match=r"\(1, 70\).*domain=quadruped.* 57 "):  # fetch: the ball counts
         coverage("quadruped", np.zeros((1, body("quadruped_fetch").state)))
 
 
 def test_unknown_domains_and_foreign_states_are_refused():
-    with pytest.raises(UserError, match=r"domain=waker .*jaco, quadruped, walker.*Did you mean domain=walker"):
+    with pytest.raises(UserError, match=r"domain=waker .*jaco, quadruped, walker.* domain=walker"):
         coverage("waker", np.zeros((1, 18)))
     with pytest.raises(UserError, match="domain=quadruped.* 57 numbers"):
         coverage("quadruped", np.zeros((1, 18)))

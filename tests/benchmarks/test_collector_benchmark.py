@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import collector, stepping
+from benchmarks import stepping
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def test_random_actions():
 def test_what_it_writes(tmp_path, capsys):
     path = tmp_path / "table.json"
     words = ["preset=debug", "device=cpu", "threads=1", "num_envs=2", "collect.workers=false,true", f"json={path}"]
-    assert collector.main([*words, "render.quality=lite", "steps=5", "task=cartpole_balance"]) == 0
+    assert stepping.main([*words, "render.quality=lite", "steps=5", "task=cartpole_balance"]) == 0
     report = json.loads(path.read_text())
     assert {"rows", "hardware", "commit", "device", "overrides"} <= set(report)
     assert report["task"] == "cartpole_balance"
@@ -111,7 +111,7 @@ def test_without_acting_no_agent_is_built(tmp_path, monkeypatch):
     monkeypatch.setattr(stepping, "build_agent", lambda *_: pytest.fail("an agent was built"))
     path = tmp_path / "table.json"
     words = ["act=false", "num_envs=1", "collect.workers=false", "render.quality=lite", "steps=2", f"json={path}"]
-    assert collector.main([*words, "task=cartpole_balance", "threads=1"]) == 0
+    assert stepping.main([*words, "task=cartpole_balance", "threads=1"]) == 0
     (row,) = json.loads(path.read_text())["rows"]
     assert row["frames_per_second"] > 0 and row["env_ms"] > 0
     assert row["act_ms"] is None and row["acting_frames_per_second"] is None
@@ -122,10 +122,10 @@ def test_a_row_for_each_combination(monkeypatch):
     monkeypatch.setattr(stepping, "measure", lambda case, *_: cases.append(case) or {})
     monkeypatch.setattr(stepping, "make", lambda *_, **__: SimpleNamespace(close=lambda: None, **SPACES))
     monkeypatch.setattr(stepping, "show", lambda rows: "")
-    assert collector.main(["act=false", "num_envs=1,3", "collect.workers=true", "render.quality=full,lite"]) == 0
+    assert stepping.main(["act=false", "num_envs=1,3", "collect.workers=true", "render.quality=full,lite"]) == 0
     assert cases == [(1, True, "full"), (1, True, "lite"), (3, True, "full"), (3, True, "lite")]
     cases.clear()
-    assert collector.main(["act=false"]) == 0
+    assert stepping.main(["act=false"]) == 0
     assert len(cases) == len(set(cases)) == 8
 
 
@@ -159,7 +159,7 @@ def test_the_task():
 def test_what_is_refused(word, message, capsys, monkeypatch):
     for name in ("make", "make_vector", "build_agent"):
         monkeypatch.setattr(stepping, name, lambda *_, **__: pytest.fail("something was built"))
-    assert collector.main([word]) == 1
+    assert stepping.main([word]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     with pytest.raises(UserError, match=message):
@@ -170,3 +170,11 @@ def test_worker_processes_load_no_torch_for_the_scripts():
     """They import the script that has started them."""
     code = "import sys, benchmarks.collector, benchmarks.end_to_end; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("file", ["collector.py", "end_to_end.py"])
+def test_the_files_are_scripts(file, tmp_path):
+    """Also from another folder, where Python finds ``benchmarks/replay.py`` first."""
+    command = [sys.executable, str(ROOT / "benchmarks" / file), "threads=0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("error: threads=0"), done.stderr

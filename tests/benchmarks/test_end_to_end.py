@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import end_to_end, whole_run
+from benchmarks import whole_run
 from training.off_policy import OffPolicyRun
 from utils.errors import UserError
 
@@ -33,7 +33,7 @@ def test_what_it_writes(tmp_path, capsys, runs):
     folder, path = tmp_path / "disk", tmp_path / "table.json"
     folder.mkdir()
     words = [*TINY, "num_envs=2", "collect.async=true", "frames=210", "baseline=true"]
-    assert end_to_end.main([*words, f"folder={folder}", f"json={path}"]) == 0
+    assert whole_run.main([*words, f"folder={folder}", f"json={path}"]) == 0
     assert list(folder.iterdir()) == []
     report = json.loads(path.read_text())
     assert {"rows", "hardware", "commit", "device", "overrides"} <= set(report)
@@ -126,7 +126,7 @@ def test_nothing_is_compared_without_a_baseline():
 )
 def test_what_is_refused(words, message, capsys, monkeypatch):
     monkeypatch.setattr(whole_run, "build", lambda *_: pytest.fail("something was built"))
-    assert end_to_end.main(words) == 1
+    assert whole_run.main(words) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     with pytest.raises(UserError, match=message):

@@ -48,10 +48,10 @@ PUBLISHED = {
     "lr_discriminator": None,
     "discriminator_hidden_dim": 1024,
     "discriminator_hidden_depth": 2,
-    # those of the original release, where the extension has others (card section 1.6)
+    # those of the original release, where the extension has others
     "render_size": 84,
 }
-"""Card section 2.1; how often to evaluate: see below."""
+"""Of the published program's flags (docs/agents/drq.md); how often to evaluate: see below."""
 
 NAMES = set(flatten(compose_settings("drq")))
 KEYS = {key for key in NAMES if not any(other.startswith(f"{key}.") for other in NAMES)}
@@ -311,7 +311,7 @@ def test_the_schedule(base):
 @pytest.mark.parametrize(
     ("num_skills", "changes", "expected"),
     [
-        # the original release and the extension (card sections 1.6, 2.1)
+        # the original release and the extension
         (0, {}, (5000, 10)),
         (10, {}, (100_000, 1)),
         (2, {"eval_frequency": 7}, (7, 1)),

@@ -123,7 +123,7 @@ SD3_BAD_VALUES = [
 def test_a_bad_value_of_sd3_is_named(settings, key, value):
     config = settings("pretrain", "agent=deviation_dreamer")
     put(config, key, value)
-    with pytest.raises(UserError, match=f"^{key}=.* is not allowed: it must be "):
+    with pytest.raises(UserError, match=f"^{key}=.*: "):
         check(config)
 
 
@@ -161,13 +161,13 @@ PLANNER_BAD_VALUES = [
 def test_a_bad_value_of_the_planner_is_named(settings, key, value):
     config = settings("finetune")
     put(config, key, value)
-    with pytest.raises(UserError, match=f"^{key}=.* is not allowed: it must be "):
+    with pytest.raises(UserError, match=f"^{key}=.*: "):
         check(config)
 
 
 def test_planning_needs_a_task(settings):
     check(settings("finetune", "mpc=True"))
-    with pytest.raises(UserError, match="mpc=true .* pre-training has none. Use it with dreamer_finetune.py"):
+    with pytest.raises(UserError, match=r"mpc=true .*dreamer_finetune\.py"):
         check(settings("pretrain", "mpc=True"))
 
 
@@ -175,7 +175,7 @@ def test_the_planner_has_as_many_candidates_as_elites(settings):
     # 100 random sequences and int(0.05 * 100) = 5 of the policy
     wanted = ("planner.num_samples=100", "planner.mixture_coef=0.05")
     check(settings("finetune", "mpc=true", *wanted, "planner.num_elites=105"))
-    with pytest.raises(UserError, match="planner.num_elites=106 is more than the 105 candidates"):
+    with pytest.raises(UserError, match=r"planner\.num_elites=106 .*\b105\b"):
         check(settings("finetune", "mpc=true", *wanted, "planner.num_elites=106"))
     check(settings("finetune", *wanted, "planner.num_elites=106"))  # nothing is planned
 
@@ -192,7 +192,7 @@ def test_a_bad_value_is_named(settings, key, value):
 
 def test_frame_counts_follow_the_action_repeat(settings):
     config = settings("pretrain", "action_repeat=4")
-    with pytest.raises(UserError, match="train_every_actions=10 is not a multiple of action_repeat=4. Use 8, 12."):
+    with pytest.raises(UserError, match="train_every_actions=10 .*action_repeat=4.* 8, 12"):
         check(config)
 
 
@@ -275,7 +275,7 @@ def test_cuda_that_is_not_there(monkeypatch):
 
 def test_a_snapshot_folder_that_cannot_be_written_is_refused_at_the_start(settings, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="snapshot_dir=.*file is not a folder"):
+    with pytest.raises(UserError, match="snapshot_dir=.*file "):
         check(settings("pretrain", f"snapshot_base_dir={tmp_path / 'file'}"))
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(UserError, match="snapshot_dir=.*cannot be written to"):
@@ -305,8 +305,8 @@ def test_no_more_neighbours_than_there_are_particles(settings, agent):
     # (15 + 1) * 2 * 3 states, and no state is its own neighbour
     few = (f"agent={agent}", "imag_horizon=15", "batch_size=2", "batch_length=3")
     check(settings("pretrain", *few, "agent.knn_k=95"))
-    with pytest.raises(UserError, match="agent.knn_k=96 is more than the 95 neighbours"):
+    with pytest.raises(UserError, match=r"agent\.knn_k=96 .*\b95\b"):
         check(settings("pretrain", *few, "agent.knn_k=96"))
     check(settings("pretrain", *few, "agent.knn_k=96", "agent.knn_self=true"))
-    with pytest.raises(UserError, match="agent.knn_k=97 is more than the 96 neighbours"):
+    with pytest.raises(UserError, match=r"agent\.knn_k=97 .*\b96\b"):
         check(settings("pretrain", *few, "agent.knn_k=97", "agent.knn_self=true"))

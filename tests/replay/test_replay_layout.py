@@ -108,7 +108,7 @@ def test_flags_are_required(tmp_path, missing: str):
 def test_too_little_disk_names_what_would_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2_000_000_000, 0, 1_000_000_000))
     directory = tmp_path / "replay"
-    with pytest.raises(UserError, match=r"replay.capacity=1000000 needs 12.3 GB in .* 1.0 GB are free") as error:
+    with pytest.raises(UserError, match=r"replay\.capacity=1000000 .*12\.3 GB.* 1\.0 GB") as error:
         Replay(directory, PIXELS, capacity=1_000_000, batch_size=4, batch_length=8, seed=0)
     assert not directory.exists()
     fits = int(str(error.value).rsplit("replay.capacity=", 1)[1].rstrip("."))
@@ -149,7 +149,7 @@ def test_reopening_with_another_layout_is_refused(tmp_path, changes: dict, messa
 def test_reopening_with_another_record_is_refused(tmp_path):
     Feeder([10]).feed(build(tmp_path), 20)
     spec = {**SPEC, "action": ((4,), "float32")}
-    with pytest.raises(UserError, match=r"record key action: stored \[\[2\], '<f4'\], now \[\[4\], '<f4'\]"):
+    with pytest.raises(UserError, match=r"\baction\b.*\[\[2\], '<f4'\].*\[\[4\], '<f4'\]"):
         Replay(tmp_path, spec, capacity=256, batch_size=4, batch_length=8, seed=0)
     (tmp_path / "layout.json").write_text("{")
     with pytest.raises(UserError, match="no readable layout.json"):

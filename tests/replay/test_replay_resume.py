@@ -188,7 +188,7 @@ def test_damage_is_said_and_changes_nothing(tmp_path):
     again = build(tmp_path, num_envs=2, capacity=512)
     for damage in (content[:-1], None):
         victim.unlink() if damage is None else victim.write_bytes(damage)
-        with pytest.raises(UserError, match="segment_00000002.bin is missing or damaged"):
+        with pytest.raises(UserError, match=r"segment_00000002\.bin"):
             again.load_state_dict(state)
     victim.write_bytes(content)
     assert sorted(tmp_path.rglob("*.bin")) == names

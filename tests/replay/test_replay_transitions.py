@@ -5,8 +5,6 @@ import copy
 import logging
 import tempfile
 import threading
-import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +16,7 @@ from replay_feeder import SPEC, Feeder, build, bytes_on_disk, check_batch, recor
 
 from replay import Replay, plan
 from replay.sampler import EpisodeIndex
-from replay.transitions import TransitionSampler
 from utils.errors import UserError
-
-PIXELS = {**SPEC, "observation": ((3, 84, 84), "uint8")}
 
 
 def open_transitions(directory: Path, stack: int = 3, **changes: object) -> Replay:
@@ -338,76 +333,6 @@ def test_the_layout_is_that_of_windows_as_long_as_the_frames(capacity: int, stac
     layout = plan(SPEC, capacity=capacity, stack=stack, num_envs=num_envs)
     assert layout == plan(SPEC, capacity=capacity, batch_length=stack + 1, num_envs=num_envs)
     assert layout.segment_steps > stack
-
-
-# ---- cost
-
-
-def test_five_times_less_memory_than_pairs_of_stacks(tmp_path):
-    """Against 9 * H * H * 2 bytes per transition, the stacks before and after it (card drq-diayn, section 1.5)."""
-    pairs = 9 * 84 * 84 * 2
-    record = plan(PIXELS, capacity=100_000, stack=3).dtype.itemsize
-    assert pairs / record > 5.9
-    # What can be drawn depends on numbers of records alone, so small images will do. Cartpole, action_repeat=8.
-    replay, feeder = open_transitions(tmp_path, capacity=8000, episode_length=126), Feeder([126])
-    layout = replay.layout
-    feeder.feed(replay, layout.segments * layout.segment_steps)
-    fewest = layout.capacity
-    for _ in range(2 * layout.segment_steps):
-        feeder.feed(replay, 1)
-        fewest = min(fewest, replay.sampler.index.transitions)
-    taken = layout.segments * layout.segment_steps * record
-    assert 5.0 < pairs / (taken / fewest) < 6.0
-
-
-def fill_pixels(directory: Path, records: int) -> Replay:
-    replay = Replay(directory, PIXELS, capacity=6000, batch_size=128, stack=3, seed=0)
-    rows = {key: np.zeros((1, *shape), dtype) for key, (shape, dtype) in PIXELS.items()}
-    for number in range(records):
-        rows["observation"][:] = number % 256
-        rows["is_first"][:], rows["is_last"][:] = number % 126 == 0, number % 126 == 125
-        replay.add(rows)
-    return replay
-
-
-def test_frames_are_copied_once_and_quickly(tmp_path, record_property):
-    replay = fill_pixels(tmp_path, 5000)
-    batch = replay.sample()
-    assert batch["observation"].shape == (128, 4, 3, 84, 84)
-    times = []
-    for _ in range(20):
-        start = time.thread_time()  # the queue for a CPU left out
-        replay.sample()
-        times.append(time.thread_time() - start)
-    record_property("sample_ms", float(np.median(times)) * 1e3)
-    print(f"sample 128 x (4, 3, 84, 84) in {np.median(times) * 1e3:.2f} ms")
-    assert np.median(times) < 0.05  # an order of magnitude and more above what it takes
-    tracemalloc.start()  # sees what NumPy allocates, not torch: the tensors of the batch do not count
-    try:
-        replay.sample()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    print(f"beside the batch {peak / 1e3:.1f} kB")
-    assert peak < 3 * 3 * 84 * 84  # not even the frames of one transition
-
-
-def test_a_draw_does_not_touch_all_episodes():
-    """Ten thousand times the episodes, the same memory traffic: time must not follow the count."""
-
-    def draw_time(episodes: int) -> float:
-        index = EpisodeIndex(2)
-        for number in range(episodes):
-            index.add(number % 2, number // 2 * 60, 60)
-        sampler = TransitionSampler(index, 3, seed=0)
-        times = []
-        for _ in range(200):
-            start = time.perf_counter()
-            sampler.draw(128)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert draw_time(400_000) < 5 * draw_time(40)
 
 
 @pytest.mark.cuda

@@ -105,7 +105,7 @@ def test_files_from_before_the_checksum_can_be_read_and_newer_ones_must_have_it(
     with pytest.raises(UserError, match="its checksum is gone"):
         checkpoint.load(stripped, "snapshot")
     torch.save(content | {"format": 0, "commit": "abc123"}, old)
-    with pytest.raises(UserError, match="format 0, older than the formats 1 to 2.*commit abc123"):
+    with pytest.raises(UserError, match=r"format 0\b.*1 to 2.*abc123"):
         checkpoint.load(old, "snapshot")
 
 

@@ -103,7 +103,7 @@ def test_train_csv(watched):
 
 
 def test_console_lines_are_the_published_ones(watched):
-    """Card section 2.4."""
+    """E, S, R, ... in the order and form of the published program (docs/agents/drq.md)."""
     expected = []
     for row in table(watched.folder / "train.csv"):
         numbers = {key: float(value) for key, value in row.items() if value}

@@ -9,7 +9,7 @@ import pytest
 from training.layouts import DREAMER
 from utils.console import Console, format_line, format_time, wants_colour
 
-CARD = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
+PUBLISHED = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
 VALUES = {
     "frame": 7000,
     "step": 3500,
@@ -31,7 +31,7 @@ def visible(text):
 
 
 def test_train_line_is_the_published_one():
-    assert format_line("train", VALUES, DREAMER) == CARD
+    assert format_line("train", VALUES, DREAMER) == PUBLISHED
 
 
 def test_eval_line_has_no_fps_and_the_same_columns():
@@ -86,7 +86,7 @@ def test_line_is_coloured_on_a_terminal_only(monkeypatch):
     for stream, codes in ((Terminal(), 2), (io.StringIO(), 0)):
         monkeypatch.setattr(sys, "stdout", stream)
         Console(100, DREAMER, progress=False).line("train", VALUES)
-        assert visible(stream.getvalue()) == CARD + "\n"
+        assert visible(stream.getvalue()) == PUBLISHED + "\n"
         assert stream.getvalue().count("\033") == codes
 
 

@@ -1,6 +1,7 @@
 import csv
 import math
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -238,10 +239,15 @@ def test_a_late_column_beside_words(path):
 
 
 @pytest.mark.parametrize(
-    "row", [{"type": "train", "step": "ten"}, {"type": "train", "step": 1, "x": "y"}, {"type": "a\nb", "step": 1}]
+    ("row", "refused"),
+    [
+        ({"type": "train", "step": "ten"}, "step"),
+        ({"type": "train", "step": 1, "x": "y"}, "x"),
+        ({"type": "a\nb", "step": 1}, "type"),
+    ],
 )
-def test_words_that_a_resume_would_cut_are_refused(path, row):
-    with pytest.raises(ValueError, match="cannot be put into the column"):
+def test_words_that_a_resume_would_cut_are_refused(path, row, refused):
+    with pytest.raises(ValueError, match=f"{re.escape(repr(row[refused]))}.*{refused!r}"):
         episodes_log(path).append(row)
     assert not path.exists()
 
@@ -279,7 +285,7 @@ def test_read_columns(path):
 
 
 def test_read_columns_names_the_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"nothing\.csv: no such CSV file"):
+    with pytest.raises(UserError, match=r"nothing\.csv"):
         read_columns(tmp_path / "nothing.csv")
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="empty"):

@@ -101,7 +101,7 @@ def test_running_mean_by_loop(width):
 
 
 def test_missing_column_is_named_with_those_there(runs, tmp_path):
-    with pytest.raises(UserError, match=r"no column 'reward'\. It has: frame, episode_reward"):
+    with pytest.raises(UserError, match=r"'reward'.* frame, episode_reward"):
         learning_curve(runs, tmp_path / "a.png", y="reward")
     assert not (tmp_path / "a.png").exists()
 
@@ -117,7 +117,7 @@ def test_nothing_to_draw(tmp_path):
 
 
 def test_one_label_per_file(runs, tmp_path):
-    with pytest.raises(ValueError, match="1 labels for 2 files"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         learning_curve(runs, tmp_path / "a.png", labels=["a"])
 
 
@@ -128,7 +128,7 @@ def test_panels_give_every_file_axes_of_its_own(runs, tmp_path, drawn):
     assert [a.get_title() for a in axes] == ["a", "b", "c"]
     assert [a.lines[0].get_ydata().tolist() for a in axes[:2]] == [[0, 100, 300, 400], [1, 101, 301, 401]]
     assert axes[0].get_position().y0 > axes[2].get_position().y0
-    with pytest.raises(ValueError, match="2 labels for 1 files"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b1\b"):
         panels(runs[:1], tmp_path / "q.png", labels=["a", "b"])
     with pytest.raises(UserError, match="no column 'reward_mean'"):
         panels(runs, tmp_path / "q.png")

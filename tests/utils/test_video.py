@@ -155,5 +155,5 @@ def test_label_writes_in_the_corner_of_a_copy():
     assert labelled[0, :20, :60].min() < 30  # black outline
     assert (labelled[0, 40:] == 90).all()
     assert np.array_equal(label(frames, "skill 3")[1], labelled[0])
-    with pytest.raises(ValueError, match="3 texts for 2 frames"):
+    with pytest.raises(ValueError, match=r"\b3\b.*\b2\b"):
         label(frames, ["a", "b", "c"])
