@@ -154,7 +154,7 @@ def forecast(config: Mapping[str, Any]) -> Forecast:
     action, physics = body(config["task"])
     agent = _without_memory(config, shape, action, "finetune" if finetunes else "pretrain")
     layout = plan(
-        record_spec(config, shape, "uint8", action, agent.skill_dim, physics),
+        record_spec(config, shape, "uint8", action, agent.recorded.dim, physics),
         capacity=config["replay"]["capacity"],
         num_envs=config["num_envs"],
         batch_length=config.get("batch_length"),

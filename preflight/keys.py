@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agents.agent import Agent
+from agents.agent import ASKED
 from agents.dreamer.agent import DreamerAgent
 from agents.exploration.build import check_keys
 from preflight.unknown_key import hint
@@ -87,8 +87,7 @@ def _agent_class(agent: Mapping[str, Any]) -> type:
         raise UserError(f"agent._target_={path} cannot be imported ({reason}). Name package.module.Class.") from error
     if not inspect.isclass(found):
         raise UserError(f"agent._target_={path} is not a class. Name package.module.Class.")
-    asked = [name for name, value in vars(Agent).items() if callable(value) and not name.startswith("_")]
-    if missing := [name for name in asked if not hasattr(found, name)]:
+    if missing := [name for name in ASKED if not hasattr(found, name)]:
         raise UserError(f"agent._target_={path} is no agent: it lacks {', '.join(missing)} of agents.agent.Agent.")
     return found
 

@@ -292,7 +292,7 @@ class OffPolicyRun:
 
     def _show_skills(self) -> None:
         """A video grid of what the skills do; nothing for agents without."""
-        if not self.agent.skill_dim or not self.config["save_video"]:
+        if not self.agent.shown.dim or not self.config["save_video"]:
             return
         grid = skill_gallery(
             self.agent,

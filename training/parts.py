@@ -70,7 +70,7 @@ def build(
     assert obs_space.shape is not None and action_space.shape is not None
     agent = build_agent(config, obs_space.shape, action_space.shape[0], phase, device)
     state = eval_env.unwrapped.physics.get_state()  # type: ignore[attr-defined]
-    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, len(state))
+    spec = record_spec(config, obs_space.shape, obs_space.dtype, action_space.shape[0], agent.recorded.dim, len(state))
     notes = []
     if source is not None:
         notes = load_pretrained(agent, source, config, plain_spec(spec))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.agent import Agent
+from agents.agent import Finetunes
 from training import checkpoint
 from utils.config import get
 from utils.errors import UserError
@@ -74,7 +74,9 @@ def _read_file(name: str | None) -> Pretrained | None:
     return Pretrained(path, content)
 
 
-def load_pretrained(agent: Agent, source: Pretrained, config: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+def load_pretrained(
+    agent: Finetunes, source: Pretrained, config: Mapping[str, Any], spec: Mapping[str, Any]
+) -> list[str]:
     """Check ``source`` against the environment's ``spec`` and the settings, then load it into ``agent``.
 
     Returns notes for the user on settings that differ. Raises :class:`UserError` where they must not.

@@ -24,7 +24,7 @@ from agents.nn.latent import Latent
 from agents.nn.loading import load_part
 from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
-from agents.skills import SkillSchedule
+from agents.skills import SkillSchedule, SkillSpace
 from utils.errors import UserError
 
 CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
@@ -152,12 +152,12 @@ class DreamerAgent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """Filter the image and choose an action (see :class:`agents.agent.Agent`).
+        """Filter the image and choose an action (see :mod:`agents.agent`).
 
         ``random`` actions are uniform in [-1, 1] and leave the latent alone; the posterior is sampled in ``eval``, too.
         While training data is collected, skills are renewed on schedule; in ``eval`` they are held.
         """
-        if mode != "eval":
+        if mode in ("train", "random"):
             skill, age = self.skills.renew(acting.skill, acting.age)
             acting = acting._replace(skill=skill, age=age + 1)
         if mode == "random":
@@ -169,12 +169,22 @@ class DreamerAgent(nn.Module):
         plan = acting.plan
         if self.planner and self.planning:
             action, plan, _ = self.planner.plan(
-                self.world_model, self._behavior, latent, acting.skill, plan, is_first, explore=mode != "eval"
+                self.world_model, self._behavior, latent, acting.skill, plan, is_first, explore=mode == "train"
             )
         else:
             policy = self._behavior.actor(latent.feat, acting.skill)
-            action = policy.mean if mode == "eval" else policy.rsample()
+            action = policy.rsample() if mode == "train" else policy.mean
         return action, acting._replace(memory=latent, action=action, plan=plan)
+
+    @property
+    def recorded(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: every action is recorded with its skill."""
+        return self.skills.space
+
+    @property
+    def shown(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: the skills that stand for all."""
+        return self.skills.space
 
     @property
     def _choosing(self) -> bool:
@@ -183,7 +193,7 @@ class DreamerAgent(nn.Module):
 
     def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
         """Fine-tuning chooses one skill at ``agent.num_init_frames`` and keeps it; then planning begins, if asked for
-        (see :class:`agents.agent.Agent`).
+        (see :mod:`agents.agent`).
         """
         if self._choosing and frame >= self.config["agent"]["num_init_frames"]:
             return f"skill chosen at frame {frame}: {self.skills.space.name(self._choose_skill(sample))}"
@@ -246,11 +256,11 @@ class DreamerAgent(nn.Module):
         return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :class:`agents.agent.Agent`. The planner's evaluation sets the random state, which no graph can."""
-        return None if self.planning and mode == "eval" else (self.skills.settled, self.planning)
+        """See :mod:`agents.agent`. The planner's evaluation sets the random state, which no graph can."""
+        return None if self.planning and mode in ("eval", "show") else (self.skills.settled, self.planning)
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Agent`: steps of the recurrent model, heads, encoder, losses of the world model."""
+        """See :mod:`agents.agent`: steps of the recurrent model, heads, encoder, losses of the world model."""
         model, behavior = self.world_model, self._behavior
         steps: list[tuple[nn.Module, str]] = [(model.rssm, "filter_step"), (model.rssm, "imagine_step")]
         heads = (behavior.actor, behavior.critic, behavior.slow_critic, model.reward_head)
@@ -314,11 +324,11 @@ class DreamerAgent(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's embedding of the last image (see :class:`agents.agent.Agent`)."""
+        """The encoder's embedding of the last image (see :mod:`agents.agent`)."""
         return self.world_model.encoder(preprocess_image(images[-1:].to(self.device)))[0]
 
     def skill_log_probs(self, images: Tensor) -> None:
-        """There is none: methods read the features of latent states (see :class:`agents.agent.Agent`)."""
+        """There is none: methods read the features of latent states (see :mod:`agents.agent`)."""
 
     # ---- saving
 

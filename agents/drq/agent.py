@@ -134,6 +134,16 @@ class DrQAgent(nn.Module):
             self._optimizers["discriminator"] = Optimizer(self.discriminator.parameters(), lr=own_lr, **adam)
 
     @property
+    def recorded(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: every action is recorded with its skill."""
+        return self.skills.space
+
+    @property
+    def shown(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: all skills."""
+        return self.skills.space
+
+    @property
     def judges_next(self) -> bool:
         """Whether the intrinsic reward of a transition is that of the state it leads to."""
         return self.config["reward_state"] == "next"
@@ -155,7 +165,7 @@ class DrQAgent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """Take in the image and choose an action (see :class:`agents.agent.Agent`).
+        """Take in the image and choose an action (see :mod:`agents.agent`).
 
         An episode's first image fills the whole stack. ``random`` actions are uniform in [-1, 1]; the frames are kept
         then as well, since the policy may take over in mid-episode.
@@ -167,8 +177,8 @@ class DrQAgent(nn.Module):
             action = 2 * torch.rand_like(acting.action) - 1
         else:
             policy = self.actor(self.critic.encoder.convs(frames.flatten(1, 2)), acting.skill)
-            action = policy.mode if mode == "eval" else policy.rsample()[0]
-        age = acting.age if mode == "eval" else acting.age + 1
+            action = policy.rsample()[0] if mode == "train" else policy.mode
+        age = acting.age + 1 if mode in ("train", "random") else acting.age
         return action, acting._replace(memory=Frames(frames), action=action, age=age)
 
     def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
@@ -214,11 +224,11 @@ class DrQAgent(nn.Module):
         return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :class:`agents.agent.Agent`: arguments decide everything."""
+        """See :mod:`agents.agent`: arguments decide everything."""
         return ()
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Agent`: convolutions, critics, discriminator."""
+        """See :mod:`agents.agent`: convolutions, critics, discriminator."""
         convs: list[nn.Module] = [self.critic.encoder.convs, self.critic_target.encoder.convs]
         heads: list[nn.Module] = [self.critic, self.critic_target]
         if self.discriminator is not None:
@@ -307,14 +317,14 @@ class DrQAgent(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """The critic's features of the last unshifted stack, in [-1, 1] (see :class:`agents.agent.Agent`)."""
+        """The critic's features of the last unshifted stack, in [-1, 1] (see :mod:`agents.agent`)."""
         stack = stacks_at(images, torch.tensor([len(images) - 1]), self.stack)
         return self.critic.encoder(stack.to(self.device).flatten(1, 2))[0]
 
     @torch.no_grad()
     def skill_log_probs(self, images: Tensor) -> Tensor | None:
         """log q(. | s) of an episode's unshifted stacks, of the states that ``reward_state`` names (see
-        :class:`agents.agent.Agent`).
+        :mod:`agents.agent`).
         """
         if self.discriminator is None:
             return None

@@ -180,7 +180,7 @@ def test_rollouts_hold_each_skill_and_keep_the_last_image(snapshot, short, monke
     monkeypatch.setattr(agent, "act", spying)
     told = []
     found = rollouts(agent, env, 2, 0, told.append)
-    assert set(modes) == {"eval"} and len(told) == SKILLS
+    assert set(modes) == {"show"} and len(told) == SKILLS
     eye = np.eye(SKILLS).tolist()
     assert held == [(eye[k], step == 0) for k in range(SKILLS) for _ in range(2) for step in range(5)]
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
