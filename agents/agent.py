@@ -43,6 +43,11 @@ class Updated(NamedTuple):
         """Both, under one roof."""
         return self.losses | self.metrics
 
+    def prefixed(self, prefix: str) -> "Updated":
+        """The same with ``prefix`` before every name."""
+        losses, metrics = ({f"{prefix}{name}": value for name, value in part.items()} for part in self)
+        return Updated(losses, metrics)
+
     @classmethod
     def of(cls, *parts: "Updated") -> "Updated":
         """Several as one. A name that two of them use is an error of whoever chose it."""
@@ -59,8 +64,11 @@ class Acts(Protocol):
 
     name: str
     device: torch.device
-    collects: Mode
-    """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+
+    @property
+    def collects(self) -> Mode:
+        """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+        ...
 
     @property
     def recorded(self) -> SkillSpace:

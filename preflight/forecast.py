@@ -293,7 +293,7 @@ def activations(agent: nn.Module, config: Mapping[str, Any]) -> int:
         elif isinstance(layer, nn.Linear):
             numbers = layer.in_features + layer.out_features
             observed += numbers
-            if name.startswith("behaviors") or ".rssm." in name or ".reward_head." in name:
+            if ".behavior." in name or ".rssm." in name or ".reward_head." in name:
                 imagined += numbers
     return 4 * rows * max(observed, config["imag_horizon"] * imagined)
 

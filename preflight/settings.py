@@ -142,6 +142,7 @@ RULES: dict[str, Rule] = {
     "agent.name": FOLDER_NAME,
     "agent._target_": TEXT,
     "agent.method": TEXT,
+    "agent.drives": TEXT,
     "agent.grad_heads": GRAD_HEADS,
     "agent.actor_ent": NOT_NEGATIVE,
     "agent.reward_norm.momentum": FRACTION,

@@ -151,7 +151,7 @@ def test_the_weights_are_the_snapshots_unless_untrained(snapshot):
     parts = {
         "encoder": agent.world_model.encoder,
         "rssm": agent.world_model.rssm,
-        "actor": agent.behaviors["main"].actor,
+        "actor": agent.main.behavior.actor,
     }
     fresh, _ = load_agent(snapshot, 0, untrained=True)
     again, _ = load_agent(snapshot, 0, untrained=True)
