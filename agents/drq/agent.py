@@ -1,4 +1,4 @@
-"""DrQ, and DrQ with DIAYN skills (card sections 1 to 3)."""
+"""DrQ (Kostrikov et al. 2021), and DrQ with skills of DIAYN (Eysenbach et al. 2019)."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -42,10 +42,11 @@ class Frames(NamedTuple):
 class DrQAgent(nn.Module):
     """Soft actor-critic on randomly shifted images (Kostrikov et al. 2021), its skills rewarded by DIAYN.
 
-    ``config`` is the resolved root configuration; its keys are those of the card's table 2.1 and lie at the root.
+    ``config`` is the resolved root configuration; its keys are those of the published program and lie at the
+    root.
     With ``num_skills`` = 0 this is DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and
     c_i ``diayn_intrinsic_reward_coeff``, in either ``phase``. What the published program does otherwise
-    (card section 3) is behind flags, all of which ``reference`` sets:
+    is behind flags, all of which ``reference`` sets:
 
     - ``skill_critic=false``: only the actor knows the skill, the critic averages over all of them
     - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped

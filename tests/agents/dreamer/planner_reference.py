@@ -1,4 +1,4 @@
-"""The card's search (8.3) in float64, one environment, sequence and step at a time."""
+"""Dyna-MPC's search (Rajeswar et al. 2023, section 4) in float64, one environment, sequence and step at a time."""
 
 import math
 

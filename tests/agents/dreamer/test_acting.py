@@ -31,7 +31,7 @@ def test_start_is_zero():
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_act_filters_what_it_saw_and_did(noise, mode):
-    """Five steps of three environments against the card's filter; resets in the middle."""
+    """Five steps of three environments against a filter written out in float64; resets in the middle."""
     agent = make_agent(tiny())
     with torch.no_grad():  # spread the policy so that the mean matters
         agent.main.behavior.actor.net[0].weight.mul_(4)

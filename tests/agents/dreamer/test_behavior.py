@@ -72,7 +72,7 @@ def reference_rollout(parts, actor, noise):
 
 
 def reference_losses(parts, noise, reinforce=False, leak=False, mag=None, scale=1.0, invalid=(), rewards=None):
-    """Actor and critic loss written out from the index table of the card, with their gradients."""
+    """Actor and critic loss written out index by index, with their gradients."""
     behavior = parts.behavior
     actor = ref.weights(behavior.actor.net, grad=True)
     critic = ref.weights(behavior.critic.net, grad=True)

@@ -1,4 +1,4 @@
-"""Critic heads (card 6.1), and fine-tuning that waits with actor and critic until a skill is chosen (card 6.3)."""
+"""Critic heads, and fine-tuning that waits with actor and critic until a skill is chosen."""
 
 import pytest
 import reference64 as ref

@@ -1,4 +1,4 @@
-"""Dyna-MPC (card 8.3): the objective and the search against float64, and a world whose best action is known."""
+"""Dyna-MPC (Rajeswar et al. 2023): the objective and the search against float64, and a known best action."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The published configuration: parameter counts of the card's table, values at the start, one update."""
+"""The published configuration: parameter counts of the published program, values at the start, one update."""
 
 import pytest
 import torch

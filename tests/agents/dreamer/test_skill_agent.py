@@ -1,4 +1,4 @@
-"""The Dreamer agent with skills: SD3 as composed from its configuration (card sections 3, 4 and 6)."""
+"""The Dreamer agent with skills: SD3 as composed from its configuration."""
 
 import pytest
 import torch
@@ -195,7 +195,7 @@ def test_finetuning_learns_the_task_reward(spy):
 
 
 def test_the_entropy_weight_of_finetuning_is_the_tasks():
-    """The reference leaves that of pre-training (card section 6)."""
+    """The published program leaves that of pre-training."""
     config = composed("finetune", SD3, "domain=walker")
     assert config["agent"]["actor_ent"] == 1e-4 != composed("pretrain", SD3)["agent"]["actor_ent"]
     assert finetuning("task_actor_ent=0.25").main.behavior.terms["actor"].entropy == 0.25
@@ -211,7 +211,7 @@ def published():
 
 
 def body(hidden, modules, layers):
-    """Card table 2.1 and section 2.2, with batch normalisation before and after every linear map."""
+    """The body of soft modules that SD3 publishes, with batch normalisation before and after every linear map."""
     linear = hidden * hidden + hidden
     module = hidden * hidden + (1 + 2) * hidden  # the first normalisation and the linear map need no bias
     logits = (layers - 1) * (hidden + 1) * modules**2 + (hidden + 1) * modules

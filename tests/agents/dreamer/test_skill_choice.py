@@ -1,4 +1,4 @@
-"""Acting with skills, and the choice of one in fine-tuning (card section 4)."""
+"""Acting with skills, and the choice of one in fine-tuning."""
 
 import io
 import re
@@ -240,7 +240,7 @@ def test_finetuning_trains_on_random_skills_until_one_is_chosen(spy):
     updates = spy(Behavior, "update")
     before = copies(agent.main.behavior.actor)
     agent.update(records(4, 8))
-    assert moved(agent.main.behavior.actor, before)  # from the first update on (card section 4)
+    assert moved(agent.main.behavior.actor, before)  # from the first update on
     agent.skills.settle(torch.eye(N)[3])
     agent.update(records(4, 8))
     drawn, chosen = (args[3] for args, _ in updates.calls)

@@ -1,4 +1,4 @@
-"""ICM (card 5.3): the forward error, its alignment, and the records that have none."""
+"""ICM (Pathak et al. 2017): the forward error, its alignment, and the records that have none."""
 
 import math
 

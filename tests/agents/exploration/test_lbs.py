@@ -1,4 +1,4 @@
-"""LBS (card 5.5): a head that predicts the KL of replayed steps, and rewards imagined states with it."""
+"""LBS (Mazzaglia et al. 2022): a head that predicts the KL of replayed steps, and rewards imagined states with it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The table of all agents (reference card 5.1): where the reward comes from, what it may change, how it is used."""
+"""The table of all agents: where the reward comes from, what it may change, how it is used."""
 
 import pytest
 import torch

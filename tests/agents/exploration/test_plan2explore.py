@@ -1,4 +1,4 @@
-"""Plan2Explore (card 5.6): an ensemble of next-embedding models, and their disagreement on imagined actions."""
+"""Plan2Explore (Sekar et al. 2020): an ensemble of next-embedding models and their disagreement when imagining."""
 
 import math
 
@@ -161,7 +161,7 @@ def test_gradient_reaches_the_state_before_and_no_action():
 
 
 def test_small_variances_keep_their_value_under_autocast():
-    """Members that differ by a thousandth: a variance of about 1e-8 (card 9, B11)."""
+    """Members that differ by a thousandth: a variance of about 1e-8, which bfloat16 would drown."""
     method = make(hidden=64)
     with torch.no_grad():
         for p in method.parameters():

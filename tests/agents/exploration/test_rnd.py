@@ -1,4 +1,4 @@
-"""RND (card 5.4): the distillation core on plain tensors, and the method on images and on states."""
+"""RND (Burda et al. 2019): the distillation core on plain tensors, and the method on images and on states."""
 
 import copy
 import math
