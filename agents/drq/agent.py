@@ -68,7 +68,7 @@ class DrQAgent(nn.Module):
     ) -> None:
         super().__init__()
         config = {**config, **(PUBLISHED if config["reference"] else {})}
-        self.config, self.phase = config, phase
+        self.phase = phase
         self.name: str = config["agent"]["name"]
         self.action_dim, self.obs_shape = action_dim, tuple(obs_shape)
         self.device = torch.device(device)
@@ -82,6 +82,13 @@ class DrQAgent(nn.Module):
             extrinsic = 0.0 if self.skill_dim and not config["reference"] else 1.0
         self.extrinsic, self.intrinsic = extrinsic, config["diayn_intrinsic_reward_coeff"]
         self.target_entropy = -float(action_dim)
+        self.discount: float = config["discount"]
+        self.pad: int = config["image_pad"]
+        self.tau: float = config["critic_tau"]
+        self.actor_every: int = config["actor_update_frequency"]
+        self.target_every: int = config["critic_target_update_frequency"]
+        self.judges_next: bool = config["reward_state"] == "next"
+        """Whether the intrinsic reward of a transition is that of the state it leads to."""
         self._build_networks(config)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(config["init_temperature"])))
         self.to(self.device)
@@ -144,11 +151,6 @@ class DrQAgent(nn.Module):
         """See :class:`agents.agent.Acts`: all skills."""
         return self.skills.space
 
-    @property
-    def judges_next(self) -> bool:
-        """Whether the intrinsic reward of a transition is that of the state it leads to."""
-        return self.config["reward_state"] == "next"
-
     # ---- acting
 
     def start(self, count: int) -> Acting:
@@ -197,8 +199,7 @@ class DrQAgent(nn.Module):
 
         The intrinsic reward is that of the discriminator before its step, as published.
         """
-        periods = ("actor_update_frequency", "critic_target_update_frequency")
-        updated = self.learn(batch, *(self.updates % self.config[period] == 0 for period in periods))
+        updated = self.learn(batch, *(self.updates % period == 0 for period in (self.actor_every, self.target_every)))
         self.updates += 1
         return updated
 
@@ -241,7 +242,7 @@ class DrQAgent(nn.Module):
     def _shifts(self, frames: Tensor) -> Tensor:
         """uint8 (B, stack, C, S, S) -> uint8 (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
         stacked = frames.flatten(1, 2)
-        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.config["image_pad"])
+        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.pad)
 
     def _judge(self, discriminator: Discriminator, image: Tensor) -> Tensor:
         """What the discriminator reads of stacks of frames (..., C, S, S), values 0..255: features (..., F)."""
@@ -276,7 +277,7 @@ class DrQAgent(nn.Module):
         action, log_prob = self.actor(self.critic.encoder.convs(image), skill).rsample()
         target = self.critic_target
         value = target(target.encoder.convs(image), skill, action).amin(0) - self.log_alpha.exp() * log_prob
-        return reward + self.config["discount"] * torch.where(is_terminal, 0.0, value.mean(0))
+        return reward + self.discount * torch.where(is_terminal, 0.0, value.mean(0))
 
     def _train_critic(self, image: Tensor, skill: Tensor, action: Tensor, target: Tensor) -> Updated:
         """L_Q = sum_m sum_j mean over the batch of (Q_j(s_m, a) - y)^2 (DrQ, equation 3; its sum, not its mean)."""
@@ -312,7 +313,7 @@ class DrQAgent(nn.Module):
     def _move_target(self) -> None:
         """target <- tau online + (1 - tau) target, the whole critic with its encoder."""
         for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config["critic_tau"])
+            slow.lerp_(fast, self.tau)
 
     # ---- looking at what was learned
 
