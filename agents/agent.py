@@ -1,19 +1,20 @@
-"""What a training loop may ask of any agent, and nothing more."""
+"""What may be asked of any agent: to act, to learn, to be saved and fine-tuned, to be compiled and captured."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.settings import AgentSettings
-from agents.skills import SkillSchedule
+from agents.skills import SkillSpace
+from utils.compile import Captured
 
 Phase = Literal["pretrain", "finetune"]
 """What an agent is to do: find out by itself, or learn a task."""
 
-Mode = Literal["random", "train", "eval"]
-"""How to act: uniform actions, a sample of the policy, or its mean."""
+Mode = Literal["random", "train", "eval", "show"]
+"""How to act: uniform actions, a sample of the policy, its mean, or the mean under a skill set from outside."""
 
 
 class Acting(NamedTuple):
@@ -46,6 +47,11 @@ class Updated(NamedTuple):
         """Both, under one roof."""
         return self.losses | self.metrics
 
+    def prefixed(self, prefix: str) -> "Updated":
+        """The same with ``prefix`` before every name."""
+        losses, metrics = ({f"{prefix}{name}": value for name, value in part.items()} for part in self)
+        return Updated(losses, metrics)
+
     @classmethod
     def of(cls, *parts: "Updated") -> "Updated":
         """Several as one. A name that two of them use is an error of whoever chose it."""
@@ -57,17 +63,30 @@ class Updated(NamedTuple):
         return whole
 
 
-class Agent(Protocol):
-    """An agent that acts on n environments at once and learns from batches of sequences, or of transitions."""
+class Acts(Protocol):
+    """Acts on n environments at once, and can be looked at."""
 
     name: str
     device: torch.device
-    skill_dim: int
-    skills: SkillSchedule
-    updates: int
-    """Updates so far; all else that an update changes are the tensors of :meth:`training_state`, in place."""
-    collects: Mode
-    """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+
+    @property
+    def collects(self) -> Mode:
+        """How training data is collected after the seed frames: ``train``, or ``random`` for the random agent."""
+        ...
+
+    @property
+    def recorded(self) -> SkillSpace:
+        """The skills that replay stores beside each step: those of ``Acting.skill``, or none."""
+        ...
+
+    @property
+    def shown(self) -> SkillSpace:
+        """The skills that can be looked at, each for itself: in videos, probes and evaluations of every skill.
+
+        :meth:`act` follows one of them in mode ``show``. Need not be those that are recorded, nor those that act in
+        training.
+        """
+        ...
 
     @classmethod
     def schema(cls, agent: Mapping[str, Any]) -> type[AgentSettings]:
@@ -89,37 +108,6 @@ class Agent(Protocol):
         """observation uint8 (n, C, S, S), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and the new state."""
         ...
 
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
-        """Called before every step once the replay has a finished episode: the time to choose a skill for good, or to
-        begin to plan.
-
-        ``frame`` counts from the start of the run, ``sample`` draws batches; returns a note when something changed.
-        """
-        ...
-
-    def update(self, batch: Mapping[str, Tensor]) -> Updated:
-        """Train everything once."""
-        ...
-
-    def learn(self, *args: Any, **kwargs: Any) -> Updated:
-        """All that :meth:`update` does on the device, and nothing else: a batch, and flags for what is due."""
-        ...
-
-    def graph_key(self, mode: Mode | None) -> Hashable:
-        """What, besides arguments and tensors, decides what :meth:`act` in ``mode`` does, or :meth:`learn` (None).
-
-        None as the result: this cannot be captured as a graph.
-        """
-        ...
-
-    def compilable(self) -> list[tuple[nn.Module, str]]:
-        """Methods, with the module each belongs to, that are functions of tensors and worth compiling."""
-        ...
-
-    def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Videos that show what was learned, each (N, T, C, H, W) float32 in [0, 1]."""
-        ...
-
     def embed(self, images: Tensor) -> Tensor:
         """Where an episode leads: features (F,) of its last image, from all its images uint8 (T, C, S, S)."""
         ...
@@ -130,11 +118,45 @@ class Agent(Protocol):
         """
         ...
 
+
+class Learns(Protocol):
+    """Learns from batches of sequences, or of transitions, and can be stopped and go on."""
+
+    device: torch.device
+    updates: int
+    """Updates so far; all else that an update changes are the tensors of :meth:`training_state`, in place."""
+
+    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+        """Called before every step once the replay has a finished episode: the time for what is decided on the host,
+        such as to choose a skill for good, or to begin to plan.
+
+        ``frame`` counts from the start of the run, ``sample`` draws batches; returns a note when something changed.
+        """
+        ...
+
+    def update(self, batch: Mapping[str, Tensor]) -> Updated:
+        """Train everything once."""
+        ...
+
+    def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Videos that show what was learned, each (N, T, C, H, W) float32 in [0, 1]."""
+        ...
+
     def activation_bytes(self, batch_size: int, length: int) -> int:
         """Roughly what an update keeps for its gradients, of ``batch_size`` sequences of ``length`` records (or as many
         transitions, of length 1).
         """
         ...
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything a resumed run needs: weights, optimisers, normalisers, counters."""
+        ...
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Finetunes(Protocol):
+    """Leaves snapshots, and starts from one."""
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
         """State dicts by module name: what fine-tuning may want."""
@@ -150,11 +172,15 @@ class Agent(Protocol):
         """Take all that a snapshot of the same phase holds, to act as the agent that was saved."""
         ...
 
-    def training_state(self) -> dict[str, Any]:
-        """Everything a resumed run needs: weights, optimisers, normalisers, counters."""
-        ...
 
-    def load_training_state(self, state: Mapping[str, Any]) -> None: ...
+class Agent(Acts, Learns, Finetunes, Captured, Protocol):
+    """All that a run asks of its agent. What needs less asks for less: one of the four above."""
 
 
-Finetunes = Agent
+ASKED = tuple(
+    name
+    for part in (Acts, Learns, Finetunes, Captured)
+    for name, value in vars(part).items()
+    if not name.startswith("_") and (callable(value) or isinstance(value, property | classmethod))
+)
+"""The methods and properties that the class of an agent must have."""

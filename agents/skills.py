@@ -132,7 +132,8 @@ def likelihood_values(
     is_first: Tensor,
     reward: Tensor,
 ) -> Tensor:
-    """value(z) = mean_i R_i sum_t log pi(a_{t+1} | s_t, z), R_i the sum of rewards of sequence i (SD3, card section 4).
+    """value(z) = mean_i R_i sum_t log pi(a_{t+1} | s_t, z), R_i the sum of rewards of sequence i (SD3, Xiao et al.
+    2025).
 
     feat (B, T, F), action (B, T, A), is_first and reward (B, T), candidates (K, n) -> (K,). ``action[:, t]`` led to
     record t, so the action taken at s_t is that of record t + 1.

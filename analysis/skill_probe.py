@@ -119,7 +119,7 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Agent
 
 def skills_of(agent: Agent) -> torch.Tensor:
     """The skills that stand for all, (n, skill_dim): (1, 0) for an agent without."""
-    return agent.skills.space.candidates(agent.device)
+    return agent.shown.candidates(agent.device)
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def rollouts(
             states.append(played.states)
             judged.append(judge(agent, played.images, skill.cpu().numpy()))
         mean = np.mean(returns[-episodes:])
-        progress(f"{agent.skills.space.name(skill)} ({number + 1}/{len(skills)}): mean return {mean:.1f}")
+        progress(f"{agent.shown.name(skill)} ({number + 1}/{len(skills)}): mean return {mean:.1f}")
     return Rollouts(
         np.stack(features),
         np.repeat(np.arange(len(skills)), episodes),
@@ -233,7 +233,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
         made = rollouts(agent, env, options.episodes, options.seed, show_progress)
     finally:
         env.close()
-    names = [agent.skills.space.name(skill) for skill in skills_of(agent)]
+    names = [agent.shown.name(skill) for skill in skills_of(agent)]
     report = {
         "snapshot": str(options.snapshot),
         "frames": content["frame"],

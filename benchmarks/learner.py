@@ -85,8 +85,9 @@ def random_batch(agent: Agent, settings: PretrainKeys, device: torch.device) -> 
         "is_last": torch.zeros(lead, dtype=torch.bool),
         "is_terminal": torch.zeros(lead, dtype=torch.bool),
     }
-    if agent.skill_dim:
-        batch |= {"skill": agent.skills.draw(lead[0] * lead[1]).unflatten(0, lead), "skill_valid": ~first}
+    if agent.recorded.dim:
+        skill = agent.recorded.sample(lead[0] * lead[1], device).unflatten(0, lead)
+        batch |= {"skill": skill, "skill_valid": ~first}
     return {key: value.to(device) for key, value in batch.items()}
 
 

@@ -7,11 +7,17 @@ from typing import Any
 REST = "rest"
 
 PARTS = {
-    "method": ("method.loss", "method_opt.step", "method.score_replay", "method.score_imagined", "method.after_update"),
+    "method": tuple(
+        f"drives.*.{call}"
+        for call in (
+            *("method.loss", "method_opt.step", "method.score_replay", "method.score_imagined"),
+            "method.after_update",
+        )
+    ),
     "observe": ("world_model.observe",),
     "model loss": ("world_model.loss",),
     "model step": ("model_opt.step",),
-    "behaviour": ("behaviors.*.update", "behaviors.*.after_update"),
+    "behaviour": ("drives.*.behavior.update", "drives.*.behavior.after_update"),
 }
 """Of an agent's update: stage -> the calls that make it up; ``*`` is every child.
 

@@ -130,7 +130,7 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
     agent = _without_memory(settings, shape, action, phase)
     stored = physics if settings.replay.store_physics else None
     layout = plan(
-        record_spec(shape, "uint8", action, agent.skill_dim, stored),
+        record_spec(shape, "uint8", action, agent.recorded.dim, stored),
         capacity=settings.replay.capacity,
         num_envs=settings.num_envs,
         **settings.drawn,

@@ -69,10 +69,10 @@ def test_one_update_trains_the_example_and_rewards_with_it(tree):
     torch.manual_seed(0)
     agent = DreamerAgent(settings_of(tree, "pretrain"), (3, 64, 64), 6, phase="pretrain")
     method = importlib.import_module(MODULE).AutoencoderNovelty
-    assert type(agent.method) is method and agent.method.encode[-1].out_features == 3
-    before = [parameter.clone() for parameter in agent.method.parameters()]
+    assert type(agent.main.method) is method and agent.main.method.encode[-1].out_features == 3
+    before = [parameter.clone() for parameter in agent.main.method.parameters()]
     metrics = agent.update(batch()).logged
-    assert all(not torch.equal(old, new) for old, new in zip(before, agent.method.parameters(), strict=True))
+    assert all(not torch.equal(old, new) for old, new in zip(before, agent.main.method.parameters(), strict=True))
     assert all(torch.isfinite(value) for value in metrics.values())
     assert {"autoencoder_loss", "autoencoder_grad_norm", "autoencoder_worst"} <= set(metrics)
     # the task reward is 0 and this one is not; the behaviour is paid with this one
@@ -86,10 +86,10 @@ def test_the_example_learns_to_reconstruct_what_it_is_shown(tree):
     records = batch()
     seen = agent.world_model.observe(records["observation"], records["action"], records["is_first"])
     view = agent._view(seen, records)
-    before, _ = agent.method.loss(view)
+    before, _ = agent.main.method.loss(view)
     for _ in range(300):
-        agent._train_method(view)
-    after, _ = agent.method.loss(view)
+        agent.main.train_method(view)
+    after, _ = agent.main.method.loss(view)
     assert after < 0.5 * before
 
 
@@ -97,7 +97,7 @@ def test_fine_tuning_drops_the_method_and_takes_its_snapshot(tree):
     pretrained = DreamerAgent(settings_of(tree, "pretrain"), (3, 64, 64), 6, phase="pretrain")
     agent = DreamerAgent(settings_of(tree, "finetune", "task=walker_run"), (3, 64, 64), 6, phase="finetune")
     agent.load_snapshot(pretrained.snapshot_modules(), init_actor=True, init_critic=False)
-    assert type(agent.method) is TaskReward
+    assert type(agent.main.method) is TaskReward
     assert "autoencoder_loss" not in agent.update(batch()).logged
 
 

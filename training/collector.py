@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv
 
-from agents.agent import Acting, Agent, Mode
+from agents.agent import Acting, Acts, Mode
 from envs.vector import get_states, set_states
 from replay import Replay
 from training.checkpoint import arrays_to_tensors, tensors_to_arrays
@@ -31,7 +31,7 @@ class Collector:
     arriving, the skill that chose the action. ``skill_valid`` is false for reset records and random actions.
     """
 
-    def __init__(self, envs: gymnasium.vector.VectorEnv, agent: Agent, replay: Replay, action_repeat: int) -> None:
+    def __init__(self, envs: gymnasium.vector.VectorEnv, agent: Acts, replay: Replay, action_repeat: int) -> None:
         self.envs, self.agent, self.replay = envs, agent, replay
         self.action_repeat = action_repeat
         count = envs.num_envs
@@ -122,7 +122,7 @@ class Collector:
             "is_last": is_last,
             "is_terminal": is_terminal,
         }
-        if self.agent.skill_dim:
+        if self.agent.recorded.dim:
             record |= {"skill": self._acting.skill.cpu().numpy(), "skill_valid": skill_valid}
         if "physics" in (self.replay.layout.dtype.names or ()):
             record["physics"] = np.asarray(info["physics"], np.float64)  # the layout has it where the environment does

@@ -60,7 +60,7 @@ class SkillEpisodeLog(EpisodeLog):
 
     def add(self, stage: Stage, replay: Replay, episode: Episode) -> None:
         number, intrinsic = -1, 0.0
-        if stage.agent.skill_dim:
+        if stage.agent.shown.dim:
             records = _records(replay, episode)
             skill = records["skill"][-1]
             number = skill_number(skill)
@@ -70,7 +70,7 @@ class SkillEpisodeLog(EpisodeLog):
         self._append(stage, "train", stage.counters.episode, duration, episode.reward, number, intrinsic)
         if stage.counters.updates:
             stage.logger.log("duration", duration, "train")
-            if stage.agent.skill_dim:
+            if stage.agent.shown.dim:
                 stage.logger.log("current_skill", number, "train")
                 stage.logger.log("episode_intrinsic_reward_sum", intrinsic, "train")
                 sums = {f"skill_{number}_episode_intrinsic_reward_sum": intrinsic}
@@ -81,7 +81,7 @@ class SkillEpisodeLog(EpisodeLog):
         """An evaluation episode."""
         intrinsic = intrinsic_sum(brought.judged)
         self._append(stage, "eval", index, -1.0, brought.extrinsic, skill, intrinsic)
-        if stage.agent.skill_dim:
+        if stage.agent.shown.dim:
             stage.logger.log(f"skill_{skill}_episode_reward", brought.extrinsic, "eval")
             stage.logger.log(f"skill_{skill}_episode_intrinsic_reward_sum", intrinsic, "eval")
 

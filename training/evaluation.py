@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from agents.agent import Agent
+from agents.agent import Acts, Mode
 from utils.seeding import own_randomness
 from utils.video import label, tile, upscale
 
@@ -29,7 +29,7 @@ class Played(NamedTuple):
 
 
 def play(
-    agent: Agent,
+    agent: Acts,
     env: gymnasium.Env,
     skill: torch.Tensor | None = None,
     *,
@@ -39,13 +39,14 @@ def play(
 ) -> Played | None:
     """One episode of ``env`` with the agent's evaluation actions, its first ``steps`` steps if that is given.
 
-    ``skill`` (skill_dim,) is followed throughout; by default the agent picks one. ``picture`` takes another look at the
-    present state after every step, for a video. None when ``should_stop`` became
+    ``skill``, one of those that ``agent.shown`` holds, is followed throughout; by default the agent picks its own.
+    ``picture`` takes another look at the present state after every step, for a video. None when ``should_stop`` became
     true on the way.
     """
     acting = agent.start(1)
     if skill is not None:
         acting = acting._replace(skill=skill[None])
+    mode: Mode = "eval" if skill is None else "show"
     seen, info = env.reset()
     images, states, total = [seen["observation"]], [info.get("physics", NO_STATE)], 0.0
     pictures = [picture()] if picture else []
@@ -55,7 +56,7 @@ def play(
             return None
         observation = torch.from_numpy(seen["observation"])[None].to(agent.device)
         is_first = torch.tensor([len(images) == 1], device=agent.device)
-        action, acting = agent.act(observation, acting, is_first, "eval")
+        action, acting = agent.act(observation, acting, is_first, mode)
         seen, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
         done = terminated or truncated
         images.append(seen["observation"])
@@ -77,7 +78,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    agent: Agent,
+    agent: Acts,
     env: gymnasium.Env,
     episodes: int,
     *,
@@ -103,7 +104,7 @@ def evaluate(
 
 
 def skill_gallery(
-    agent: Agent,
+    agent: Acts,
     env: gymnasium.Env,
     *,
     most: int,
@@ -119,11 +120,11 @@ def skill_gallery(
     before = env.get_state()  # type: ignore[attr-defined]
     videos = []
     with own_randomness(agent.device, seed):
-        for skill in agent.skills.space.candidates(agent.device)[:most]:
+        for skill in agent.shown.candidates(agent.device)[:most]:
             played = play(agent, env, skill, steps=steps, should_stop=should_stop)
             env.set_state(before)  # type: ignore[attr-defined]
             if played is None:
                 return None
             frames = upscale(played.images.transpose(0, 2, 3, 1), 2)
-            videos.append(label(frames, agent.skills.space.name(skill)))
+            videos.append(label(frames, agent.shown.name(skill)))
     return tile(np.stack(videos), columns=math.ceil(len(videos) ** 0.5))

@@ -88,7 +88,7 @@ class MeanActions:
 
     def show(self, stage: Stage) -> None:
         """A video grid of what the skills do; nothing for agents without."""
-        if not stage.agent.skill_dim or stage.film is None:
+        if not stage.agent.shown.dim or stage.film is None:
             return
         grid = skill_gallery(
             stage.agent,
@@ -152,10 +152,10 @@ class EverySkill:
 
         Films the first episode of each, and then all of these side by side.
         """
-        skills = stage.agent.skill_dim
+        skills = stage.agent.shown.dim
         grid = SkillGrid(skills, self.length, VIDEO_SIZE) if stage.film is not None and skills else None
         found: dict[int, list[Brought]] = {}
-        for skill in stage.agent.skills.space.candidates(stage.agent.device):
+        for skill in stage.agent.shown.candidates(stage.agent.device):
             number = skill_number(skill.cpu().numpy())
             found[number] = []
             for index in range(self.episodes):
@@ -185,7 +185,7 @@ class EverySkill:
             path = Path("video", f"{stage.clock.step}_{name}.mp4")
             stage.film(name, label(played.pictures, lines), "eval", VIDEO_FPS, path)
             if grid is not None:
-                grid.add(played.pictures, stage.agent.skills.space.name(skill))
+                grid.add(played.pictures, stage.agent.shown.name(skill))
         return Brought(played.reward, judged)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.special import entr
 
-from agents.agent import Agent
+from agents.agent import Acts
 from agents.nn.skill_classifier import skill_reward
 
 
@@ -22,10 +22,10 @@ class Judged(NamedTuple):
     """Sum of q(. | s) over the steps, (n,)."""
 
 
-def judge(agent: Agent, images: np.ndarray, skill: np.ndarray) -> Judged | None:
+def judge(agent: Acts, images: np.ndarray, skill: np.ndarray) -> Judged | None:
     """The episode with ``images`` uint8 (T + 1, C, S, S), played under the one-hot ``skill`` (n,).
 
-    None when the agent has no discriminator of images (:meth:`agents.agent.Agent.skill_log_probs`).
+    None when the agent has no discriminator of images (:meth:`agents.agent.Acts.skill_log_probs`).
     """
     found = agent.skill_log_probs(torch.from_numpy(images))
     if found is None:

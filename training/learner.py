@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from agents.agent import Agent, Updated
+from agents.agent import Learns, Updated
 from replay import Replay
 from utils.nested import tensors_in
 from utils.seeding import random_state, set_random_state
@@ -26,7 +26,7 @@ class Learner:
     an update overwrites is kept in a second copy, so the memory for weights and optimiser states counts twice.
     """
 
-    def __init__(self, agent: Agent, replay: Replay) -> None:
+    def __init__(self, agent: Learns, replay: Replay) -> None:
         self.agent, self.replay = agent, replay
         self._kept = Kept(agent)
 
@@ -65,7 +65,7 @@ def find_fault(losses: Mapping[str, Tensor]) -> NumericalFault | None:
 class Kept:
     """A copy of all that an update may overwrite in an agent."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Learns) -> None:
         self._agent = agent
         self._live: list[Tensor] = []
         self._copies: list[Tensor] = []

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 
-from agents.agent import Agent, Phase
+from agents.agent import ASKED, Agent, Phase
 from agents.settings import AgentSettings
 from envs.contract import Sizes
 from envs.make import EnvSettings, make, sizes
@@ -73,7 +73,7 @@ def build(
     agent = build_agent(settings, obs_space.shape, action_space.shape[0], phase, device)
     state = env_sizes(settings).state
     stored = state if settings.replay.store_physics else None
-    spec = record_spec(obs_space.shape, obs_space.dtype, action_space.shape[0], agent.skill_dim, stored)
+    spec = record_spec(obs_space.shape, obs_space.dtype, action_space.shape[0], agent.recorded.dim, stored)
     notes = []
     if settings.replay.store_physics and state is None:
         notes = [f'env_factory={settings.env_factory} gives no info["physics"]: the replay keeps no simulator states']
@@ -127,8 +127,7 @@ def agent_class(path: str) -> Any:
         ) from error
     if not inspect.isclass(found):
         raise SettingError(f"`agent._target_`={path} is not a class. Name package.module.Class.")
-    asked = [name for name in dir(Agent) if callable(getattr(Agent, name)) and not name.startswith("_")]
-    if missing := [name for name in asked if not hasattr(found, name)]:
+    if missing := [name for name in ASKED if not hasattr(found, name)]:
         raise SettingError(f"`agent._target_`={path} is no agent: it lacks {', '.join(missing)} of agents.agent.Agent.")
     return found
 

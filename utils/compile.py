@@ -18,25 +18,36 @@ gradients and without.
 """
 
 
-class Compilable(Protocol):
-    """What is asked of an agent: see ``agents.agent.Agent``."""
+class Captured(Protocol):
+    """What can be compiled, and its two functions captured: trees of tensors in, trees of tensors out."""
 
     device: torch.device
 
-    def learn(self, *args: Any, **kwargs: Any) -> Any: ...
+    def learn(self, *args: Any, **kwargs: Any) -> Any:
+        """All of an update that the device does, and nothing else: a batch, and flags for what is due."""
+        ...
 
-    def act(self, observation: Any, acting: Any, is_first: Any, mode: Any) -> Any: ...
+    def act(self, observation: Any, acting: Any, is_first: Any, mode: Any) -> Any:
+        """An action and the state to act from next."""
+        ...
 
-    def graph_key(self, mode: Any) -> Hashable: ...
+    def graph_key(self, mode: Any) -> Hashable:
+        """What, besides arguments and tensors, decides what :meth:`act` in ``mode`` does, or :meth:`learn` (None).
 
-    def compilable(self) -> list[tuple[nn.Module, str]]: ...
+        None as the result: this cannot be captured as a graph.
+        """
+        ...
+
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Methods, with the module each belongs to, that are functions of tensors and worth compiling."""
+        ...
 
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compile_agent(agent: Compilable, mode: str) -> list[str]:
+def compile_agent(agent: Captured, mode: str) -> list[str]:
     """Make ``agent`` faster as ``mode`` says, in place; returns a line for every part of it that is not possible here.
 
     ``default`` compiles what ``compilable`` names; ``cudagraphs`` does so and captures ``learn`` and ``act``, each as
@@ -72,7 +83,7 @@ def _probe(x: Tensor) -> Tensor:
     return torch.sin(x) + 1
 
 
-def _compile_pieces(agent: Compilable) -> None:
+def _compile_pieces(agent: Captured) -> None:
     # the same random numbers as without compilation
     torch._inductor.config.fallback_random = True
     torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)

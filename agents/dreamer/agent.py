@@ -1,32 +1,26 @@
-"""The Dreamer agent: one world model, its behaviours, one exploration method, and the only update there is."""
+"""The Dreamer agent: one world model, its drives, one pilot, and the only update there is."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode, Updated
-from agents.dreamer.behavior import Behavior
+from agents.agent import Acting, Mode, Phase, Updated
+from agents.dreamer.drive import MAIN, Drive
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
-from agents.dreamer.settings import DreamerSettings, SkillSection, settings_with
-from agents.dreamer.skill_choice import choose_by_imagination, join_views
+from agents.dreamer.settings import DreamerSettings, settings_with
+from agents.dreamer.setup import set_up
 from agents.dreamer.world_model import Observed, WorldModel
-from agents.exploration.build import build_method, method_class
-from agents.exploration.intrinsic_reward import (
-    Imagined,
-    IntrinsicReward,
-    ReplayView,
-    Scored,
-    Sizes,
-    everywhere,
-)
+from agents.exploration.build import method_class
+from agents.exploration.intrinsic_reward import ReplayView, Sizes
+from agents.latch import Latch
 from agents.nn.latent import Latent
 from agents.nn.loading import load_part
 from agents.nn.networks import ImageEncoder, preprocess_image
 from agents.nn.optimizer import Optimizer
-from agents.skills import SkillSchedule
+from agents.skills import SkillSchedule, SkillSpace
 from utils.errors import UserError
 from utils.rules import is_text, shown
 from utils.settings import SettingError
@@ -34,29 +28,31 @@ from utils.settings import SettingError
 CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
 
 LOADED_ALWAYS = ("encoder", "rssm", "decoder")
-"""Modules fine-tuning takes from a snapshot without a flag (card table 8.1)."""
-
-SPREAD_STATES = 64
-"""States on which the dependence of the policy on the skill is measured."""
-
-CHOICE_RECORDS = 4096
-"""Replayed records, at least, on which fine-tuning chooses a skill."""
-
+"""Modules fine-tuning takes from a snapshot without a flag."""
 
 SIZES = "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
 
+STORED_AS = {
+    f"drives.{MAIN}.behavior.": f"behaviors.{MAIN}.",
+    f"drives.{MAIN}.method.": "method.",
+    f"drives.{MAIN}.skills.": "skills.",
+}
+"""Prefixes of the main drive's tensors, and those under which checkpoints have held them since before there were
+drives."""
+
 
 class DreamerAgent(nn.Module):
-    """DreamerV2 with an exploration method (see ``agents/exploration/intrinsic_reward.py``).
+    """DreamerV2 (Hafner et al. 2021) with exploration methods (see ``agents/exploration/intrinsic_reward.py``).
 
-    ``config`` is the resolved root configuration: the sections of ``configs/dreamer.yaml`` and the ``agent`` group.
-    ``phase`` is ``pretrain`` or ``finetune``; in the latter the reward head learns the task reward and every
-    behaviour maximises it. Raises :class:`UserError` on configurations that cannot be built.
+    ``settings`` are those of :meth:`schema`: the sections of ``configs/dreamer.yaml`` and the ``agent`` group.
+    ``phase`` is ``pretrain`` or ``finetune``; in the latter the reward head learns the task reward and the main
+    drive's behaviour maximises it. Which drives there are and who acts, ``agents/dreamer/setup.py`` says.
+    Raises :class:`UserError` on configurations that cannot be built.
     """
 
     @classmethod
     def schema(cls, agent: Mapping[str, Any]) -> type[DreamerSettings]:
-        """See :class:`agents.agent.Agent`: with the keys of the method that ``agent`` names."""
+        """See :mod:`agents.agent`: with the keys of the method that ``agent`` names."""
         method: Any = agent.get("method")
         if not is_text(method):
             raise SettingError(f"`agent.method`={shown(method)} is not allowed: it must be a text.")
@@ -68,91 +64,79 @@ class DreamerAgent(nn.Module):
         obs_shape: Sequence[int],
         action_dim: int,
         *,
-        phase: Literal["pretrain", "finetune"],
+        phase: Phase,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        config = settings.plain()
-        self.settings = settings
-        agent = config["agent"]
-        self.name: str = agent["name"]
-        self.phase = phase
-        self.action_dim = action_dim
-        self.image_size = obs_shape[-1]
-        self.config = config
+        agent, encoder, rssm = settings.agent, settings.encoder, settings.rssm
+        self.settings, self.name = settings, agent.name
+        self.phase, self.action_dim, self.image_size = phase, action_dim, obs_shape[-1]
         self.device = torch.device(device)
         self.updates = 0
-        self.clip_reward = CLIP_REWARDS[config["clip_rewards"]]
-        self.amp = config["precision"] == "bf16" or (config["precision"] == 16 and self.device.type == "cuda")
-        self.method = self._build_method(config, obs_shape).to(self.device)
-        pretrains = phase == "pretrain"
+        self.clip_reward = CLIP_REWARDS[settings.clip_rewards]
+        self.amp = settings.precision == "bf16" or (settings.precision == 16 and self.device.type == "cuda")
+        sizes = Sizes(
+            obs_shape=tuple(obs_shape),
+            action=action_dim,
+            embed=ImageEncoder.outputs(obs_shape, encoder.cnn_depth, encoder.cnn_kernels),
+            feat=rssm.stoch * rssm.discrete + rssm.deter,
+            deter=rssm.deter,
+            domain=settings.domain,
+        )
+        drives, self.pilot = set_up(settings, sizes, phase, self.device)
         self.world_model = WorldModel(
             obs_shape,
             action_dim,
-            rssm=config["rssm"],
-            encoder=config["encoder"],
-            decoder=config["decoder"],
-            reward_head=config["reward_head"],
-            kl=config["kl"],
-            loss_scales=config["loss_scales"],
-            grad_heads=agent["grad_heads"],
-            reward_outputs=self.method.reward_outputs if pretrains else 1,
-            elu_output=agent["decoder_elu_output"],
+            rssm=rssm.plain(),
+            encoder=encoder.plain(),
+            decoder=settings.decoder.plain(),
+            reward_head=settings.reward_head.plain(),
+            kl=settings.kl.plain(),
+            loss_scales=settings.loss_scales.plain(),
+            grad_heads=agent.grad_heads,
+            reward_outputs=drives[0].reward_outputs,
+            elu_output=agent.decoder_elu_output,
         ).to(self.device)
-        self.skill_dim = self.method.skills.dim
-        period = agent["update_skill_every_step"] if self.skill_dim else 0
-        self.skills = SkillSchedule(self.method.skills, period).to(self.device)
-        self.scores = self.method.scores if pretrains else "none"
-        self.trains_behaviors = not pretrains or self.method.acts == "actor"
-        skilled = settings.agent if isinstance(settings.agent, SkillSection) else None
-        self.trains_before_choice = skilled is None or skilled.train_before_choice
-        self.collects: Mode = "train" if self.trains_behaviors else "random"
-        self.planner = Planner(**config["planner"]) if config["mpc"] else None
+        for drive in drives:
+            drive.build(self.world_model.rssm.feat_dim)
+        self.drives: Mapping[str, Drive] = nn.ModuleDict({drive.name: drive for drive in drives})  # type: ignore[assignment]
+        self.model_opt = Optimizer(self.world_model.parameters(), **settings.model_opt.plain())
+        self.planner = Planner(**settings.planner.plain()) if settings.mpc else None
         self.planning = False
-        self.behaviors = nn.ModuleDict({"main": self._build_behavior(config, self.world_model.rssm.feat_dim)})
-        self.model_opt = Optimizer(self.world_model.parameters(), **config["model_opt"])
-        learned = [p for p in self.method.parameters() if p.requires_grad]
-        method_opt = agent["method_opt"] or config["model_opt"]
-        self.method_opt = Optimizer(learned, **method_opt) if learned and pretrains else None
+        self.seed_frames = settings.num_seed_frames
+        self._facts = [part for part in self.modules() if isinstance(part, Latch | SkillSchedule)]
 
-    def _build_method(self, config: Mapping[str, Any], obs_shape: Sequence[int]) -> IntrinsicReward:
-        encoder, rssm = config["encoder"], config["rssm"]
-        sizes = Sizes(
-            obs_shape=tuple(obs_shape),
-            action=self.action_dim,
-            embed=ImageEncoder.outputs(obs_shape, encoder["cnn_depth"], encoder["cnn_kernels"]),
-            feat=rssm["stoch"] * rssm["discrete"] + rssm["deter"],
-            deter=rssm["deter"],
-            domain=config["domain"],
-        )
-        method = build_method(self.settings.agent, sizes)
-        return method if self.phase == "pretrain" else method.finetuned()
-
-    def _build_behavior(self, config: Mapping[str, Any], feat_dim: int) -> Behavior:
-        agent = config["agent"]
-        return Behavior(
-            feat_dim,
-            self.action_dim,
-            self.skill_dim,
-            actor=config["actor"],
-            critic=config["critic"],
-            critic_head=self.method.critic_head,
-            actor_opt=config["actor_opt"],
-            critic_opt=config["critic_opt"],
-            reward_norm=agent["reward_norm"],
-            actor_ent=agent["actor_ent"],
-            actor_grad=config["actor_grad"],
-            imag_horizon=config["imag_horizon"],
-            discount=config["discount"],
-            discount_lambda=config["discount_lambda"],
-            slow_target=config["slow_target"],
-            slow_target_update=config["slow_target_update"],
-            slow_target_fraction=config["slow_target_fraction"],
-            entropy_in_targets=agent["entropy_in_targets"],
-            device=self.device,
-        )
+    @property
+    def main(self) -> Drive:
+        """The drive whose target the reward head learns."""
+        return self.drives[MAIN]
 
     # ---- acting
+
+    @property
+    def collects(self) -> Mode:
+        """See :class:`agents.agent.Acts`."""
+        return self.pilot.collects
+
+    @property
+    def skills(self) -> SkillSchedule:
+        """The skills that act in training, and when they are renewed."""
+        return self.pilot.skills
+
+    @property
+    def skill_dim(self) -> int:
+        """Their size; 0 without."""
+        return self.skills.space.dim
+
+    @property
+    def recorded(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`."""
+        return self.pilot.recorded
+
+    @property
+    def shown(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`."""
+        return self.pilot.shown
 
     def start(self, count: int) -> Acting:
         """Zero latents and actions and fresh skills for ``count`` environments."""
@@ -168,12 +152,12 @@ class DreamerAgent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """Filter the image and choose an action (see :class:`agents.agent.Agent`).
+        """Filter the image and choose an action (see :mod:`agents.agent`).
 
         ``random`` actions are uniform in [-1, 1] and leave the latent alone; the posterior is sampled in ``eval``, too.
         While training data is collected, skills are renewed on schedule; in ``eval`` they are held.
         """
-        if mode != "eval":
+        if mode in ("train", "random"):
             skill, age = self.skills.renew(acting.skill, acting.age)
             acting = acting._replace(skill=skill, age=age + 1)
         if mode == "random":
@@ -182,48 +166,35 @@ class DreamerAgent(nn.Module):
         embed = self.world_model.encoder(preprocess_image(observation))
         assert isinstance(acting.memory, Latent)
         latent = self.world_model.rssm.observe_step(acting.memory, acting.action, embed, is_first)
+        skill = acting.skill if mode == "show" else self.pilot.select(latent, acting.skill, mode)
         plan = acting.plan
         if self.planner and self.planning:
+            behavior = self.pilot.behavior(mode)
             action, plan, _ = self.planner.plan(
-                self.world_model, self._behavior, latent, acting.skill, plan, is_first, explore=mode != "eval"
+                self.world_model, behavior, latent, skill, plan, is_first, explore=mode == "train"
             )
         else:
-            policy = self._behavior.actor(latent.feat, acting.skill)
-            action = policy.mean if mode == "eval" else policy.rsample()
-        return action, acting._replace(memory=latent, action=action, plan=plan)
-
-    @property
-    def _choosing(self) -> bool:
-        """Fine-tuning has yet to choose the skill it keeps."""
-        return bool(self.phase == "finetune" and self.skill_dim and not self.skills.settled)
+            policy = self.pilot.policy(latent, skill, mode)
+            action = policy.rsample() if mode == "train" else policy.mean
+        return action, acting._replace(memory=latent, action=action, skill=skill, plan=plan)
 
     def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
-        """Fine-tuning chooses one skill at ``agent.num_init_frames`` and keeps it; then planning begins, if asked for
-        (see :class:`agents.agent.Agent`).
+        """The pilot and the drives decide what there is to decide; then planning begins, if asked for (see
+        :class:`agents.agent.Learns`).
         """
-        if self._choosing and frame >= self.config["agent"]["num_init_frames"]:
-            return f"skill chosen at frame {frame}: {self.skills.space.name(self._choose_skill(sample))}"
-        if self.planner and not self.planning and not self._choosing:
-            self.planning = frame >= self.config["num_seed_frames"] + self.planner.start_after
+        notes = [self.pilot.adapt(frame, lambda: self._look(sample()), self.world_model)]
+        notes += [drive.adapt(frame, sample) for drive in self.drives.values()]
+        if said := [note for note in notes if note]:
+            return "; ".join(said)
+        if self.planner and not self.planning and not self.pilot.undecided:
+            self.planning = frame >= self.seed_frames + self.planner.start_after
             return f"planning from frame {frame} on" if self.planning else None
         return None
 
     @torch.no_grad()
-    def _choose_skill(self, sample: Callable[[], Mapping[str, Tensor]]) -> Tensor:
-        views: list[ReplayView] = []
-        rewards: list[Tensor] = []
-        while sum(reward.numel() for reward in rewards) < CHOICE_RECORDS:
-            batch = sample()
-            seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
-            views.append(self._view(seen, batch))
-            rewards.append(self.clip_reward(batch["reward"]))
-        view, reward = join_views(views), torch.cat(rewards)
-        if self.config["agent"]["skill_choice"] == "imagination":
-            skill = choose_by_imagination(self.world_model, self._behavior, self.skills.space, view)
-        else:
-            skill = self.method.choose_skill(view, reward, self._behavior.actor)
-        self.skills.settle(skill)
-        return skill
+    def _look(self, batch: Mapping[str, Tensor]) -> tuple[ReplayView, Tensor]:
+        seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
+        return self._view(seen, batch), self.clip_reward(batch["reward"])
 
     # ---- learning
 
@@ -233,59 +204,39 @@ class DreamerAgent(nn.Module):
         ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
         skill (B, T, n), skill_valid bool (B, T) for skill agents.
         """
-        updated = self.learn(batch, self.trains_behaviors and (self.trains_before_choice or not self._choosing))
-        self._behavior.after_update(self.updates)
-        self.method.after_update(self.updates)
+        undecided = self.pilot.undecided
+        behaves = tuple(drive.behaves(undecided) for drive in self.drives.values())
+        updated, views = self.learn(batch, behaves)
+        for drive in self.drives.values():
+            drive.after_update(self.updates, views[0] if views and drive.method.reads_view else None)
         self.updates += 1
         return updated
 
-    def learn(self, batch: Mapping[str, Tensor], behaves: bool) -> Updated:
-        """All of :meth:`update` that the device does; of actor and critic only if ``behaves``."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            seen = self.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
-            view = self._view(seen, batch)
-            parts = [self._train_method(view)]
-            target = self._reward_target(view, batch["reward"])
-            loss, found = self.world_model.loss(seen, target)
-            norm = self.model_opt.step(loss)
-            parts += [found, Updated({"model_grad_norm": norm}, dict(target.metrics))]
-            if behaves:
-                start = seen.post.detach().flatten()
-                skill = self.skills.draw(start.deter.shape[0])
-                parts.append(
-                    self._behavior.update(
-                        self.world_model.rssm, start, skill, self._score, self.world_model.reward_head, self.method
-                    )
-                )
-                if self.skill_dim:
-                    parts.append(Updated({}, {"skill_spread": self._skill_spread(start.feat)}))
-        return Updated.of(*parts)
+    def learn(self, batch: Mapping[str, Tensor], behaves: tuple[bool, ...]) -> tuple[Updated, tuple[ReplayView, ...]]:
+        """All of :meth:`update` that the device does; a drive's behaviour learns where ``behaves`` says so.
 
-    def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :class:`agents.agent.Agent`. The planner's evaluation sets the random state, which no graph can."""
-        return None if self.planning and mode == "eval" else (self.skills.settled, self.planning)
-
-    def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Agent`: steps of the recurrent model, heads, encoder, losses of the world model."""
-        model, behavior = self.world_model, self._behavior
-        steps: list[tuple[nn.Module, str]] = [(model.rssm, "filter_step"), (model.rssm, "imagine_step")]
-        heads = (behavior.actor, behavior.critic, behavior.slow_critic, model.reward_head)
-        return [*steps, *((head, "forward") for head in heads), (model.encoder, "forward"), (model, "loss")]
-
-    @torch.no_grad()
-    def _skill_spread(self, feat: Tensor) -> Tensor:
-        """How much the policy depends on the skill: standard deviation of its mean action over the skills.
-
-        Averaged over actions and at most ``SPREAD_STATES`` of the features (N, F).
+        The view comes along only if a method reads it afterwards: what a captured graph gives out is copied.
         """
-        skills = self.skills.space.candidates(self.device)
-        pairs = feat[:SPREAD_STATES, None].expand(-1, len(skills), -1)
-        policy = self._behavior.actor(pairs, skills.expand(*pairs.shape[:2], -1))
-        return policy.mean.std(1).mean()
-
-    @property
-    def _behavior(self) -> Behavior:
-        return self.behaviors["main"]  # type: ignore[return-value]
+        drives, model, first = self.drives.values(), self.world_model, batch["is_first"]
+        assert batch["observation"].shape[:2] == batch["reward"].shape == first.shape
+        assert batch["action"].shape == (*first.shape, self.action_dim)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            # encode the images and filter the sequences: (B, T, ...)
+            seen = model.observe(batch["observation"], batch["action"], first)
+            assert seen.feat.shape == (*first.shape, model.rssm.feat_dim) and seen.kl.shape == first.shape
+            # methods learn from replay
+            view = self._view(seen, batch)
+            parts = [drive.train_method(view) for drive in drives]
+            # the main drive says what the reward head is to learn
+            target = self.main.target(view, self.clip_reward(batch["reward"]))
+            # the world model steps
+            loss, found = model.loss(seen, target)
+            parts += [found, Updated({"model_grad_norm": self.model_opt.step(loss)}, dict(target.metrics))]
+            # behaviours imagine from every state, (B, T, ...) -> (B * T, ...), are paid, and step
+            start = seen.post.detach().flatten()
+            assert start.deter.shape == (first.numel(), model.rssm.deter)
+            parts += [drive.train_behavior(model, start) for drive, due in zip(drives, behaves, strict=True) if due]
+        return Updated.of(*parts), (view,) if any(drive.method.reads_view for drive in drives) else ()
 
     def _view(self, seen: Observed, batch: Mapping[str, Tensor]) -> ReplayView:
         lead = batch["is_first"].shape
@@ -303,66 +254,61 @@ class DreamerAgent(nn.Module):
             kl=seen.kl,
         )
 
-    def _train_method(self, view: ReplayView) -> Updated:
-        if self.method_opt is None:
-            return Updated({}, {})
-        trained = self.method.loss(view)
-        assert trained is not None, f"{type(self.method).__name__} has parameters but no loss"
-        loss, metrics = trained
-        name = self.method.metric_name
-        return Updated({f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.method_opt.step(loss)}, metrics)
+    def graph_key(self, mode: Mode | None) -> Hashable:
+        """See :class:`agents.agent.Captured`: what was settled on the host so far. The planner's evaluation sets the
+        random state, which no graph can.
+        """
+        if self.planning and mode in ("eval", "show"):
+            return None
+        facts = (fact.on if isinstance(fact, Latch) else fact.settled for fact in self._facts)
+        return (*facts, self.pilot.undecided, self.planning)
 
-    def _reward_target(self, view: ReplayView, task_reward: Tensor) -> Scored:
-        if self.scores == "replay":
-            with torch.no_grad():
-                return self.method.score_replay(view)
-        return everywhere(self.clip_reward(task_reward))
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """See :class:`agents.agent.Captured`: steps of the recurrent model, heads, encoder, losses of the world
+        model.
+        """
+        model = self.world_model
+        steps: list[tuple[nn.Module, str]] = [(model.rssm, "filter_step"), (model.rssm, "imagine_step")]
+        behaviors = [drive.behavior for drive in self.drives.values()]
+        heads = [head for behavior in behaviors for head in behavior.heads()]
+        return [*steps, *((head, "forward") for head in (*heads, model.reward_head, model.encoder)), (model, "loss")]
 
-    def _score(self, traj: Imagined) -> Scored:
-        if self.scores == "imagination":
-            return self.method.score_imagined(traj)
-        return everywhere(self.world_model.reward(traj.feat, traj.skill))
+    # ---- looking at what was learned
 
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``openl_observation``: open-loop predictions of the first 8 rows (card 3.7)."""
+        """``openl_observation``: open-loop predictions of the first 8 rows."""
         observation, action, is_first = (batch[key][:8] for key in ("observation", "action", "is_first"))
         return {"openl_observation": self.world_model.open_loop(observation, action, is_first)}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's embedding of the last image (see :class:`agents.agent.Agent`)."""
+        """The encoder's embedding of the last image (see :mod:`agents.agent`)."""
         return self.world_model.encoder(preprocess_image(images[-1:].to(self.device)))[0]
 
     def skill_log_probs(self, images: Tensor) -> None:
-        """There is none: methods read the features of latent states (see :class:`agents.agent.Agent`)."""
+        """There is none: methods read the features of latent states (see :mod:`agents.agent`)."""
 
     def activation_bytes(self, batch_size: int, length: int) -> int:
-        """See :class:`agents.agent.Agent`."""
-        return activation_bytes(self, batch_size * length, self.image_size, self._behavior.horizon)
+        """See :class:`agents.agent.Learns`."""
+        return activation_bytes(self, batch_size * length, self.image_size, self.main.behavior.horizon)
 
     # ---- saving
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
-        """State dicts of the world model's parts (``encoder``, ``rssm``, ``decoder``, ``reward_head``), of ``actor``,
-        ``critic`` and ``slow_critic``, of ``method``, and what of the latter fine-tuning restores.
+        """State dicts of the world model's parts (``encoder``, ``rssm``, ``decoder``, ``reward_head``) and of every
+        drive's: ``actor``, ``critic``, ``slow_critic``, ``method``, ``skills``, and what of the method fine-tuning
+        restores; those of drives besides the main one with its name before them.
         """
-        finetune = {"method_finetune": self.method.finetune_state()}
-        return {name: part.state_dict() for name, part in self._parts().items()} | finetune
+        restored = {f"{drive.prefix}method_finetune": drive.method.finetune_state() for drive in self.drives.values()}
+        return {name: part.state_dict() for name, part in self._parts().items()} | restored
 
     def _parts(self) -> dict[str, nn.Module]:
         """The modules of a snapshot by name."""
         parts: dict[str, nn.Module] = {
-            "encoder": self.world_model.encoder,
-            "rssm": self.world_model.rssm,
-            "decoder": self.world_model.decoder,
-            "reward_head": self.world_model.reward_head,
-            "actor": self._behavior.actor,
-            "critic": self._behavior.critic,
-            "slow_critic": self._behavior.slow_critic,
-            "method": self.method,
+            name: getattr(self.world_model, name) for name in (*LOADED_ALWAYS, "reward_head")
         }
-        if self.skill_dim:
-            parts["skills"] = self.skills
+        for drive in self.drives.values():
+            parts |= drive.parts()
         return parts
 
     def load_snapshot(
@@ -370,23 +316,25 @@ class DreamerAgent(nn.Module):
     ) -> None:
         """Copy encoder, RSSM and decoder, the actor if ``init_actor``, the critics if ``init_critic``.
 
-        Everything else stays fresh (card table 8.1). Raises :class:`UserError` for a snapshot of other sizes.
+        Everything else stays fresh. Raises :class:`UserError` for a snapshot of other sizes.
         """
         wanted: dict[str, nn.Module] = {name: getattr(self.world_model, name) for name in LOADED_ALWAYS}
-        if init_actor:
-            wanted["actor"] = self._behavior.actor
-        if init_critic:
-            wanted |= {"critic": self._behavior.critic, "slow_critic": self._behavior.slow_critic}
+        for drive in self.drives.values():
+            wanted |= drive.initial(init_actor=init_actor, init_critic=init_critic)
         for name, module in wanted.items():
             load_part(module, name, modules.get(name, {}), SIZES)
-        kept, found = self.method.finetune_state(), modules.get("method_finetune", {})
+        for drive in self.drives.values():
+            self._restore_method(drive, modules.get(f"{drive.prefix}method_finetune", {}))
+
+    def _restore_method(self, drive: Drive, found: Mapping[str, Tensor]) -> None:
+        kept = drive.method.finetune_state()
         if missing := sorted(kept.keys() - found.keys()):
             raise UserError(
                 f"the snapshot lacks {missing[0]}, which agent={self.name} needs in fine-tuning. It was made with "
                 "another setting of this agent; pre-train again, or fine-tune with the setting it was made with."
             )
-        restored = self.method.state_dict() | {key: found[key] for key in kept}
-        load_part(self.method, "method", restored, SIZES)
+        restored = drive.method.state_dict() | {key: found[key] for key in kept}
+        load_part(drive.method, f"{drive.prefix}method", restored, SIZES)
 
     def load_weights(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take everything a snapshot of the same phase holds: the agent then acts and plans as the one that was saved.
@@ -400,18 +348,27 @@ class DreamerAgent(nn.Module):
         """Weights, buffers, optimiser states, the update counter and whether planning has begun."""
         optimizers = {name: opt.state_dict() for name, opt in self._optimizers().items()}
         counters = {"updates": self.updates, "planning": self.planning}
-        return {"modules": self.state_dict(), "optimizers": optimizers, **counters}
+        return {"modules": _renamed(self.state_dict(), STORED_AS), "optimizers": optimizers, **counters}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        self.load_state_dict(state["modules"])
+        """Back to what :meth:`training_state` returned, in place."""
+        self.load_state_dict(_renamed(state["modules"], {old: new for new, old in STORED_AS.items()}))
         for name, opt in self._optimizers().items():
             opt.load_state_dict(state["optimizers"][name])
         self.updates, self.planning = state["updates"], state["planning"]
 
     def _optimizers(self) -> dict[str, Optimizer]:
-        found = {
-            "model": self.model_opt,
-            "actor": self._behavior.actor_opt,
-            "critic": self._behavior.critic_opt,
-        }
-        return found | ({"method": self.method_opt} if self.method_opt else {})
+        found = {"model": self.model_opt}
+        for drive in self.drives.values():
+            found |= drive.optimizers()
+        return found
+
+
+def _renamed(state: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """``state`` with every key that begins with one of ``prefixes`` beginning with its partner instead."""
+
+    def name(key: str) -> str:
+        old = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
+        return prefixes.get(old, "") + key.removeprefix(old)
+
+    return {name(key): value for key, value in state.items()}

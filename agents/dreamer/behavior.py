@@ -1,75 +1,49 @@
-"""A behaviour: actor and critic trained on imagined rollouts (DreamerV2, card section 4)."""
+"""A behaviour: networks that decide, and a critic, trained on imagined rollouts (DreamerV2, Hafner et al. 2021)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from agents.agent import Updated
+from agents.dreamer.actor_critic import CRITICS, Actor, Critic
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored
-from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
+from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
-from agents.nn.networks import MLP
 from agents.nn.optimizer import Optimizer, frozen
 
 
-class Actor(nn.Module):
-    """MLP on [feat, skill] -> a policy over [-1, 1]^A with mean tanh(m) and std 2 sigmoid(q / 2) + min_std."""
+class Decided(Protocol):
+    """The distribution that a decision was drawn from: all that learning by REINFORCE or an entropy bonus needs."""
 
-    def __init__(
-        self, inputs: int, action_dim: int, *, layers: int = 4, units: int = 400, min_std: float = 0.1, dist: str
-    ) -> None:
-        super().__init__()
-        self.action_dim = action_dim
-        self.net = MLP(inputs, 2 * action_dim, layers, units)
-        self.min_std = min_std
-        self.policy = POLICIES[dist]
+    def log_prob(self, action: Tensor) -> Tensor: ...
 
-    def forward(self, feat: Tensor, skill: Tensor) -> Policy:
-        """feat (..., F), skill (..., n) -> policy with parameters (..., A)."""
-        mean, raw = self.net(torch.cat([feat, skill], -1)).float().chunk(2, -1)
-        return self.policy(torch.tanh(mean), 2 * torch.sigmoid(raw / 2) + self.min_std)
+    def entropy(self) -> Tensor: ...
 
 
-class Critic(nn.Module):
-    """MLP on [feat, skill] -> the mean of a unit-variance Normal over the return, (..., F) -> (...)."""
+class Decision(NamedTuple):
+    """What one network of a behaviour decided at t = 0 .. H-1 of a rollout."""
 
-    def __init__(self, feat_dim: int, skill_dim: int, *, outputs: int = 1, layers: int = 4, units: int = 400) -> None:
-        super().__init__()
-        self.net = MLP(feat_dim + skill_dim, outputs, layers, units)
-
-    def forward(self, feat: Tensor, skill: Tensor) -> Tensor:
-        """feat (..., F), skill (..., n) -> values (...)."""
-        return self.net(torch.cat([feat, skill], -1)).float()[..., 0]
-
-    def loss(self, value: Tensor, target: Tensor) -> Tensor:
-        """-log N(target; value, 1), elementwise; its floor is 0.919."""
-        return -unit_normal_log_prob(target, value, 0)
+    policy: Decided
+    """Parameters (H, N, ...)."""
+    taken: Tensor
+    """What was drawn from it, (H, N, A)."""
 
 
-class SuccessorCritic(Critic):
-    """psi(f, z) in R^n with value psi . z and squared error without a half (APS; card 6.1).
+class Rolled(NamedTuple):
+    """A rollout, and by name what every network of the behaviour decided in it."""
 
-    Only the product is regressed, so psi need not be a vector of successor features.
-    """
-
-    def __init__(self, feat_dim: int, skill_dim: int, **sizes: int) -> None:
-        assert skill_dim > 0, "a successor critic needs skills"
-        super().__init__(feat_dim, skill_dim, outputs=skill_dim, **sizes)
-
-    def forward(self, feat: Tensor, skill: Tensor) -> Tensor:
-        return (self.net(torch.cat([feat, skill], -1)).float() * skill).sum(-1)
-
-    def loss(self, value: Tensor, target: Tensor) -> Tensor:
-        """(value - target)^2, elementwise."""
-        return (value - target).square()
+    traj: Imagined
+    decisions: Mapping[str, Decision]
 
 
-CRITICS: dict[CriticHead, type[Critic]] = {"scalar": Critic, "successor": SuccessorCritic}
+Rollout = Callable[[Mapping[str, nn.Module], RSSM, Latent, Tensor, int], Rolled]
+"""(networks by name, dynamics, start (N, ...), skill (N, n), horizon) -> rollout of horizon + 1 states."""
 
 
 def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor, horizon: int) -> tuple[Imagined, Policy]:
@@ -96,27 +70,50 @@ def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor, horizon: int
     return traj, actor.policy(torch.stack(means), torch.stack(stds))
 
 
-class Behavior(nn.Module):
-    """Actor, critic, slow target, reward normaliser and the two optimisers.
+def one_actor(networks: Mapping[str, nn.Module], rssm: RSSM, start: Latent, skill: Tensor, horizon: int) -> Rolled:
+    """The rollout of a behaviour whose one network, ``actor``, acts under a skill that is held."""
+    traj, policy = imagine(rssm, networks["actor"], start, skill, horizon)  # type: ignore[arg-type]
+    return Rolled(traj, {"actor": Decision(policy, traj.action[1:])})
 
-    ``actor_grad`` is ``dynamics`` (the return is differentiated through the model) or ``reinforce``.
+
+@dataclass
+class Term:
+    """One network that decides, and how it learns: it descends
+
+    -mean over t = 0 .. H-2 of w_t (objective_{t+1} + entropy * Ent[pi at f_t]), w_t = discount^t.
+
+    The objective is the lambda-return, differentiated through the model (``grad="dynamics"``), or log pi(taken) times
+    the advantage G_{t+1} - v_t (``"reinforce"``); Hafner et al. 2021, equation 6, without its mixture.
+    """
+
+    network: nn.Module
+    opt: Mapping[str, float]
+    """Settings of its :class:`Optimizer`."""
+    entropy: float = 0.0
+    grad: Literal["dynamics", "reinforce"] = "dynamics"
+
+
+class Behavior(nn.Module):
+    """Networks that decide, critic, slow target, reward normaliser and their optimisers.
+
+    ``terms`` are the networks by name, stepped in this order, each with an optimiser of its own; ``rollout`` says how
+    they act together. An actor is one term; a controller that picks skills for an actor to execute is two. At most one
+    term learns by dynamics: it takes the graph of the rollout with it.
     ``entropy_in_targets=True`` restores the published defect of adding the entropy bonus to the critic's targets.
     """
 
+    actor: Actor
+    """The network of the term ``actor``, where there is one."""
+
     def __init__(
         self,
-        feat_dim: int,
-        action_dim: int,
-        skill_dim: int,
+        terms: Mapping[str, Term],
+        critic: Critic,
+        slow_critic: Critic,
         *,
-        actor: Mapping[str, Any],
-        critic: Mapping[str, Any],
-        critic_head: CriticHead = "scalar",
-        actor_opt: Mapping[str, float],
+        rollout: Rollout = one_actor,
         critic_opt: Mapping[str, float],
         reward_norm: Mapping[str, float],
-        actor_ent: float,
-        actor_grad: str = "dynamics",
         imag_horizon: int = 15,
         discount: float = 0.99,
         discount_lambda: float = 0.95,
@@ -127,64 +124,78 @@ class Behavior(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.actor = Actor(feat_dim + skill_dim, action_dim, **actor)
-        self.critic = CRITICS[critic_head](feat_dim, skill_dim, **critic)
-        self.slow_critic = CRITICS[critic_head](feat_dim, skill_dim, **critic).requires_grad_(False)
+        assert sum(term.grad == "dynamics" for term in terms.values()) <= 1, "two terms cannot share one graph"
+        self.terms = dict(terms)
+        for name, term in terms.items():
+            self.add_module(name, term.network)
+        self.critic, self.slow_critic = critic, slow_critic.requires_grad_(False)
         self.reward_norm = StreamNorm(**reward_norm)
         self.to(device)
-        self.actor_ent, self.actor_grad = actor_ent, actor_grad
+        self._rollout = rollout
         self.horizon, self.discount, self.lam = imag_horizon, discount, discount_lambda
         self.slow_target = slow_target
         self.slow_every, self.slow_fraction = slow_target_update, slow_target_fraction
         self.entropy_in_targets = entropy_in_targets
-        self.actor_opt = Optimizer(self.actor.parameters(), **actor_opt)
-        self.critic_opt = Optimizer(self.critic.parameters(), **critic_opt)
-        # w_t = discount^t, the weight of step t in both losses
+        self.optimizers = {name: Optimizer(term.network.parameters(), **term.opt) for name, term in terms.items()}
+        self.optimizers["critic"] = Optimizer(self.critic.parameters(), **critic_opt)
+        # w_t = discount^t, the weight of step t in all losses
         weight = torch.tensor([discount**t for t in range(imag_horizon)], device=device)[:, None]
         self.weight: Tensor
         self.register_buffer("weight", weight, persistent=False)
 
+    def heads(self) -> list[nn.Module]:
+        """All networks: what decides, and the critics."""
+        return [*(term.network for term in self.terms.values()), self.critic, self.slow_critic]
+
+    def rollout(self, rssm: RSSM, start: Latent, skill: Tensor, horizon: int) -> Rolled:
+        """How this behaviour acts in imagination, from start states (N, ...) with skills (N, n): horizon + 1 states."""
+        return self._rollout({name: term.network for name, term in self.terms.items()}, rssm, start, skill, horizon)
+
     def update(
         self, rssm: RSSM, start: Latent, skill: Tensor, score: Callable[[Imagined], Scored], *through: nn.Module
     ) -> Updated:
-        """One actor and one critic step from start states (N, ...), detached, with skills (N, n).
+        """One step of every term and of the critic from start states (N, ...), detached, with skills (N, n).
 
         ``score`` gives the reward of the rollout, (H + 1, N); the modules in ``through`` (reward head, method) are
         frozen while it runs, so that it may be differentiated with respect to the states only.
         """
+        horizon, count = self.horizon, len(skill)
+        # imagine H steps and pay every state
         with frozen(rssm, *through):
-            traj, policy = imagine(rssm, self.actor, start, skill, self.horizon)
+            traj, decisions = self.rollout(rssm, start, skill, horizon)
             scored = score(traj).masked()
+        assert traj.feat.shape[:2] == traj.skill.shape[:2] == scored.value.shape == (horizon + 1, count)
         reward = self.reward_norm(scored)
+        # lambda-returns with the slow critic's values
         target_critic = self.slow_critic if self.slow_target else self.critic
         with frozen(target_critic):
             value = target_critic(traj.feat, traj.skill)
         target = lambda_return(reward, value, self.discount, self.lam)
         valid = returns_valid(scored.valid)
-        entropy = policy.entropy()
-        actor_loss = self._actor_loss(target, value, valid, policy, entropy, traj)
-        actor_norm = self.actor_opt.step(actor_loss)
-
+        assert value.shape == (horizon + 1, count) and target.shape == valid.shape == (horizon, count)
+        # what decides steps
+        losses: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = dict(scored.metrics)
         critic_target = target.detach()
-        if self.entropy_in_targets:
-            bonus = self.actor_ent * entropy.detach()[:-1]
-            critic_target = torch.cat([critic_target[:1], critic_target[1:] + bonus])
+        for name, term in self.terms.items():
+            decision = decisions[name]
+            entropy = decision.policy.entropy()
+            assert entropy.shape == decision.taken.shape[:2] == (horizon, count)
+            loss = self._actor_loss(term, decision, target, value, valid, entropy)
+            losses |= {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.optimizers[name].step(loss)}
+            metrics[f"{name}_ent"] = entropy.detach().mean()
+            metrics[f"{name}_ent_scale"] = torch.full_like(metrics[f"{name}_ent"], term.entropy)
+            if self.entropy_in_targets:
+                bonus = term.entropy * entropy.detach()[:-1]
+                critic_target = torch.cat([critic_target[:1], critic_target[1:] + bonus])
+        # the critic regresses the returns
         prediction = self.critic(traj.feat[:-1].detach(), traj.skill[:-1])
         critic_loss = masked_mean(self.weight * self.critic.loss(prediction, critic_target), valid)
-        critic_norm = self.critic_opt.step(critic_loss)
+        losses |= {"critic_loss": critic_loss.detach(), "critic_grad_norm": self.optimizers["critic"].step(critic_loss)}
 
         mean, std = _mean_std(scored.value.detach(), scored.valid)
         normed_mean, normed_std = _mean_std(reward.detach(), scored.valid)
-        losses = {
-            "actor_loss": actor_loss.detach(),
-            "actor_grad_norm": actor_norm,
-            "critic_loss": critic_loss.detach(),
-            "critic_grad_norm": critic_norm,
-        }
-        metrics = {
-            **scored.metrics,
-            "actor_ent": entropy.detach().mean(),
-            "actor_ent_scale": torch.full_like(mean, self.actor_ent),
+        metrics |= {
             "critic": prediction.detach().mean(),
             "critic_slow": value.detach().mean(),
             "critic_target": masked_mean(target.detach(), valid),
@@ -196,25 +207,45 @@ class Behavior(nn.Module):
         return Updated(losses, metrics)
 
     def _actor_loss(
-        self, target: Tensor, value: Tensor, valid: Tensor, policy: Policy, entropy: Tensor, traj: Imagined
+        self, term: Term, decision: Decision, target: Tensor, value: Tensor, valid: Tensor, entropy: Tensor
     ) -> Tensor:
-        """-mean over t = 0 .. H-2 of w_t (objective_{t+1} + eta Ent[pi at f_t])."""
-        if self.actor_grad == "reinforce":
+        """The loss of a :class:`Term`: target, valid and entropy (H, N), value (H + 1, N) -> scalar."""
+        if term.grad == "reinforce":
             advantage = (target[1:] - value[:-2]).detach()
-            log_prob = type(policy)(policy.mean[:-1], policy.std[:-1]).log_prob(traj.action[1:-1].detach())
-            objective = log_prob * advantage
+            objective = decision.policy.log_prob(decision.taken.detach())[:-1] * advantage
         else:
             objective = target[1:]
-        terms = self.weight[:-1] * (objective + self.actor_ent * entropy[:-1])
-        return -masked_mean(terms, valid[1:])
+        return -masked_mean(self.weight[:-1] * (objective + term.entropy * entropy[:-1]), valid[1:])
 
     @torch.no_grad()
     def after_update(self, count: int) -> None:
-        """Move the slow target: a copy after update 0, then every ``slow_target_update`` (card 4.4)."""
+        """Move the slow target: a copy after update 0, then every ``slow_target_update`` updates the fraction
+        ``slow_target_fraction`` of the way.
+        """
         if count % self.slow_every == 0:
             mix = 1.0 if count == 0 else self.slow_fraction
             for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
                 slow.lerp_(fast, mix)
+
+
+def build_behavior(
+    feat_dim: int,
+    action_dim: int,
+    skill_dim: int,
+    *,
+    actor: Mapping[str, Any],
+    critic: Mapping[str, Any],
+    critic_head: CriticHead = "scalar",
+    actor_opt: Mapping[str, float],
+    actor_ent: float,
+    actor_grad: Literal["dynamics", "reinforce"] = "dynamics",
+    **rest: Any,
+) -> Behavior:
+    """One actor and its critics, conditioned on a skill; ``rest`` is for :class:`Behavior`."""
+    network = Actor(feat_dim + skill_dim, action_dim, **actor)
+    kind = CRITICS[critic_head]
+    critics = [kind(feat_dim, skill_dim, **critic) for _ in range(2)]
+    return Behavior({"actor": Term(network, actor_opt, actor_ent, actor_grad)}, *critics, **rest)
 
 
 def _mean_std(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

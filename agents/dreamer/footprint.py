@@ -21,7 +21,7 @@ def activation_bytes(agent: nn.Module, rows: int, image_size: int, horizon: int)
         elif isinstance(layer, nn.Linear):
             numbers = layer.in_features + layer.out_features
             observed += numbers
-            if name.startswith("behaviors") or ".rssm." in name or ".reward_head." in name:
+            if ".behavior." in name or ".rssm." in name or ".reward_head." in name:
                 imagined += numbers
     return 4 * rows * max(observed, horizon * imagined)
 

@@ -1,4 +1,4 @@
-"""Dyna-MPC: search for actions in the world model at every step (Rajeswar et al. 2023, section 4; card 8.3)."""
+"""Dyna-MPC: search for actions in the world model at every step (Rajeswar et al. 2023, section 4)."""
 
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.dreamer.behavior import Behavior, imagine
+from agents.dreamer.behavior import Behavior
 from agents.dreamer.returns import lambda_return
 from agents.dreamer.world_model import WorldModel
 from agents.nn.latent import Latent
@@ -83,7 +83,7 @@ class Planner:
         by its weight, plus noise; without, it is the mean's, and all random numbers come from a fixed seed.
         """
         with nullcontext() if explore else own_randomness(skill.device, EVALUATION_SEED):
-            proposals = self._proposals(world_model, behavior, latent, skill)
+            proposals = self._proposals(world_model, behavior, latent, skill, previous)
             shifted = F.pad(previous[:, 1:], (0, 0, 0, 1))
             mean = torch.where(is_first[:, None, None], 0.0, shifted)
             std = torch.full_like(mean, START_STD)
@@ -104,13 +104,15 @@ class Planner:
             action = self._explore(elites[:, :, 0], weight, std[:, 0]) if explore else mean[:, 0].clamp(-1, 1)
         return Plan(action, mean, torch.stack(objective))
 
-    def _proposals(self, world_model: WorldModel, behavior: Behavior, latent: Latent, skill: Tensor) -> Tensor:
+    def _proposals(
+        self, world_model: WorldModel, behavior: Behavior, latent: Latent, skill: Tensor, previous: Tensor
+    ) -> Tensor:
         """Rollouts of the policy, (n, policies, P, A)."""
         count = self.num_policies
         if not count:
-            return skill.new_zeros(len(skill), 0, self.horizon, behavior.actor.action_dim)
-        start = _repeat(latent, count)
-        traj, _ = imagine(world_model.rssm, behavior.actor, start, skill.repeat_interleave(count, 0), self.horizon)
+            return previous[:, None][:, :0]
+        start, skills = _repeat(latent, count), skill.repeat_interleave(count, 0)
+        traj = behavior.rollout(world_model.rssm, start, skills, self.horizon).traj
         return traj.action[1:].transpose(0, 1).unflatten(0, (-1, count))
 
     def objective(

@@ -8,7 +8,8 @@ from agents.nn.means import masked_mean
 
 
 def lambda_return(reward: Tensor, value: Tensor, discount: float, lam: float) -> Tensor:
-    """G_t = r_t + d [(1 - lam) v_{t+1} + lam G_{t+1}], bootstrapped with G_H = v_H (card 4.3).
+    """G_t = r_t + d [(1 - lam) v_{t+1} + lam G_{t+1}], bootstrapped with G_H = v_H (Hafner et al. 2021,
+    DreamerV2, equation 4).
 
     ``reward`` and ``value`` are (H + 1, N), time-major; r_H is not used. Returns (H, N).
     """
@@ -29,7 +30,7 @@ def returns_valid(valid: Tensor) -> Tensor:
 class StreamNorm(nn.Module):
     """Divides rewards by a running mean of their magnitude: mag <- m mag + (1 - m) mean|r|, r <- scale r / (mag + eps).
 
-    No centring; ``mag`` (a buffer, 1 at the start) takes no gradient; ``momentum=1`` switches it off (card 4.4).
+    No centring; ``mag`` (a buffer, 1 at the start) takes no gradient; ``momentum=1`` switches it off.
     """
 
     def __init__(self, momentum: float = 1.0, scale: float = 1.0, eps: float = 1e-8) -> None:

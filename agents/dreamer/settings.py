@@ -110,6 +110,8 @@ class DreamerSection(AgentSection):
     reference: Flag
     decoder_elu_output: Flag
     entropy_in_targets: Flag
+    drives: Text | None = None
+    """Import path of a factory of drives (``agents/dreamer/setup.py``); None: the method's alone."""
     method_opt: MethodOptimizerSettings | None = None
     """None: as the world model's."""
 

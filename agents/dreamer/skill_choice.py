@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.dreamer.behavior import Behavior, imagine
+from agents.dreamer.behavior import Behavior
 from agents.dreamer.returns import lambda_return
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import ReplayView
@@ -32,7 +32,7 @@ def choose_by_imagination(world_model: WorldModel, behavior: Behavior, space: Sk
     candidates = space.candidates(view.feat.device)
     for candidate in candidates:
         skill = candidate.expand(len(start.deter), -1)
-        traj, _ = imagine(world_model.rssm, behavior.actor, start, skill, behavior.horizon)
+        traj = behavior.rollout(world_model.rssm, start, skill, behavior.horizon).traj
         reward = world_model.reward(traj.feat, traj.skill)
         value = behavior.slow_critic(traj.feat, traj.skill)
         values.append(lambda_return(reward, value, behavior.discount, behavior.lam)[0].mean())

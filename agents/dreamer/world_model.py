@@ -32,7 +32,7 @@ class Observed(NamedTuple):
 
 
 class WorldModel(nn.Module):
-    """Loss = L_kl + L_image + L_reward (card 3.3).
+    """Loss = L_kl + L_image + L_reward (Hafner et al. 2021, DreamerV2, equation 2, without a discount head).
 
     ``reward_outputs`` is 1, or n when the reward head predicts the reward of each of n skills.
     ``grad_heads`` lists the heads, of ``decoder`` and ``reward``, whose gradient reaches encoder and RSSM.
@@ -122,7 +122,7 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def open_loop(self, observation: Tensor, action: Tensor, is_first: Tensor, context: int = 5) -> Tensor:
-        """Video of ``context`` filtered steps followed by pure prediction; truth above model above error (card 3.7).
+        """Video of ``context`` filtered steps followed by pure prediction; truth above model above error.
 
         Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S).
         """

@@ -1,14 +1,15 @@
-"""DrQ, and DrQ with DIAYN skills (card sections 1 to 3)."""
+"""DrQ (Kostrikov et al. 2021), and DrQ with skills of DIAYN (Eysenbach et al. 2019)."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode, Updated
+from agents.agent import Acting, Mode, Phase, Updated
 from agents.drq.augmentation import random_shift
 from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
@@ -41,10 +42,10 @@ class Frames(NamedTuple):
 class DrQAgent(nn.Module):
     """Soft actor-critic on randomly shifted images (Kostrikov et al. 2021), its skills rewarded by DIAYN.
 
-    ``config`` is the resolved root configuration; its keys are those of the card's table 2.1 and lie at the root.
-    With ``num_skills`` = 0 this is DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and
-    c_i ``diayn_intrinsic_reward_coeff``, in either ``phase``. What the published program does otherwise
-    (card section 3) is behind flags, all of which ``reference`` sets:
+    The keys of ``settings`` are those of the published program and lie at the root. With ``num_skills`` = 0 this is
+    DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and c_i ``diayn_intrinsic_reward_coeff``,
+    in either ``phase``. What the published program does otherwise is behind flags, all of which ``reference`` sets in
+    the configuration:
 
     - ``skill_critic=false``: only the actor knows the skill, the critic averages over all of them
     - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped
@@ -57,7 +58,7 @@ class DrQAgent(nn.Module):
 
     @classmethod
     def schema(cls, agent: Mapping[str, Any]) -> type[DrQSettings]:
-        """See :class:`agents.agent.Agent`."""
+        """See :mod:`agents.agent`."""
         return DrQSettings
 
     def __init__(
@@ -66,82 +67,93 @@ class DrQAgent(nn.Module):
         obs_shape: Sequence[int],
         action_dim: int,
         *,
-        phase: Literal["pretrain", "finetune", "drq"],
+        phase: Phase,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        config = settings.plain()
-        self.settings = settings
-        self.config, self.phase = config, phase
-        self.name: str = config["agent"]["name"]
+        self.phase = phase
+        self.name = settings.agent.name
         self.action_dim, self.obs_shape = action_dim, tuple(obs_shape)
         self.device = torch.device(device)
         self.updates = 0
-        self.stack: int = config["framestack"]
-        self.skill_dim: int = config["num_skills"]
+        self.stack = settings.framestack
+        self.skill_dim = settings.num_skills
         space: SkillSpace = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
         self.skills = SkillSchedule(space, period=0)
-        extrinsic = config["extrinsic_coeff"]
+        extrinsic = settings.extrinsic_coeff
         if extrinsic is None:
             extrinsic = 0.0 if self.skill_dim else 1.0
-        self.extrinsic, self.intrinsic = extrinsic, config["diayn_intrinsic_reward_coeff"]
+        self.extrinsic, self.intrinsic = extrinsic, settings.diayn_intrinsic_reward_coeff
         self.target_entropy = -float(action_dim)
-        self._build_networks(config)
-        self.log_alpha = nn.Parameter(torch.tensor(math.log(config["init_temperature"])))
+        self.discount = settings.discount
+        self.pad = settings.image_pad
+        self.tau = settings.critic_tau
+        self.actor_every = settings.actor_update_frequency
+        self.target_every = settings.critic_target_update_frequency
+        self.judges_next = settings.reward_state == "next"
+        """Whether the intrinsic reward of a transition is that of the state it leads to."""
+        self._build_networks(settings)
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(settings.init_temperature)))
         self.to(self.device)
-        self._build_optimizers(config)
+        self._build_optimizers(settings)
 
-    def _build_networks(self, config: Mapping[str, Any]) -> None:
+    def _build_networks(self, settings: DrQSettings) -> None:
         channels, *size = self.obs_shape
         image = (channels * self.stack, *size)
-        features: int = config["encoder_feature_dim"]
-        widths = {name: (config[f"{name}_hidden_depth"], config[f"{name}_hidden_dim"]) for name in ("actor", "critic")}
+        features = settings.encoder_feature_dim
 
         def table(used: bool = True) -> SkillTable:
-            return SkillTable(self.skill_dim if used else 0, config["skill_embedding_dim"])
+            return SkillTable(self.skill_dim if used else 0, settings.skill_embedding_dim)
 
-        convs = Convs(image, config["encoder_channels"])
-        layers, units = widths["critic"]
+        convs = Convs(image, settings.encoder_channels)
         self.critic = TwinCritic(
-            Encoder(convs, features), table(config["skill_critic"]), self.action_dim, layers=layers, units=units
+            Encoder(convs, features),
+            table(settings.skill_critic),
+            self.action_dim,
+            layers=settings.critic_hidden_depth,
+            units=settings.critic_hidden_dim,
         )
         self.critic_target = deepcopy(self.critic).requires_grad_(False)
-        layers, units = widths["actor"]
         self.actor = Actor(
             Encoder(convs, features),
             table(),
             self.action_dim,
-            layers=layers,
-            units=units,
-            log_std_min=config["actor_log_std_min"],
-            log_std_max=config["actor_log_std_max"],
+            layers=settings.actor_hidden_depth,
+            units=settings.actor_hidden_dim,
+            log_std_min=settings.actor_log_std_min,
+            log_std_max=settings.actor_log_std_max,
         )
         self.discriminator: Discriminator | None = None
         if self.skill_dim:
-            own = config["discriminator_features"] == "own"
-            depth, hidden = config["discriminator_hidden_depth"], config["discriminator_hidden_dim"]
+            own = settings.discriminator_features == "own"
+            depth, hidden = settings.discriminator_hidden_depth, settings.discriminator_hidden_dim
             self.discriminator = Discriminator(
-                Encoder(Convs(image, config["encoder_channels"]), features) if own else None,
+                Encoder(Convs(image, settings.encoder_channels), features) if own else None,
                 SkillClassifier(features, self.skill_dim, hidden, depth),
             )
 
-    def _build_optimizers(self, config: Mapping[str, Any]) -> None:
+    def _build_optimizers(self, settings: DrQSettings) -> None:
         """Adam as torch's defaults have it, for each network and for alpha."""
-        adam = {"eps": 1e-8, "wd": 0.0, "clip": config["grad_clip"]}
-        lr: float = config["lr"]
+        plain = partial(Optimizer, eps=1e-8, wd=0.0)
+        lr, clip = settings.lr, settings.grad_clip
         self._optimizers = {
-            "actor": Optimizer(self.actor.own_parameters(), lr=lr, **adam),
-            "critic": Optimizer(self.critic.parameters(), lr=lr, **adam),
-            "alpha": Optimizer([self.log_alpha], lr=lr, **(adam | {"clip": None})),
+            "actor": plain(self.actor.own_parameters(), lr=lr, clip=clip),
+            "critic": plain(self.critic.parameters(), lr=lr, clip=clip),
+            "alpha": plain([self.log_alpha], lr=lr, clip=None),
         }
         if self.discriminator is not None:
-            own_lr = config["lr_discriminator"] if config["lr_discriminator"] is not None else lr
-            self._optimizers["discriminator"] = Optimizer(self.discriminator.parameters(), lr=own_lr, **adam)
+            own_lr = settings.lr_discriminator if settings.lr_discriminator is not None else lr
+            self._optimizers["discriminator"] = plain(self.discriminator.parameters(), lr=own_lr, clip=clip)
 
     @property
-    def judges_next(self) -> bool:
-        """Whether the intrinsic reward of a transition is that of the state it leads to."""
-        return self.config["reward_state"] == "next"
+    def recorded(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: every action is recorded with its skill."""
+        return self.skills.space
+
+    @property
+    def shown(self) -> SkillSpace:
+        """See :class:`agents.agent.Acts`: all skills."""
+        return self.skills.space
 
     # ---- acting
 
@@ -160,7 +172,7 @@ class DrQAgent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """Take in the image and choose an action (see :class:`agents.agent.Agent`).
+        """Take in the image and choose an action (see :mod:`agents.agent`).
 
         An episode's first image fills the whole stack. ``random`` actions are uniform in [-1, 1]; the frames are kept
         then as well, since the policy may take over in mid-episode.
@@ -172,8 +184,8 @@ class DrQAgent(nn.Module):
             action = 2 * torch.rand_like(acting.action) - 1
         else:
             policy = self.actor(self.critic.encoder.convs(frames.flatten(1, 2)), acting.skill)
-            action = policy.mode if mode == "eval" else policy.rsample()[0]
-        age = acting.age if mode == "eval" else acting.age + 1
+            action = policy.rsample()[0] if mode == "train" else policy.mode
+        age = acting.age + 1 if mode in ("train", "random") else acting.age
         return action, acting._replace(memory=Frames(frames), action=action, age=age)
 
     def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
@@ -191,8 +203,7 @@ class DrQAgent(nn.Module):
 
         The intrinsic reward is that of the discriminator before its step, as published.
         """
-        periods = ("actor_update_frequency", "critic_target_update_frequency")
-        updated = self.learn(batch, *(self.updates % self.config[period] == 0 for period in periods))
+        updated = self.learn(batch, *(self.updates % period == 0 for period in (self.actor_every, self.target_every)))
         self.updates += 1
         return updated
 
@@ -219,11 +230,11 @@ class DrQAgent(nn.Module):
         return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :class:`agents.agent.Agent`: arguments decide everything."""
+        """See :mod:`agents.agent`: arguments decide everything."""
         return ()
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Agent`: convolutions, critics, discriminator."""
+        """See :mod:`agents.agent`: convolutions, critics, discriminator."""
         convs: list[nn.Module] = [self.critic.encoder.convs, self.critic_target.encoder.convs]
         heads: list[nn.Module] = [self.critic, self.critic_target]
         if self.discriminator is not None:
@@ -235,7 +246,7 @@ class DrQAgent(nn.Module):
     def _shifts(self, frames: Tensor) -> Tensor:
         """uint8 (B, stack, C, S, S) -> uint8 (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
         stacked = frames.flatten(1, 2)
-        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.config["image_pad"])
+        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.pad)
 
     def _judge(self, discriminator: Discriminator, image: Tensor) -> Tensor:
         """What the discriminator reads of stacks of frames (..., C, S, S), values 0..255: features (..., F)."""
@@ -270,7 +281,7 @@ class DrQAgent(nn.Module):
         action, log_prob = self.actor(self.critic.encoder.convs(image), skill).rsample()
         target = self.critic_target
         value = target(target.encoder.convs(image), skill, action).amin(0) - self.log_alpha.exp() * log_prob
-        return reward + self.config["discount"] * torch.where(is_terminal, 0.0, value.mean(0))
+        return reward + self.discount * torch.where(is_terminal, 0.0, value.mean(0))
 
     def _train_critic(self, image: Tensor, skill: Tensor, action: Tensor, target: Tensor) -> Updated:
         """L_Q = sum_m sum_j mean over the batch of (Q_j(s_m, a) - y)^2 (DrQ, equation 3; its sum, not its mean)."""
@@ -306,20 +317,20 @@ class DrQAgent(nn.Module):
     def _move_target(self) -> None:
         """target <- tau online + (1 - tau) target, the whole critic with its encoder."""
         for slow, fast in zip(self.critic_target.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config["critic_tau"])
+            slow.lerp_(fast, self.tau)
 
     # ---- looking at what was learned
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """The critic's features of the last unshifted stack, in [-1, 1] (see :class:`agents.agent.Agent`)."""
+        """The critic's features of the last unshifted stack, in [-1, 1] (see :mod:`agents.agent`)."""
         stack = stacks_at(images, torch.tensor([len(images) - 1]), self.stack)
         return self.critic.encoder(stack.to(self.device).flatten(1, 2))[0]
 
     @torch.no_grad()
     def skill_log_probs(self, images: Tensor) -> Tensor | None:
         """log q(. | s) of an episode's unshifted stacks, of the states that ``reward_state`` names (see
-        :class:`agents.agent.Agent`).
+        :mod:`agents.agent`).
         """
         if self.discriminator is None:
             return None
@@ -335,7 +346,7 @@ class DrQAgent(nn.Module):
         return {}
 
     def activation_bytes(self, batch_size: int, length: int) -> int:
-        """See :class:`agents.agent.Agent`."""
+        """See :class:`agents.agent.Learns`."""
         channels, side, _ = self.obs_shape
         return activation_bytes(self, batch_size * length, SHIFTS, channels * self.stack, side)
 

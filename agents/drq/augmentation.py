@@ -1,4 +1,4 @@
-"""Random shifts of images (DrQ, section 3.1; card section 1.1)."""
+"""Random shifts of images (DrQ, Kostrikov et al. 2021, section 3.1)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The networks of DrQ (card sections 1.2, 1.3): encoder, actor, twin critic, and the discriminator of DIAYN."""
+"""The networks of DrQ (Kostrikov et al. 2021): encoder, actor, twin critic, and the discriminator of DIAYN."""
 
 from collections.abc import Sequence
 
@@ -80,7 +80,7 @@ class SkillTable(nn.Module):
 class Actor(nn.Module):
     """MLP on [head(maps), e(z)] -> a squashed Normal with log std between ``log_std_min`` and ``log_std_max``.
 
-    Its encoder's convolutions are the critic's; they get no gradient here (card 1.2).
+    Its encoder's convolutions are the critic's; they get no gradient here.
     """
 
     def __init__(

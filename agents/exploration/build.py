@@ -8,15 +8,18 @@ from agents.exploration.intrinsic_reward import IntrinsicReward, Sizes
 from utils.errors import UserError
 
 
+def import_named(key: str, path: str) -> Any:
+    """What the import path ``path``, the value of ``key``, leads to. Raises :class:`UserError` if it leads nowhere."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{key}={path} cannot be imported ({error}). Name it as package.module.Name.") from error
+
+
 def method_class(path: str) -> type[IntrinsicReward]:
     """The class behind ``agent.method``, a dotted path such as ``agents.exploration.intrinsic_reward.TaskReward``."""
-    module_name, _, class_name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"agent.method={path} cannot be imported ({error}). Name a class as package.module.Class."
-        ) from error
+    found = import_named("agent.method", path)
     if not (inspect.isclass(found) and issubclass(found, IntrinsicReward)):
         raise UserError(f"agent.method={path} is not an IntrinsicReward; derive the class from it.")
     return found

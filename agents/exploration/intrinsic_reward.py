@@ -1,8 +1,9 @@
 """The interface every exploration method implements, and the three tuples that pass through it.
 
-One update of :class:`agents.dreamer.agent.DreamerAgent` calls a method in this order::
+One update of :class:`agents.dreamer.agent.DreamerAgent` calls the method of every drive in this order::
 
     observe -> loss, step -> score_replay -> world model steps -> imagine -> score_imagined -> behaviour steps
+            -> after_update
 
 Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
 """
@@ -19,6 +20,7 @@ from agents.nn.latent import Latent
 from agents.skills import NoSkills, SkillSpace, likelihood_values
 
 CriticHead = Literal["scalar", "successor"]
+Scoring = Literal["replay", "imagination", "none"]
 
 NO_METRICS: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -50,7 +52,7 @@ class Imagined(NamedTuple):
     action: Tensor
     """``action[t]`` led into ``feat[t]``; ``action[0]`` is a zero placeholder."""
     skill: Tensor
-    """(H + 1, N, n), constant over time."""
+    """(H + 1, N, n): constant over time, unless the behaviour picks skills itself; then what it picked at t."""
 
 
 class Scored(NamedTuple):
@@ -105,11 +107,15 @@ class IntrinsicReward(nn.Module):
     YAML, and their annotations (``icm_scale: Positive``) say what the values must be: see ``utils/rules.py``.
     """
 
-    scores: ClassVar[Literal["replay", "imagination", "none"]] = "none"
+    scores: ClassVar[Scoring] = "none"
     """Where the reward is computed. ``none``: the reward head learns the task reward. ``replay``: the head learns
     :meth:`score_replay`. ``imagination``: :meth:`score_imagined` is used and the head learns the task reward."""
     acts: ClassVar[Literal["actor", "uniform"]] = "actor"
     """``uniform``: collects with uniform random actions and trains no behaviour."""
+
+    reads_view: ClassVar[bool] = False
+    """Whether :meth:`after_update` is given the batch. It is kept until then; a captured graph copies it, about 50 MB
+    at published sizes."""
 
     metric_name: ClassVar[str] = "method"
     """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
@@ -158,8 +164,11 @@ class IntrinsicReward(nn.Module):
         """Tensors that fine-tuning restores from a snapshot; nothing by default."""
         return {}
 
-    def after_update(self, count: int) -> None:
-        """Host-side work after update number ``count`` (from 0), outside any captured graph."""
+    def after_update(self, count: int, view: ReplayView | None) -> None:
+        """Host-side work after update number ``count`` (from 0), outside any captured graph.
+
+        ``view``: the batch of that update, with ``reads_view``; None without.
+        """
 
 
 class TaskReward(IntrinsicReward):

@@ -117,6 +117,6 @@ class RND(IntrinsicReward):
         std = self.error_moments.var.sqrt()
         return everywhere(self.scale * error / (std + 1e-8), {"rnd_error": error.mean(), "rnd_std": std})
 
-    def after_update(self, count: int) -> None:
+    def after_update(self, count: int, view: ReplayView | None) -> None:
         if self.decay:
             self.distillation.shrink_target(self.decay)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 class Optimizer:
     """One network's optimiser: clip the global gradient norm, decay, Adam step.
 
-    The decay is ``p <- (1 - wd) p`` on every parameter, not scaled by the learning rate (card 3.5); AdamW computes
+    The decay is ``p <- (1 - wd) p`` on every parameter, not scaled by the learning rate (as published with
+    Dreamer agents on URLB, Rajeswar et al. 2023); AdamW computes
     ``p <- (1 - lr * weight_decay) p`` before its step, hence ``weight_decay = wd / lr``.
     ``clip=None`` leaves the gradient as it is; with ``wd=0`` and ``eps=1e-8`` as well, this is plain Adam.
     """

@@ -1,4 +1,4 @@
-"""The reference card's equations, slowly: float64, one step at a time, sharing no code with the source."""
+"""The equations of DreamerV2 (Hafner et al. 2021), in float64, one step at a time, sharing no code with the source."""
 
 import math
 

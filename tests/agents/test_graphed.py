@@ -134,5 +134,5 @@ def test_what_a_graph_holds_changes_nothing_but_tensors():
             }
 
         before, settled = plain(agent), agent.skills.settled
-        agent.learn(batch, True)
+        agent.learn(batch, (True,))
         assert plain(agent) == before and agent.skills.settled == settled

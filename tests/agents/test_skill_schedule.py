@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from agents.dreamer.behavior import Actor
+from agents.dreamer.actor_critic import Actor
 from agents.nn.distributions import ClippedNormal
 from agents.skills import NoSkills, OneHot, SkillSchedule, UnitSphere, likelihood_values
 

@@ -150,7 +150,7 @@ def test_the_weights_are_the_snapshots_unless_untrained(snapshot):
     parts = {
         "encoder": agent.world_model.encoder,
         "rssm": agent.world_model.rssm,
-        "actor": agent.behaviors["main"].actor,
+        "actor": agent.main.behavior.actor,
     }
     fresh, _ = load_agent(snapshot, 0, untrained=True)
     again, _ = load_agent(snapshot, 0, untrained=True)
@@ -179,7 +179,7 @@ def test_rollouts_hold_each_skill_and_keep_the_last_image(snapshot, short, monke
     monkeypatch.setattr(agent, "act", spying)
     told = []
     found = rollouts(agent, env, 2, 0, told.append)
-    assert set(modes) == {"eval"} and len(told) == SKILLS
+    assert set(modes) == {"show"} and len(told) == SKILLS
     eye = np.eye(SKILLS).tolist()
     assert held == [(eye[k], step == 0) for k in range(SKILLS) for _ in range(2) for step in range(5)]
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -37,16 +37,17 @@ def test_time_goes_to_the_innermost_stage():
             method.score_imagined()
             hands.work(2)
 
-    agent = SimpleNamespace(method=Method(), behaviors={"main": Behavior()}, method_opt=None)
+    main = SimpleNamespace(method=Method(), behavior=Behavior(), method_opt=None)
+    agent = SimpleNamespace(drives={"main": main})
 
     def update():
         hands.work(8)
-        agent.behaviors["main"].update(agent.method)
+        main.behavior.update(main.method)
         hands.work(16)
 
     spent = stages.split_times(agent, update, 1, hands)
     assert {stage: value for stage, value in spent.items() if value} == {"behaviour": 3, "method": 4, "rest": 24}
-    assert not vars(agent.method) and not vars(agent.behaviors["main"])
+    assert not vars(main.method) and not vars(main.behavior)
 
 
 def test_the_update_of_median_time_is_shown():

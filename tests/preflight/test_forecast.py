@@ -210,7 +210,7 @@ def test_activations_by_hand():
     agent = torch.nn.ModuleDict(
         {
             "encoder": torch.nn.Sequential(torch.nn.Conv2d(3, 2, 4, 2), torch.nn.Conv2d(2, 4, 3, 2)),
-            "behaviors": torch.nn.Linear(10, 6),
+            "drive": torch.nn.ModuleDict({"behavior": torch.nn.ModuleDict({"actor": torch.nn.Linear(10, 6)})}),
         }
     )
     encoder = (3 * 8 * 8 + 2 * 3 * 3) + (2 * 3 * 3 + 4 * 1 * 1)

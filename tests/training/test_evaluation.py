@@ -47,7 +47,7 @@ def test_the_beginning_of_an_episode_under_one_skill(parts, monkeypatch):
     monkeypatch.setattr(parts.agent, "act", spied)
     played = play(parts.agent, parts.eval_env, torch.eye(SKILLS)[2], steps=3)
     assert played.images.shape[0] == 4
-    assert skills == [(2, True, "eval"), (2, False, "eval"), (2, False, "eval")]
+    assert skills == [(2, True, "show"), (2, False, "show"), (2, False, "show")]
 
 
 def test_a_stop_signal_ends_it(parts):

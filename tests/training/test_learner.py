@@ -81,8 +81,8 @@ def test_a_faulty_update_leaves_nothing_behind(settings, monkeypatch, agent, scr
         learner.update()
     state, sampler = deepcopy(learner.agent.training_state()), learner.replay.sampler.state
     random = torch.get_rng_state()
-    choosing = script == "finetune" and not learner.agent.trains_before_choice
-    trains_actor = learner.agent.trains_behaviors and not choosing
+    choosing = script == "finetune" and learner.agent.main.waits
+    trains_actor = learner.agent.main.trains and not choosing
     # the loss that is computed last: everything else has been stepped by then
     owner, name, metric = (
         (Behavior, "_actor_loss", "actor_loss") if trains_actor else (WorldModel, "loss", "model_grad_norm")

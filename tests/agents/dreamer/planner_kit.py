@@ -18,7 +18,7 @@ def build(*overrides, skills=False):
     """A tiny fine-tuning agent with a planner, weights large enough that sequences differ."""
     agent_of = (SD3, "domain=walker") if skills else ()
     agent = make_agent(tiny("finetune", *SEARCH, *agent_of, *overrides), "finetune", actions=A)
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     with torch.no_grad():
         for module in (agent.world_model.rssm, agent.world_model.reward_head, behavior.slow_critic, behavior.actor):
             for p in module.parameters():
@@ -44,4 +44,4 @@ def sequences(count, *, seed=1):
 def search(agent, inputs, explore=True, seed=None):
     if seed is not None:
         torch.manual_seed(seed)
-    return agent.planner.plan(agent.world_model, agent.behaviors["main"], *inputs, explore=explore)
+    return agent.planner.plan(agent.world_model, agent.main.behavior, *inputs, explore=explore)

@@ -1,4 +1,4 @@
-"""The card's search (8.3) in float64, one environment, sequence and step at a time."""
+"""Dyna-MPC's search (Rajeswar et al. 2023, section 4) in float64, one environment, sequence and step at a time."""
 
 import math
 
@@ -11,7 +11,7 @@ class Reference:
     """With the weights of an agent and the noise its planner drew."""
 
     def __init__(self, agent):
-        model, behavior = ref.weights(agent.world_model), agent.behaviors["main"]
+        model, behavior = ref.weights(agent.world_model), agent.main.behavior
         self.planner, self.discount, self.lam = agent.planner, behavior.discount, behavior.lam
         self.rssm, self.head = ref.below(model, "rssm"), ref.below(model, "reward_head")
         self.actor, self.slow = ref.weights(behavior.actor.net), ref.weights(behavior.slow_critic.net)

@@ -31,10 +31,10 @@ def test_start_is_zero():
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_act_filters_what_it_saw_and_did(noise, mode):
-    """Five steps of three environments against the card's filter; resets in the middle."""
+    """Five steps of three environments against a filter written out in float64; resets in the middle."""
     agent = make_agent(tiny())
     with torch.no_grad():  # spread the policy so that the mean matters
-        agent.behaviors["main"].actor.net[0].weight.mul_(4)
+        agent.main.behavior.actor.net[0].weight.mul_(4)
         agent.world_model.rssm.posterior_out.weight.mul_(4)
     acting = agent.start(3)
     noise.clear()
@@ -58,7 +58,7 @@ def test_act_filters_what_it_saw_and_did(noise, mode):
         ref.below(weight, "rssm"), embed.transpose(0, 1), torch.stack(previous[:5], 1), first.T, torch.stack(drawn),
         GROUPS, DETER,
     )  # fmt: skip
-    actor = ref.weights(agent.behaviors["main"].actor.net)
+    actor = ref.weights(agent.main.behavior.actor.net)
     for t in range(5):
         torch.testing.assert_close(latents[t].deter.double(), deter[:, t], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(latents[t].logits.double(), post[:, t], rtol=1e-4, atol=1e-5)

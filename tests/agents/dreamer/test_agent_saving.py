@@ -136,8 +136,8 @@ def test_the_state_holds_plain_values_only():
 
 def test_the_reward_normaliser_is_part_of_the_state():
     agent = trained("pretrain", "agent.reward_norm.momentum=0.5")
-    mag = agent.behaviors["main"].reward_norm.mag.item()
+    mag = agent.main.behavior.reward_norm.mag.item()
     assert mag != 1
     other = make_agent(tiny("pretrain", "agent.reward_norm.momentum=0.5"), seed=9)
     other.load_training_state(through_a_file(agent.training_state()))
-    assert other.behaviors["main"].reward_norm.mag.item() == mag
+    assert other.main.behavior.reward_norm.mag.item() == mag

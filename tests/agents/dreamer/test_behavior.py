@@ -5,7 +5,8 @@ import pytest
 import reference64 as ref
 import torch
 
-from agents.dreamer.behavior import Actor, Behavior, imagine
+from agents.dreamer.actor_critic import Actor
+from agents.dreamer.behavior import build_behavior, imagine
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored, everywhere
 from agents.nn.distributions import CLIP_MARGIN
@@ -31,7 +32,7 @@ def make(skill_dim=0, seed=0, **more):
     }
     rssm = RSSM(ACTION, 4, deter=DETER, hidden=6, stoch=3, discrete=4)
     head = MLP(FEAT, 1, 1, 6)
-    behavior = Behavior(FEAT, ACTION, skill_dim, **{**settings, **more})
+    behavior = build_behavior(FEAT, ACTION, skill_dim, **{**settings, **more})
     with torch.no_grad():
         for module in (rssm, head, behavior.critic, behavior.slow_critic):
             for p in module.parameters():
@@ -71,13 +72,13 @@ def reference_rollout(parts, actor, noise):
 
 
 def reference_losses(parts, noise, reinforce=False, leak=False, mag=None, scale=1.0, invalid=(), rewards=None):
-    """Actor and critic loss written out from the index table of the card, with their gradients."""
+    """Actor and critic loss written out index by index, with their gradients."""
     behavior = parts.behavior
     actor = ref.weights(behavior.actor.net, grad=True)
     critic = ref.weights(behavior.critic.net, grad=True)
     slow = ref.weights(behavior.slow_critic.net if behavior.slow_target else behavior.critic.net)
     feats, actions, means, stds = reference_rollout(parts, actor, noise)
-    skill, eta = parts.skill.double(), behavior.actor_ent
+    skill, eta = parts.skill.double(), behavior.terms["actor"].entropy
     head = ref.weights(parts.head)
     r = [ref.mlp(head, f)[:, 0] for f in feats]
     if rewards is not None:
@@ -335,7 +336,7 @@ def test_the_critic_does_not_move_the_actor_nor_the_other_way_round():
     behavior = parts.behavior
     critic = {k: v.clone() for k, v in behavior.critic.state_dict().items()}
     actor = {k: v.clone() for k, v in behavior.actor.state_dict().items()}
-    behavior.critic_opt.step = lambda loss: torch.zeros(())
+    behavior.optimizers["critic"].step = lambda loss: torch.zeros(())
     behavior.update(parts.rssm, parts.start, parts.skill, head_score(parts), parts.head)
     assert all(torch.equal(v, critic[k]) for k, v in behavior.critic.state_dict().items())
     assert not any(torch.equal(v, actor[k]) for k, v in behavior.actor.state_dict().items())

@@ -1,4 +1,4 @@
-"""Critic heads (card 6.1), and fine-tuning that waits with actor and critic until a skill is chosen (card 6.3)."""
+"""Critic heads, and fine-tuning that waits with actor and critic until a skill is chosen."""
 
 import pytest
 import reference64 as ref
@@ -6,8 +6,9 @@ import torch
 from agent_kit import copies, make_agent, make_batch, moved, tiny
 from skill_kit import N, finetuning, pretraining, records
 
-from agents.dreamer import agent as agent_module
-from agents.dreamer.behavior import Behavior, Critic, SuccessorCritic
+from agents.dreamer import pilot as pilot_module
+from agents.dreamer.actor_critic import Critic, SuccessorCritic
+from agents.dreamer.behavior import build_behavior
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import IntrinsicReward, everywhere
 from agents.nn.latent import Latent
@@ -47,7 +48,7 @@ def agent_of(method, phase):
 
 def behavior(feat=FEAT, skill_dim=D, action=A, layers=2, units=8, head="successor"):
     sizes = {"layers": layers, "units": units}
-    return Behavior(
+    return build_behavior(
         feat, action, skill_dim, actor={**sizes, "min_std": 0.1, "dist": "clipped_normal"}, critic=sizes,
         critic_head=head, actor_opt=OPT, critic_opt=OPT, reward_norm={"momentum": 1.0}, actor_ent=0.3, imag_horizon=H,
     )  # fmt: skip
@@ -145,7 +146,7 @@ def test_an_update_moves_actor_and_critic_and_the_slow_critic_follows():
 def test_actor_gradients_flow_through_the_successor_values():
     """With a reward of nothing, the actor learns from psi . z alone."""
     parts, (rssm, _, start, skill) = behavior(), world()
-    parts.actor_ent = 0.0
+    parts.terms["actor"].entropy = 0.0
     zero = lambda traj: everywhere(torch.zeros_like(traj.feat[..., 0]))  # noqa: E731
     assert parts.update(rssm, start, skill, zero).losses["actor_grad_norm"] > 1e-6
     assert all(p.grad is None for p in parts.slow_critic.parameters())
@@ -166,16 +167,16 @@ def test_parameter_counts_of_the_card():
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 def test_the_method_chooses_the_head(phase):
     """Fine-tuning, which drops the method, keeps its skills and its head."""
-    main = agent_of(Directions, phase).behaviors["main"]
+    main = agent_of(Directions, phase).main.behavior
     assert type(main.critic) is type(main.slow_critic) is SuccessorCritic and main.critic.net[-1].out_features == D
     scalar = pretraining() if phase == "pretrain" else finetuning()
-    assert type(scalar.behaviors["main"].critic) is Critic
+    assert type(scalar.main.behavior.critic) is Critic
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 def test_an_agent_with_successor_values_learns(phase):
     agent = agent_of(OneHotSuccessors, phase)
-    main = agent.behaviors["main"]
+    main = agent.main.behavior
     actor, critic = copies(main.actor), copies(main.critic)
     metrics = agent.update(make_batch(4, 8, skill=D)).logged
     assert all(value.isfinite() for value in metrics.values())
@@ -189,7 +190,7 @@ BEHAVIOR_KEYS = {"actor_loss", "critic_loss", "actor_ent", "critic", "reward_mea
 
 
 def parts_of(agent):
-    main = agent.behaviors["main"]
+    main = agent.main.behavior
     return {"model": agent.world_model, "actor": main.actor, "critic": main.critic}
 
 
@@ -201,7 +202,7 @@ def learned(agent):
 
 
 def test_actor_and_critic_wait_for_the_choice(monkeypatch):
-    monkeypatch.setattr(agent_module, "CHOICE_RECORDS", 18)
+    monkeypatch.setattr(pilot_module, "CHOICE_RECORDS", 18)
     agent = finetuning("agent.train_before_choice=false")
     for count in range(3):
         parts, metrics = learned(agent)
@@ -225,7 +226,7 @@ def test_a_resumed_agent_does_not_wait_again():
 
 def test_by_default_they_train_from_the_beginning():
     agent = finetuning()
-    assert agent.config["agent"]["train_before_choice"] is True
+    assert agent.pilot.undecided and not agent.main.waits
     parts, metrics = learned(agent)
     assert parts == {"model", "actor", "critic"} and metrics >= BEHAVIOR_KEYS
     assert not agent.skills.settled

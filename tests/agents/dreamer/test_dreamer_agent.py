@@ -129,14 +129,14 @@ def test_the_watch_sees_reads():
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 def test_every_parameter_learns_in_one_update(phase):
     agent = make_agent(tiny(phase, "kl.free=0"), phase)
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     before = copies(agent)
     agent.update(make_batch())
     trained = (agent.world_model, behavior.actor, behavior.critic)
     for part in trained:
         for name, p in part.named_parameters():
             assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, name
-    slow = {f"behaviors.main.slow_critic.{n}" for n, _ in behavior.slow_critic.named_parameters()}
+    slow = {f"drives.main.behavior.slow_critic.{n}" for n, _ in behavior.slow_critic.named_parameters()}
     assert moved(agent, before) == set(before)
     assert {n for n, p in agent.named_parameters() if not p.requires_grad} == slow
 
@@ -144,7 +144,7 @@ def test_every_parameter_learns_in_one_update(phase):
 def test_the_random_agent_trains_its_world_model_only():
     agent = make_agent(tiny("pretrain", "agent=random_dreamer", "kl.free=0"))
     assert agent.collects == "random"
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     actor, critic, model = copies(behavior.actor), copies(behavior.critic), copies(agent.world_model)
     for _ in range(2):
         agent.update(make_batch())
@@ -155,9 +155,9 @@ def test_the_random_agent_trains_its_world_model_only():
 def test_the_random_agent_acts_in_finetuning():
     agent = make_agent(tiny("finetune", "agent=random_dreamer"), "finetune")
     assert agent.collects == "train"
-    before = copies(agent.behaviors["main"].actor)
+    before = copies(agent.main.behavior.actor)
     agent.update(make_batch())
-    assert moved(agent.behaviors["main"].actor, before) == set(before)
+    assert moved(agent.main.behavior.actor, before) == set(before)
 
 
 def test_world_model_steps_descend():
@@ -187,7 +187,7 @@ def test_clip_rewards():
 
 def test_the_slow_target_follows_the_agents_own_count():
     agent = make_agent(tiny("pretrain", "slow_target_update=3"))
-    behavior, batch, equal = agent.behaviors["main"], make_batch(), []
+    behavior, batch, equal = agent.main.behavior, make_batch(), []
     for _ in range(5):
         agent.update(batch)
         pairs = zip(behavior.slow_critic.parameters(), behavior.critic.parameters(), strict=True)
@@ -213,7 +213,7 @@ def test_in_finetuning_the_head_learns_the_task_again():
     batch, rewards = make_batch(), []
     for overrides in ((), method("Brightness"), NOVELTY):
         agent = make_agent(tiny("finetune", *overrides), "finetune")
-        assert agent.scores == "none"
+        assert agent.main.scores == "none"
         torch.manual_seed(2)
         seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
         error = agent.world_model.reward(seen.feat).double() - batch["reward"].double()
@@ -225,40 +225,40 @@ def test_in_finetuning_the_head_learns_the_task_again():
 
 def test_a_method_that_scores_imagination_replaces_the_head_and_learns_apart():
     agent, batch = make_agent(tiny("pretrain", *NOVELTY)), make_batch()
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     seen = []
-    score = agent.method.score_imagined
+    score = agent.main.method.score_imagined
 
     def spy(traj):
         seen.append((traj, score(traj)))
         return seen[-1][1]
 
-    agent.method.score_imagined = spy
-    own, step = [], agent.method_opt.step
+    agent.main.method.score_imagined = spy
+    own, step = [], agent.main.method_opt.step
 
     def recorded_step(loss):
         norm = step(loss)
-        own.append([p.grad.clone() for p in agent.method.parameters()])
+        own.append([p.grad.clone() for p in agent.main.method.parameters()])
         return norm
 
-    agent.method_opt.step = recorded_step
+    agent.main.method_opt.step = recorded_step
     metrics = agent.update(batch).logged
-    assert moved(agent.method, before) == set(before)
+    assert moved(agent.main.method, before) == set(before)
     (traj, scored), = seen  # fmt: skip
-    horizon = agent.behaviors["main"].horizon
+    horizon = agent.main.behavior.horizon
     assert traj.feat.shape == (horizon + 1, 18, 32) and traj.skill.shape == (horizon + 1, 18, 0)
     assert metrics["reward_mean"].item() == pytest.approx(scored.value[1:].mean().item(), rel=1e-4)
     # the behaviour's losses leave no gradient in the method: what is there is that of its own loss
     assert len(own) == 1 and len(own[0]) == len(before)
-    for p, grad in zip(agent.method.parameters(), own[0], strict=True):
+    for p, grad in zip(agent.main.method.parameters(), own[0], strict=True):
         assert p.requires_grad and torch.equal(p.grad, grad)
 
 
 def test_the_replay_view_is_cut_from_the_world_model():
     agent, batch = make_agent(tiny("pretrain", *NOVELTY)), make_batch(resets=[(1, 3)])
     views, passes = [], []
-    loss, observe = agent.method.loss, agent.world_model.observe
-    agent.method.loss = lambda view: (views.append(view), loss(view))[1]
+    loss, observe = agent.main.method.loss, agent.world_model.observe
+    agent.main.method.loss = lambda view: (views.append(view), loss(view))[1]
     agent.world_model.observe = lambda *args: (passes.append(observe(*args)), passes[-1])[1]
     agent.update(batch)
     (view,), (seen,) = views, passes
@@ -286,7 +286,7 @@ def test_a_new_episode_gets_a_new_skill_and_the_others_keep_theirs():
 def test_skills_condition_actor_and_critic():
     agent = make_agent(tiny("pretrain", *method("ThreeSkills"), *SKILL_KEYS))
     assert agent.skill_dim == 3
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     assert behavior.actor.net[0].in_features == behavior.critic.net[0].in_features == 32 + 3
     metrics = agent.update(make_batch(skill=3)).logged
     assert all(v.isfinite() for v in metrics.values())
@@ -305,9 +305,9 @@ def test_skills_condition_actor_and_critic():
 def test_a_skill_method_stays_in_finetuning_but_neither_scores_nor_collects():
     batch = make_batch(skill=3)
     before = make_agent(tiny("pretrain", *method("UniformSkills"), *SKILL_KEYS))
-    assert (before.scores, before.collects, before.skill_dim) == ("replay", "random", 3)
+    assert (before.main.scores, before.collects, before.skill_dim) == ("replay", "random", 3)
     agent = make_agent(tiny("finetune", *method("UniformSkills"), *SKILL_KEYS), "finetune")
-    assert (agent.scores, agent.collects, agent.skill_dim) == ("none", "train", 3)
+    assert (agent.main.scores, agent.collects, agent.skill_dim) == ("none", "train", 3)
     torch.manual_seed(2)
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     error = agent.world_model.reward(seen.feat).double() - batch["reward"].double()
@@ -318,12 +318,17 @@ def test_a_skill_method_stays_in_finetuning_but_neither_scores_nor_collects():
     assert set(metrics) >= BEHAVIOR_KEYS
 
 
-def test_after_update_is_called_with_the_count():
-    agent, counts = make_agent(tiny()), []
-    agent.method.after_update = counts.append
-    for _ in range(3):
-        agent.update(make_batch(2, 3))
-    assert counts == [0, 1, 2]
+@pytest.mark.parametrize("reads", [False, True])
+def test_after_update_is_called_with_the_count_and_with_the_batch_if_asked_for(monkeypatch, reads):
+    agent, calls = make_agent(tiny()), []
+    monkeypatch.setattr(type(agent.main.method), "reads_view", reads)
+    agent.main.method.after_update = lambda *given: calls.append(given)
+    batches = [make_batch(2, 3, seed=seed) for seed in range(3)]
+    for batch in batches:
+        agent.update(batch)
+    assert [count for count, _ in calls] == [0, 1, 2]
+    for batch, (_, view) in zip(batches, calls, strict=True):
+        assert torch.equal(view.obs, batch["observation"]) and not view.feat.requires_grad if reads else view is None
 
 
 # ---- flags and report
@@ -336,9 +341,9 @@ def test_reference_switches_both_flags():
         for name in ("dreamer", "random_dreamer"):
             agent = make_agent(tiny("finetune", f"agent={name}", f"agent.reference={value}"), "finetune")
             assert agent.world_model.decoder.elu_output is value
-            assert agent.behaviors["main"].entropy_in_targets is value
+            assert agent.main.behavior.entropy_in_targets is value
     single = make_agent(tiny("pretrain", "agent.entropy_in_targets=true"))
-    assert single.behaviors["main"].entropy_in_targets and not single.world_model.decoder.elu_output
+    assert single.main.behavior.entropy_in_targets and not single.world_model.decoder.elu_output
 
 
 def test_report_shows_eight_rows():

@@ -1,4 +1,4 @@
-"""Dyna-MPC (card 8.3): the objective and the search against float64, and a world whose best action is known."""
+"""Dyna-MPC (Rajeswar et al. 2023): the objective and the search against float64, and a known best action."""
 
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ from planner_reference import Reference
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from agents.dreamer.behavior import one_actor
 from agents.dreamer.planner import Planner
 from agents.dreamer.rssm import RSSM
 from agents.nn.distributions import ClippedNormal
@@ -20,7 +21,7 @@ SKILLS = pytest.mark.parametrize("skills", [False, True], ids=["no skills", "ski
 
 def score(agent, latent, skill, candidates, seed=5):
     torch.manual_seed(seed)
-    return agent.planner.objective(agent.world_model, agent.behaviors["main"], latent, skill, candidates)
+    return agent.planner.objective(agent.world_model, agent.main.behavior, latent, skill, candidates)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_objective(draws, skills, use_value):
     agent = build(f"planner.use_value={use_value}", skills=skills)
     latent, skill, *_ = states(agent)
     candidates, recorded = sequences(4), draws()
-    found = agent.planner.objective(agent.world_model, agent.behaviors["main"], latent, skill, candidates)
+    found = agent.planner.objective(agent.world_model, agent.main.behavior, latent, skill, candidates)
     assert found.shape == (ENVS, 4) and len(recorded.categorical) == P
     reference = Reference(agent)
     want = [
@@ -101,9 +102,9 @@ def test_the_values_are_those_of_the_slow_critic():
     latent, skill, *_ = states(agent)
     before = score(agent, latent, skill, sequences(4))
     with torch.no_grad():
-        agent.behaviors["main"].critic.net[-1].bias.add_(1)
+        agent.main.behavior.critic.net[-1].bias.add_(1)
         assert torch.equal(score(agent, latent, skill, sequences(4)), before)
-        agent.behaviors["main"].slow_critic.net[-1].bias.add_(1)
+        agent.main.behavior.slow_critic.net[-1].bias.add_(1)
     # v + 1 adds discount (1 - lambda) for every value but the last, and discount^n of what is left for that one
     lam, discount = 0.95, 0.99
     more = discount * (1 - lam) + discount**2 * lam
@@ -287,7 +288,8 @@ def plane(policy, **changes):
     """A search for the way to ``GOALS`` from the origin with the published settings but for ``changes``."""
     world = SimpleNamespace(rssm=Plane(), reward=lambda feat, skill: -(feat[..., :A] - feat[..., A:]).square().sum(-1))
     no_value = lambda feat, skill: torch.zeros(feat.shape[:-1])  # noqa: E731
-    behavior = SimpleNamespace(actor=policy, slow_critic=no_value, discount=0.99, lam=0.95)
+    rollout = lambda *given: one_actor({"actor": policy}, *given)  # noqa: E731
+    behavior = SimpleNamespace(rollout=rollout, slow_critic=no_value, discount=0.99, lam=0.95)
     planner = Planner(**composed("finetune")["planner"] | changes)
     latent = Latent(torch.zeros(3, A), GOALS[:, None], torch.zeros(3, 1, A))
     previous = torch.zeros(3, planner.horizon, A)

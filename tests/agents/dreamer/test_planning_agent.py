@@ -8,7 +8,7 @@ from agent_kit import OBS, make_agent, tiny
 from planner_kit import SEARCH, A, build
 from skill_kit import N, finetuning, records
 
-from agents.dreamer import agent as agent_module
+from agents.dreamer import pilot as pilot_module
 from training.evaluation import evaluate, play
 
 
@@ -78,7 +78,7 @@ def test_without_mpc_nothing_is_planned():
 
 
 def test_a_skill_is_chosen_before_planning_begins(monkeypatch):
-    monkeypatch.setattr(agent_module, "CHOICE_RECORDS", 18)
+    monkeypatch.setattr(pilot_module, "CHOICE_RECORDS", 18)
     agent = finetuning("mpc=true", "planner.start_after=100", "agent.num_init_frames=1500")
     assert agent.adapt(1498, records) is None and not agent.planning
     assert "skill chosen at frame 1500" in agent.adapt(1500, records) and not agent.planning

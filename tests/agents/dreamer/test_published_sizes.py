@@ -1,4 +1,4 @@
-"""The published configuration: parameter counts of the card's table, values at the start, one update."""
+"""The published configuration: parameter counts of the published program, values at the start, one update."""
 
 import pytest
 import torch
@@ -42,10 +42,10 @@ def test_parameter_counts(published):
     assert parameter_count(model.rssm) == 1_247_248
     assert parameter_count(model.decoder) == 9_886_611
     assert parameter_count(model.reward_head) == 971_601
-    behavior = published.behaviors["main"]
+    behavior = published.main.behavior
     assert parameter_count(behavior.actor) == 976_012
     assert parameter_count(behavior.critic) == parameter_count(behavior.slow_critic) == 971_601
-    assert parameter_count(published.method) == 0
+    assert parameter_count(published.main.method) == 0
 
 
 @torch.no_grad()
@@ -60,12 +60,12 @@ def test_shapes(published):
 
 
 def test_every_parameter_is_in_exactly_one_optimiser(published):
-    behavior = published.behaviors["main"]
-    optimised = [p for o in (published.model_opt, behavior.actor_opt, behavior.critic_opt) for p in o.parameters]
+    behavior = published.main.behavior
+    optimised = [p for o in (published.model_opt, *behavior.optimizers.values()) for p in o.parameters]
     assert len({id(p) for p in optimised}) == len(optimised)
     assert {id(p) for p in optimised} == {id(p) for p in published.parameters() if p.requires_grad}
     assert sum(p.numel() for p in optimised) == 13_656_772 + 976_012 + 971_601
-    for optimizer, lr in [(published.model_opt, 3e-4), (behavior.actor_opt, 8e-5), (behavior.critic_opt, 8e-5)]:
+    for optimizer, lr in [(published.model_opt, 3e-4), *((o, 8e-5) for o in behavior.optimizers.values())]:
         (group,) = optimizer.adam.param_groups
         assert (group["lr"], group["eps"], group["betas"], optimizer.clip) == (lr, 1e-5, (0.9, 0.999), 100)
 
@@ -76,8 +76,13 @@ AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 @pytest.mark.parametrize("script, name", [("finetune", "dreamer"), *(("pretrain", name) for name in AGENTS)])
 def test_one_update(script, name):
     agent = make_agent(composed(script, f"agent={name}", *OVERRIDES), phase=script)
-    behavior = agent.behaviors["main"]
-    parts = {"model": agent.world_model, "actor": behavior.actor, "critic": behavior.critic, "method": agent.method}
+    behavior = agent.main.behavior
+    parts = {
+        "model": agent.world_model,
+        "actor": behavior.actor,
+        "critic": behavior.critic,
+        "method": agent.main.method,
+    }
     before = {key: copies(part) for key, part in parts.items()}
     metrics = agent.update(make_batch(2, 50, skill=agent.skill_dim)).logged
     assert all(v.isfinite() for v in metrics.values())

@@ -1,4 +1,4 @@
-"""Acting with skills, and the choice of one in fine-tuning (card section 4)."""
+"""Acting with skills, and the choice of one in fine-tuning."""
 
 import io
 import re
@@ -8,7 +8,7 @@ import torch
 from agent_kit import OBS, composed, copies, make_agent, moved, tiny
 from skill_kit import SD3, N, Rotating, finetuning, pretraining, records
 
-from agents.dreamer import agent as agent_module
+from agents.dreamer import pilot as pilot_module
 from agents.dreamer.behavior import Behavior
 
 # ---- acting
@@ -56,7 +56,7 @@ def test_evaluation_never_redraws(monkeypatch):
 
 def test_the_policy_sees_the_skill(spy):
     agent = pretraining()
-    heads = spy(agent.behaviors["main"].actor, "forward")
+    heads = spy(agent.main.behavior.actor, "forward")
     acting = agent.start(2)
     agent.act(torch.zeros(2, *OBS, dtype=torch.uint8), acting, torch.ones(2, dtype=torch.bool), "eval")
     (_, skill), _ = heads.one
@@ -85,7 +85,7 @@ def test_begin_redraws_only_where_asked(monkeypatch):
 @pytest.fixture
 def few(monkeypatch):
     """A choice from 40 records, in milliseconds."""
-    monkeypatch.setattr(agent_module, "CHOICE_RECORDS", 40)
+    monkeypatch.setattr(pilot_module, "CHOICE_RECORDS", 40)
 
 
 class Batches:
@@ -129,16 +129,16 @@ def test_a_skill_is_chosen_once(few, choice):
 def test_how_many_records_a_choice_reads():
     sample = Batches(batch=16, length=64)
     finetuning().adapt(10**6, sample)
-    assert sample.drawn == 4 and agent_module.CHOICE_RECORDS == 4096
+    assert sample.drawn == 4 and pilot_module.CHOICE_RECORDS == 4096
 
 
 def test_the_likelihood_choice_is_that_of_its_values(few, spy):
     agent = finetuning("clip_rewards=tanh")
-    choices = spy(agent.method, "choose_skill")
+    choices = spy(agent.main.method, "choose_skill")
     sample = Batches()
     agent.adapt(4000, sample)
     (view, reward, actor), chosen = choices.one
-    assert actor is agent.behaviors["main"].actor and torch.equal(chosen, agent.skills.chosen)
+    assert actor is agent.main.behavior.actor and torch.equal(chosen, agent.skills.chosen)
     assert view.feat.shape[:2] == reward.shape == (9, 6)
     batches = [records(seed=i) for i in (1, 2, 3)]
     assert torch.equal(view.action, torch.cat([b["action"] for b in batches]))
@@ -152,7 +152,7 @@ def test_the_likelihood_choice_is_that_of_its_values(few, spy):
 def test_a_planted_skill_is_chosen_by_likelihood(few, monkeypatch, best):
     """Sequences with a return were acted by the policy of one skill, those without by others."""
     agent = finetuning()
-    actor = agent.behaviors["main"].actor
+    actor = agent.main.behavior.actor
     with torch.no_grad():
         actor.net[0].weight[:, -N:] += 3 * torch.randn(16, N)  # skills that act differently
         actor.net[-1].weight[: agent.action_dim].mul_(3)
@@ -183,7 +183,7 @@ def test_a_planted_skill_is_chosen_by_imagined_return(few, monkeypatch, best):
 def test_imagination_prefers_the_policy_that_gets_the_reward(few, monkeypatch, best):
     """The reward is of states and does not know skills: what differs is where their policies lead."""
     agent = finetuning("agent.skill_choice=imagination", "actor.min_std=0.01", "rssm.deter=16")
-    behavior, rssm = agent.behaviors["main"], agent.world_model.rssm
+    behavior, rssm = agent.main.behavior, agent.world_model.rssm
     signs = torch.tensor([1.0 if z == best else -1.0 for z in range(N)])
     with torch.no_grad():  # skill ``best`` acts with +tanh(4), the others with -tanh(4), exactly
         for p in behavior.actor.parameters():
@@ -238,9 +238,9 @@ def test_the_chosen_skill_takes_over_within_an_episode():
 def test_finetuning_trains_on_random_skills_until_one_is_chosen(spy):
     agent = finetuning()
     updates = spy(Behavior, "update")
-    before = copies(agent.behaviors["main"].actor)
+    before = copies(agent.main.behavior.actor)
     agent.update(records(4, 8))
-    assert moved(agent.behaviors["main"].actor, before)  # from the first update on (card section 4)
+    assert moved(agent.main.behavior.actor, before)  # from the first update on
     agent.skills.settle(torch.eye(N)[3])
     agent.update(records(4, 8))
     drawn, chosen = (args[3] for args, _ in updates.calls)
@@ -296,6 +296,6 @@ def test_a_pretrained_snapshot_is_finetuned():
     target.load_snapshot(torch.load(buffer, weights_only=True), init_actor=True, init_critic=True)
     assert not target.skills.settled
     for name in ("actor", "critic"):
-        loaded, given = getattr(target.behaviors["main"], name), getattr(source.behaviors["main"], name)
+        loaded, given = getattr(target.main.behavior, name), getattr(source.main.behavior, name)
         assert moved(loaded, copies(given)) == set()
     assert all(x.isfinite() for x in target.update(records()).logged.values())

@@ -1,4 +1,4 @@
-"""The card's equations of DrQ, slowly: float64, one transition at a time, sharing no code with the source."""
+"""The equations of DrQ (Kostrikov et al. 2021) in float64, one transition at a time; no code shared with the source."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""One update against the card's equations; who moves whom, and when."""
+"""One update against equations 2 and 3 of DrQ (Kostrikov et al. 2021) and those of SAC; who moves whom, and when."""
 
 import math
 

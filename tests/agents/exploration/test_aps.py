@@ -166,7 +166,7 @@ def test_published_sizes():
 
 def test_actor_and_critic_of_the_published_size():
     agent = make_agent(composed("pretrain", "agent=aps_dreamer", "device=cpu"))
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     assert parameter_count(behavior.actor) == 978_012
     assert parameter_count(behavior.critic) == 975_205
 
@@ -275,16 +275,16 @@ def test_from_snapshot_to_choice():
     pretrained = make_agent(tiny("pretrain", "agent=aps_dreamer"), seed=1)
     agent = make_agent(tiny("finetune", "agent=aps_dreamer"), "finetune", seed=2)
     agent.load_snapshot(pretrained.snapshot_modules(), init_actor=True, init_critic=False)
-    assert not moved(agent.method, copies(pretrained.method))
-    assert agent.method_opt is None and agent.behaviors["main"].critic.net[-1].out_features == D
+    assert not moved(agent.main.method, copies(pretrained.main.method))
+    assert agent.main.method_opt is None and agent.main.behavior.critic.net[-1].out_features == D
     batch = make_batch(4, 8) | {"skill": tasks(4, 8), "skill_valid": torch.ones(4, 8, dtype=torch.bool)}
     line = agent.adapt(1000, lambda: batch)
     assert line.startswith("skill chosen at frame 1000: skill (") and agent.skills.settled
     assert agent.skills.chosen.norm().item() == pytest.approx(1, abs=1e-5)
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     metrics = agent.update(batch).logged
     assert all(x.isfinite() for x in metrics.values()) and metrics["actor_grad_norm"] > 0
-    assert not moved(agent.method, before) and "aps_loss" not in metrics
+    assert not moved(agent.main.method, before) and "aps_loss" not in metrics
 
 
 # ---- configuration and the agent
@@ -301,21 +301,21 @@ def test_reference():
 
 def test_an_update_of_the_agent():
     agent = make_agent(tiny("pretrain", "agent=aps_dreamer"))
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     batch = make_batch(4, 8) | {"skill": tasks(4, 8), "skill_valid": torch.ones(4, 8, dtype=torch.bool)}
     metrics = agent.update(batch).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert {"aps_loss", "aps_grad_norm", "aps_entropy", "aps_alignment", "skill_spread"} <= metrics.keys()
-    assert moved(agent.method, before) == set(before)
+    assert moved(agent.main.method, before) == set(before)
     assert -1 <= metrics["aps_loss"] <= 1 and metrics["actor_ent_scale"] == 0
-    moments = agent.method.features.entropy.moments
+    moments = agent.main.method.features.entropy.moments
     assert moments.mean > 0 and moments.count.item() == pytest.approx(192 * 12, abs=1)
 
 
 def test_the_reward_itself_gives_the_actor_no_gradient():
     """Table 5.1: with a critic of zeros nothing is left."""
     agent = make_agent(tiny("pretrain", "agent=aps_dreamer"))
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     for critic in (behavior.critic, behavior.slow_critic):
         for p in critic.parameters():
             torch.nn.init.zeros_(p)

@@ -82,11 +82,11 @@ def test_reference_counts_the_state_itself():
 @pytest.mark.parametrize("rms", ["false", "true"])
 def test_an_update_of_the_agent(rms):
     agent = make_agent(tiny("pretrain", "agent=apt_dreamer", f"agent.knn_rms={rms}"))
-    actor = agent.behaviors["main"].actor
+    actor = agent.main.behavior.actor
     before = copies(actor)
     metrics = agent.update(make_batch(4, 8)).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert metrics["particle_distance"] > 0 and metrics["reward_mean"] > 0
     metrics = agent.update(make_batch(4, 8, seed=1)).logged  # by now the slow critic differs from state to state
     assert moved(actor, before) == set(before) and metrics["actor_grad_norm"] > 0
-    assert "apt_loss" not in metrics and agent.method_opt is None
+    assert "apt_loss" not in metrics and agent.main.method_opt is None

@@ -79,7 +79,7 @@ def test_what_cannot_be_imported_is_named(path):
 def test_the_base_states_what_it_does_not_do():
     base = IntrinsicReward(SIZES)
     assert base.scores == "none" and base.acts == "actor" and base.loss(None) is None and base.finetune_state() == {}
-    assert base.after_update(0) is None
+    assert base.after_update(0, None) is None and not base.reads_view
     with pytest.raises(TypeError, match="IntrinsicReward"):
         base.score_replay(None)
     with pytest.raises(TypeError, match="IntrinsicReward"):

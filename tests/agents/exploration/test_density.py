@@ -145,7 +145,7 @@ def test_nothing_valid_gives_zero():
 @pytest.mark.parametrize("image_size", [32, 64])
 @pytest.mark.parametrize("num_layers", [2, 3])
 def test_every_parameter_gets_a_gradient(batch_norm, image_size, num_layers):
-    """Above all those of the encoder's modules (card section 6)."""
+    """Above all those of the encoder's modules, which the published program never trained."""
     model = build(batch_norm=batch_norm, image_size=image_size, num_layers=num_layers)
     loss, _ = model.loss(images(6, 4), one_hot(6, 4), torch.ones(6, 4, dtype=torch.bool), 0.1)
     loss.backward()
@@ -242,7 +242,7 @@ def test_all_skills_leaves_the_model_as_it_was(training):
 
 
 def test_the_rest_of_a_batch_does_not_matter():
-    """Running statistics, not those of the batch (card section 6), even while training."""
+    """Running statistics, not those of the batch, even while training."""
     model, obs = build(batch_norm=True), images(5)
     results = []
     for batch in (obs, torch.cat([obs[:1], 255 - obs[1:]])):

@@ -1,4 +1,4 @@
-"""The deviation reward (card sections 1 and 5) and the method around it."""
+"""The deviation reward (SD3, Xiao et al. 2025) and the method around it."""
 
 import math
 

@@ -194,7 +194,7 @@ def test_published_sizes():
 
 def test_actor_and_critic_of_the_published_size():
     agent = make_agent(composed("pretrain", "agent=diayn_dreamer", "device=cpu"))
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     assert parameter_count(behavior.actor) == 996_012
     assert parameter_count(behavior.critic) == 991_601
 
@@ -268,7 +268,7 @@ def test_the_published_choice_by_hand(seed):
 def test_the_actor_of_the_agent_can_be_asked():
     rest = make_method("agent.broadcast_choice=true").finetuned()
     agent = make_agent(tiny("finetune", "agent=diayn_dreamer", "agent.broadcast_choice=true"), "finetune")
-    assert type(agent.method) is type(rest)
+    assert type(agent.main.method) is type(rest)
     batch = make_batch(4, 8, skill=N)
     line = agent.adapt(1000, lambda: batch)
     assert line.startswith("skill chosen at frame 1000: skill ") and agent.skills.settled
@@ -284,23 +284,23 @@ def test_reference():
 
 def test_an_update_of_the_agent():
     agent = make_agent(tiny("pretrain", "agent=diayn_dreamer"))
-    before, actor = copies(agent.method), copies(agent.behaviors["main"].actor)
+    before, actor = copies(agent.main.method), copies(agent.main.behavior.actor)
     metrics = agent.update(make_batch(4, 8, skill=N)).logged
     assert all(x.shape == () and x.isfinite() for x in metrics.values())
     assert {"diayn_loss", "diayn_grad_norm", "diayn_acc", "skill_spread"} <= metrics.keys()
-    assert moved(agent.method, before) == set(before)
-    assert moved(agent.behaviors["main"].actor, actor) == set(actor)
+    assert moved(agent.main.method, before) == set(before)
+    assert moved(agent.main.behavior.actor, actor) == set(actor)
     assert metrics["actor_ent_scale"].item() == pytest.approx(0.1)
 
 
 def test_the_reward_reaches_the_actor_through_the_model():
     """Table 5.1: with entropy off and a critic of zeros, only the reward's gradient is left."""
     agent = make_agent(tiny("pretrain", "agent=diayn_dreamer", "agent.skill_actor_ent=0"))
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     for critic in (behavior.critic, behavior.slow_critic):
         for p in critic.parameters():
             torch.nn.init.zeros_(p)
-    before = copies(agent.method)
-    agent.method_opt.adam.param_groups[0]["lr"] = 0.0
+    before = copies(agent.main.method)
+    agent.main.method_opt.adam.param_groups[0]["lr"] = 0.0
     assert agent.update(make_batch(4, 8, skill=N)).logged["actor_grad_norm"] > 0
-    assert not moved(agent.method, before)  # and the actor's loss left the classifier alone
+    assert not moved(agent.main.method, before)  # and the actor's loss left the classifier alone

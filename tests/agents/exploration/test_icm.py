@@ -1,4 +1,4 @@
-"""ICM (card 5.3): the forward error, its alignment, and the records that have none."""
+"""ICM (Pathak et al. 2017): the forward error, its alignment, and the records that have none."""
 
 import math
 
@@ -222,11 +222,11 @@ def test_reference():
 @pytest.mark.parametrize("overrides", [(), ("agent.reference=true", "agent.inverse_model=true")])
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=icm_dreamer", *overrides))
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"icm_loss", "icm_grad_norm", "icm_unchanged"} <= metrics.keys()
-    assert moved(agent.method, before) == set(before)
+    assert moved(agent.main.method, before) == set(before)
 
 
 def test_the_reward_is_that_of_the_trained_module(spy):
@@ -234,11 +234,11 @@ def test_the_reward_is_that_of_the_trained_module(spy):
     agent, batch = make_agent(tiny("pretrain", "agent=icm_dreamer")), make_batch(resets=[(1, 3)])
     with torch.no_grad():
         embed = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"]).embed
-    scores, losses = spy(agent.method, "score_replay"), spy(agent.world_model, "loss")
+    scores, losses = spy(agent.main.method, "score_replay"), spy(agent.world_model, "loss")
     agent.update(batch)
     (view,), scored = scores.one
     assert torch.equal(view.embed, embed) and not scored.value.requires_grad
-    assert torch.equal(scored.value, agent.method.score_replay(view).value)
+    assert torch.equal(scored.value, agent.main.method.score_replay(view).value)
     (_, target), _ = losses.one
     assert target is scored
     assert torch.equal(scored.valid, ~batch["is_first"])

@@ -1,4 +1,4 @@
-"""LBS (card 5.5): a head that predicts the KL of replayed steps, and rewards imagined states with it."""
+"""LBS (Mazzaglia et al. 2022): a head that predicts the KL of replayed steps, and rewards imagined states with it."""
 
 import math
 
@@ -130,16 +130,20 @@ def test_reference():
 @pytest.mark.parametrize("overrides", [(), ("agent.reference=true",)])
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=lbs_dreamer", *overrides))
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"lbs_loss", "lbs_grad_norm", "lbs_predicted"} <= metrics.keys()
-    assert moved(agent.method, before) == set(before)
+    assert moved(agent.main.method, before) == set(before)
 
 
 def test_the_target_is_the_kl_of_this_update(spy):
     agent, batch = make_agent(tiny("pretrain", "agent=lbs_dreamer")), make_batch()
-    losses, imagined, scores = spy(agent.method, "loss"), spy(agent, "_score"), spy(agent.method, "score_imagined")
+    losses, imagined, scores = (
+        spy(agent.main.method, "loss"),
+        spy(agent.main, "score"),
+        spy(agent.main.method, "score_imagined"),
+    )
     observed = spy(agent.world_model, "observe")
     metrics = agent.update(batch).logged
     (view,), _ = losses.one
@@ -150,18 +154,18 @@ def test_the_target_is_the_kl_of_this_update(spy):
     # the behaviour is rewarded by the head as trained in this update
     (traj,), scored = scores.one
     assert imagined.one[1] is scored and scored.value.requires_grad
-    torch.testing.assert_close(scored.value.detach().double(), head(agent.method, traj.feat), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scored.value.detach().double(), head(agent.main.method, traj.feat), rtol=1e-5, atol=1e-5)
     assert metrics["reward_mean"].item() == pytest.approx(scored.value.mean().item(), rel=1e-5)
 
 
 def test_the_reward_trains_the_actor():
     """Through the model's dynamics."""
     agent = make_agent(tiny("pretrain", "agent=lbs_dreamer"))
-    nn.init.zeros_(agent.behaviors["main"].slow_critic.net[-1].weight)  # values without a gradient
-    before = copies(agent.behaviors["main"].actor)
+    nn.init.zeros_(agent.main.behavior.slow_critic.net[-1].weight)  # values without a gradient
+    before = copies(agent.main.behavior.actor)
     metrics = agent.update(make_batch()).logged
     assert metrics["actor_grad_norm"] > 0
-    assert moved(agent.behaviors["main"].actor, before) == set(before)
+    assert moved(agent.main.behavior.actor, before) == set(before)
 
 
 def test_the_actor_does_not_move_the_head():
@@ -171,6 +175,6 @@ def test_the_actor_does_not_move_the_head():
     agent.update(batch)
     torch.manual_seed(6)
     seen = other.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
-    other._train_method(other._view(seen, batch))
-    for mine, want in zip(agent.method.parameters(), other.method.parameters(), strict=True):
+    other.main.train_method(other._view(seen, batch))
+    for mine, want in zip(agent.main.method.parameters(), other.main.method.parameters(), strict=True):
         assert torch.equal(mine, want)

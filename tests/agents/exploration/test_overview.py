@@ -1,4 +1,4 @@
-"""The table of all agents (reference card 5.1): where the reward comes from, what it may change, how it is used."""
+"""The table of all agents: where the reward comes from, what it may change, how it is used."""
 
 import pytest
 import torch
@@ -31,31 +31,31 @@ def built(name):
 def test_settings(name):
     scores, _, momentum, entropy = TABLE[name]
     agent, _ = built(name)
-    assert agent.scores == scores
-    assert agent.config["agent"]["reward_norm"]["momentum"] == momentum
-    assert agent.config["agent"]["actor_ent"] == entropy
+    assert agent.main.scores == scores
+    assert agent.main.behavior.reward_norm.momentum == momentum
+    assert agent.main.behavior.terms["actor"].entropy == entropy
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_finetuning_is_the_same_for_all(name):
     agent = make_agent(tiny("finetune", f"agent={name}", "domain=walker"), "finetune")
-    assert agent.scores == "none" and agent.method_opt is None and agent.trains_behaviors
-    assert agent.config["agent"]["grad_heads"] == ["decoder", "reward"]
-    assert agent.config["agent"]["reward_norm"]["momentum"] == 1
-    assert agent.config["agent"]["actor_ent"] == 1e-4
+    assert agent.main.scores == "none" and agent.main.method_opt is None and agent.main.trains
+    assert agent.world_model.grad_heads == {"decoder", "reward"}
+    assert agent.main.behavior.reward_norm.momentum == 1
+    assert agent.main.behavior.terms["actor"].entropy == 1e-4
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_no_method_shapes_the_world_model(name):
     agent, batch = built(name)
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
-    trained = agent.method.loss(agent._view(seen, batch))
+    trained = agent.main.method.loss(agent._view(seen, batch))
     if trained is None:
-        assert not list(agent.method.parameters())
+        assert not list(agent.main.method.parameters())
         return
     trained[0].backward()
     assert all(p.grad is None for p in agent.world_model.parameters())
-    for parameter, p in agent.method.named_parameters():
+    for parameter, p in agent.main.method.named_parameters():
         assert p.grad is not None or not p.requires_grad, parameter
 
 
@@ -65,11 +65,11 @@ def test_where_the_gradient_of_an_imagined_reward_goes(name):
     seen = agent.world_model.observe(batch["observation"], batch["action"], batch["is_first"])
     start = seen.post.detach().flatten()
     skill = agent.skills.draw(len(start.deter))
-    behavior = agent.behaviors["main"]
+    behavior = agent.main.behavior
     traj, _ = imagine(agent.world_model.rssm, behavior.actor, start, skill, 3)
     leaves = {"feat": traj.feat, "deter": traj.deter, "action": traj.action}
     traj = traj._replace(**{key: leaf.detach().requires_grad_() for key, leaf in leaves.items()})
-    reward = agent.method.score_imagined(traj).value
+    reward = agent.main.method.score_imagined(traj).value
     assert reward.shape == (4, len(start.deter))
     where = TABLE[name][1]
     if where == "none":

@@ -1,4 +1,4 @@
-"""Plan2Explore (card 5.6): an ensemble of next-embedding models, and their disagreement on imagined actions."""
+"""Plan2Explore (Sekar et al. 2020): an ensemble of next-embedding models and their disagreement when imagining."""
 
 import math
 
@@ -160,7 +160,7 @@ def test_gradient_reaches_the_state_before_and_no_action():
 
 
 def test_small_variances_keep_their_value_under_autocast():
-    """Members that differ by a thousandth: a variance of about 1e-8 (card 9, B11)."""
+    """Members that differ by a thousandth: a variance of about 1e-8, which bfloat16 would drown."""
     method = make(hidden=64)
     with torch.no_grad():
         for p in method.parameters():
@@ -214,23 +214,23 @@ def test_reference():
 @pytest.mark.parametrize("overrides", [(), ("agent.reference=true",)])
 def test_one_update(overrides):
     agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"disagreement_loss", "disagreement_grad_norm"} <= metrics.keys()
-    assert moved(agent.method, before) == set(before)
+    assert moved(agent.main.method, before) == set(before)
 
 
 @pytest.mark.parametrize("count_first, share", [(False, 1.0), (True, 5 / 6)])
 def test_the_normaliser_sees_what_counts(spy, count_first, share):
     """A first reward of 0 would make the mean magnitude, of H + 1 = 6 steps, smaller by a sixth."""
     agent = make_agent(tiny("pretrain", "agent=plan2explore", f"agent.count_first={str(count_first).lower()}"))
-    scores = spy(agent.method, "score_imagined")
+    scores = spy(agent.main.method, "score_imagined")
     metrics = agent.update(make_batch()).logged
     _, scored = scores.one
     mean = scored.value[1:].mean().item() * share
     assert metrics["reward_mean"].item() == pytest.approx(mean, rel=1e-5)
-    assert agent.behaviors["main"].reward_norm.mag.item() == pytest.approx(0.95 + 0.05 * mean, rel=1e-6)
+    assert agent.main.behavior.reward_norm.mag.item() == pytest.approx(0.95 + 0.05 * mean, rel=1e-6)
 
 
 def test_without_a_first_reward_only_the_first_return_is_missing():
@@ -240,7 +240,7 @@ def test_without_a_first_reward_only_the_first_return_is_missing():
     for count_first in ("true", "false"):
         overrides = (f"agent.count_first={count_first}", "agent.reward_norm.momentum=1")
         agent = make_agent(tiny("pretrain", "agent=plan2explore", *overrides))
-        nn.init.zeros_(agent.behaviors["main"].critic.net[-1].weight)
+        nn.init.zeros_(agent.main.behavior.critic.net[-1].weight)
         torch.manual_seed(3)
         metrics[count_first] = agent.update(make_batch()).logged
     assert metrics["true"]["actor_loss"] == metrics["false"]["actor_loss"]

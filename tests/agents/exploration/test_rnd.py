@@ -1,4 +1,4 @@
-"""RND (card 5.4): the distillation core on plain tensors, and the method on images and on states."""
+"""RND (Burda et al. 2019): the distillation core on plain tensors, and the method on images and on states."""
 
 import copy
 import math
@@ -300,7 +300,7 @@ def test_target_decay(decay):
     method = make(target_decay=decay)
     before = copies(method)
     for count in range(3):
-        method.after_update(count)
+        method.after_update(count, None)
     for name, p in method.named_parameters():
         factor = (1 - decay) ** 3 if ".target." in name else 1.0
         torch.testing.assert_close(p.detach().double(), before[name].double() * factor, rtol=3e-7, atol=0)
@@ -341,25 +341,25 @@ def test_reference():
 def test_one_update(overrides):
     """The predictor moves; the target only in the reference, by its decay."""
     agent = make_agent(tiny("pretrain", "agent=rnd_dreamer", *overrides))
-    before = copies(agent.method)
+    before = copies(agent.main.method)
     metrics = agent.update(make_batch()).logged
     assert all(v.shape == () and v.isfinite() for v in metrics.values())
     assert {"rnd_loss", "rnd_grad_norm", "rnd_error", "rnd_std"} <= metrics.keys()
     names = {name for name in before if ".predictor." in name}
     shrunk = {name for name, p in before.items() if ".target." in name and p.any()} if overrides else set()
-    assert names and moved(agent.method, before) == names | shrunk
+    assert names and moved(agent.main.method, before) == names | shrunk
 
 
 def test_the_target_is_in_no_optimiser():
     agent = make_agent(tiny("pretrain", "agent=rnd_dreamer"))
-    predictor = {id(p) for p in agent.method.distillation.predictor.parameters()}
-    assert {id(p) for p in agent.method_opt.parameters} == predictor
+    predictor = {id(p) for p in agent.main.method.distillation.predictor.parameters()}
+    assert {id(p) for p in agent.main.method_opt.parameters} == predictor
 
 
 def test_the_statistics_are_saved():
     agent, other = (make_agent(tiny("pretrain", "agent=rnd_dreamer"), seed=seed) for seed in (0, 1))
     agent.update(make_batch())
     other.load_state_dict(agent.state_dict())
-    assert other.method.error_moments.count > 18 and other.method.input_moments.count > 1
+    assert other.main.method.error_moments.count > 18 and other.main.method.input_moments.count > 1
     view = make_view(WALKER)
-    assert torch.equal(agent.method.score_replay(view).value, other.method.score_replay(view).value)
+    assert torch.equal(agent.main.method.score_replay(view).value, other.main.method.score_replay(view).value)

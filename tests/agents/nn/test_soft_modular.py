@@ -1,4 +1,4 @@
-"""Soft modularisation against the equations of the reference card (section 2.2), sample by sample, module by module."""
+"""Soft modularisation against the equations of Yang et al. 2020, sample by sample, module by module."""
 
 import copy
 import math
@@ -305,7 +305,7 @@ def test_modules_start_different_and_bounded_like_a_linear_layer():
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_encoder_and_decoder_of_the_density_model_are_two_networks(batch_norm):
-    """The first defect of the reference (card section 6): the decoder's modules replaced the encoder's."""
+    """A defect of the published program: the decoder's modules replaced the encoder's."""
     model = SkillDensity((3, 32, 32), 3, latent_dim=4, num_modules=2, module_hidden=8, image_size=32, cnn_depth=2,
                          batch_norm=batch_norm)  # fmt: skip
     inside, outside = (

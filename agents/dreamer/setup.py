@@ -1,0 +1,102 @@
+"""What a Dreamer agent is made of besides its world model: its drives by name, and who acts."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from agents.agent import Phase
+from agents.dreamer.behavior import Behavior, build_behavior
+from agents.dreamer.drive import MAIN, Drive
+from agents.dreamer.pilot import Chooser, Pilot
+from agents.dreamer.settings import DreamerSettings, SkillSection
+from agents.exploration.build import build_method, import_named
+from agents.exploration.intrinsic_reward import CriticHead, Sizes
+from utils.errors import UserError
+
+
+class Setup(NamedTuple):
+    """The drives, none of them with a behaviour yet, and the pilot."""
+
+    drives: Sequence[Drive]
+    """``main`` first: the reward head learns its target. No other may score replay."""
+    pilot: Pilot
+
+
+Factory = Callable[[DreamerSettings, Sizes, Phase, torch.device], Setup]
+"""(settings, sizes, phase, device) -> setup."""
+
+
+def set_up(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:
+    """The setup of the factory that ``agent.drives`` names by its import path; :func:`main_drive` without that key.
+
+    Raises :class:`UserError` for a path that leads to no function.
+    """
+    path = settings.agent.drives
+    factory: Factory = main_drive if path is None else import_named("agent.drives", path)
+    if not callable(factory):
+        raise UserError(f"agent.drives={path} is no function. Name package.module.function.")
+    setup = factory(settings, sizes, phase, device)
+    assert setup.drives[0].name == MAIN, "the first drive is the main one"
+    for drive in setup.drives[1:]:
+        assert drive.scores != "replay", f"the reward head learns the reward of {MAIN}, not that of {drive.name}"
+    return setup
+
+
+def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:
+    """One drive, rewarded by the agent's method in pre-training and by the task in fine-tuning.
+
+    With skills, fine-tuning chooses one of them for good.
+    """
+    agent, pretrains = settings.agent, phase == "pretrain"
+    method = build_method(agent, sizes)
+    method = (method if pretrains else method.finetuned()).to(device)
+    skill_dim = method.skills.dim
+    skilled = agent if isinstance(agent, SkillSection) else None
+    assert bool(skill_dim) == (skilled is not None), "the constructor of a method with skills takes skill_dim"
+    drive = Drive(
+        MAIN,
+        method,
+        lambda feat_dim: task_behavior(settings, feat_dim, sizes.action, skill_dim, method.critic_head, device),
+        scores=method.scores if pretrains else "none",
+        period=skilled.update_skill_every_step if skilled else 0,
+        method_opt=(agent.method_opt or settings.model_opt).plain() if pretrains else None,
+        trains=not pretrains or method.acts == "actor",
+        waits=skilled is not None and not skilled.train_before_choice,
+    ).to(device)
+    if pretrains or skilled is None:
+        return Setup([drive], Pilot(drive))
+    return Setup([drive], Chooser(drive, skilled.num_init_frames, skilled.skill_choice))
+
+
+def task_behavior(
+    settings: DreamerSettings,
+    feat_dim: int,
+    action_dim: int,
+    skill_dim: int,
+    critic_head: CriticHead,
+    device: torch.device,
+) -> Behavior:
+    """The behaviour that the settings describe: one actor and its critics."""
+    agent = settings.agent
+    return build_behavior(
+        feat_dim,
+        action_dim,
+        skill_dim,
+        actor=settings.actor.plain(),
+        critic=settings.critic.plain(),
+        critic_head=critic_head,
+        actor_opt=settings.actor_opt.plain(),
+        critic_opt=settings.critic_opt.plain(),
+        reward_norm=agent.reward_norm.plain(),
+        actor_ent=agent.actor_ent,
+        actor_grad=settings.actor_grad,
+        imag_horizon=settings.imag_horizon,
+        discount=settings.discount,
+        discount_lambda=settings.discount_lambda,
+        slow_target=settings.slow_target,
+        slow_target_update=settings.slow_target_update,
+        slow_target_fraction=settings.slow_target_fraction,
+        entropy_in_targets=agent.entropy_in_targets,
+        device=device,
+    )
