@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from agents.drq.augmentation import random_shift
 from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
 from agents.drq.settings import DrQSettings
-from agents.drq.stacks import stacks_at
+from agents.drq.stacks import Frames, stacks_at
 from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
 from agents.nn.skill_classifier import SkillClassifier
@@ -30,13 +30,6 @@ SIZES = (
     "Use the settings it was trained with: render_size, framestack, num_skills, skill_critic, discriminator_features "
     "and the network sizes."
 )
-
-
-class Frames(NamedTuple):
-    """What DrQ remembers while it acts."""
-
-    frames: Tensor
-    """The last images, uint8 (n, stack, C, S, S), oldest first."""
 
 
 class DrQAgent(nn.Module):

@@ -1,7 +1,16 @@
-"""Stacks of frames out of a whole episode."""
+"""Stacks of frames: while acting, and out of a whole episode."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Frames(NamedTuple):
+    """What DrQ remembers while it acts."""
+
+    frames: Tensor
+    """The last images, uint8 (n, stack, C, S, S), oldest first."""
 
 
 def stacks_at(images: Tensor, last: Tensor, stack: int) -> Tensor:

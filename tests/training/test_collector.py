@@ -8,7 +8,7 @@ import pytest
 import torch
 from settings_kit import typed
 
-from agents.drq.agent import Frames
+from agents.drq.stacks import Frames
 from agents.nn.latent import Latent
 from envs.vector import make_vector
 from training.collector import Collector

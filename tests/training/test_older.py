@@ -1,0 +1,110 @@
+"""Files that an older version wrote (commit 9df961d: snapshots of format 2, checkpoints of format 3) still work.
+
+``tests/data/written_by_9df961d.tar.xz`` holds a pre-training with DIAYN on the pendulum, a fine-tuning of its snapshot
+and a run of DrQ with skills, all of them finished, with their replays; and the snapshot.
+"""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from settings_kit import compose_settings
+
+from analysis.describe import describe
+from analysis.skill_probe import load_agent
+from entry.settings import settings_of
+from entry.start import launch
+from entry.stored import stored_settings
+from training import checkpoint
+from training.older import current
+from training.run import CHECKPOINT
+from utils.config import CONFIG_FILE
+
+ARCHIVE = Path(__file__).parents[1] / "data" / "written_by_9df961d.tar.xz"
+ROOT_THEN = "/tmp/old"
+"""Where it was written; stored settings name folders in there."""
+SNAPSHOT = "snaps/pixels/pendulum/diayn_dreamer/1/snapshot_2000.pt"
+SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+    """The archive, unpacked; its settings name folders in here."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    for path in tmp_path.glob(f"*/{CONFIG_FILE}"):
+        path.write_text(path.read_text().replace(ROOT_THEN, str(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("folder", "script", "longer", "updates"),
+    [
+        ("pretrain", "pretrain", {"num_train_frames": 2500}, 75),
+        ("finetune", "finetune", {"num_train_frames": 2500}, 75),
+        ("drq", "drq", {"num_train_steps": 270}, 70),
+    ],
+)
+def test_runs_go_on(old, folder, script, longer, updates):
+    before = checkpoint.load(old / folder / CHECKPOINT, "checkpoint")
+    settings = stored_settings(old / folder, compose_settings(script)) | longer
+    run = launch(settings, old / folder, script, resume=True)
+    assert run.updates == run.agent.updates == updates > before["counters"]["updates"]
+    assert run.clock.over and run.counters.episode > before["counters"]["episode"] - 1
+    after = checkpoint.load(old / folder / CHECKPOINT, "checkpoint")
+    assert after["format"] == checkpoint.FORMATS["checkpoint"][-1]
+    assert after["agent"]["modules"].keys() == before["agent"]["modules"].keys()
+
+
+def test_a_snapshot_is_fine_tuned(old):
+    overrides = (
+        "preset=debug",
+        "device=cpu",
+        "agent=diayn_dreamer",
+        "task=pendulum_swingup",
+        "action_repeat=10",
+        *SMALL,
+    )
+    config = compose_settings(
+        "finetune", *overrides, "snapshot_ts=2000", "num_train_frames=1000", "evaluate=false", "progress=false",
+        "replay.capacity=400", f"snapshot_base_dir={old / 'snaps'}",
+    )  # fmt: skip
+    run = launch(config, old / "new", "finetune")
+    saved = checkpoint.load(old / SNAPSHOT, "snapshot")
+    assert run.lineage[0]["path"] == str(old / SNAPSHOT) and saved["phase"] == "pretrain"
+    final = checkpoint.load(old / "new" / "finetuned_snapshot.pt", "snapshot")
+    assert final["phase"] == "finetune" and final["modules"].keys() == saved["modules"].keys()
+
+
+@pytest.mark.parametrize("name", [SNAPSHOT, "drq/models/final_model.pt"])
+def test_tools_take_them(old, name):
+    agent, content = load_agent(old / name, 0)
+    state = agent.snapshot_modules()
+    assert all(torch.equal(state[part][key], value) for part, saved in content["modules"].items()
+               for key, value in saved.items())  # fmt: skip
+    assert "9df961d" in describe(checkpoint.load(old / name))
+
+
+def test_what_is_stored_passes_todays_checks(old):
+    for folder, script in (("pretrain", "pretrain"), ("finetune", "finetune"), ("drq", "drq")):
+        stored = OmegaConf.to_container(OmegaConf.load(old / folder / CONFIG_FILE))
+        assert stored["phase"] == script
+        settings_of(script, stored_settings(old / folder, compose_settings(script)))
+
+
+@pytest.mark.parametrize(
+    ("config", "phase"),
+    [
+        ({"phase": "pretrain"}, "pretrain"),
+        ({"phase": "finetune"}, "finetune"),
+        ({"phase": "drq"}, "pretrain"),
+        ({"snapshot_ts": 0}, "finetune"),
+        ({"framestack": 3}, "pretrain"),
+        ({}, "pretrain"),
+    ],
+)
+def test_what_the_agent_did_is_told_by_the_settings_of_then(config, phase):
+    assert current({"config": config})["phase"] == phase
