@@ -25,7 +25,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from agents.agent import Agent
+from agents.agent import Acts, Agent
 from analysis.cells import MEASURES, coverage
 from analysis.snapshot_tool import ACTING, add_env_factory, build_env, check_request, read_snapshot
 from analysis.snapshot_tool import progress as show_progress
@@ -117,14 +117,14 @@ def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Agent
     return agent, content
 
 
-def skills_of(agent: Agent) -> torch.Tensor:
+def skills_of(agent: Acts) -> torch.Tensor:
     """The skills that stand for all, (n, skill_dim): (1, 0) for an agent without."""
     return agent.shown.candidates(agent.device)
 
 
 @torch.no_grad()
 def rollouts(
-    agent: Agent, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
+    agent: Acts, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
 ) -> Rollouts:
     """``episodes`` episodes of each skill, held throughout, with the policy's mean actions.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from agents.agent import Agent
+from agents.agent import Acts
 from benchmarks import arguments
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import own_share
@@ -66,7 +66,7 @@ def random_policy(shape: tuple[int, int]) -> Policy:
     return lambda observation, begins: random.uniform(-1, 1, shape).astype(np.float32)
 
 
-def agent_policy(agent: Agent, count: int) -> Policy:
+def agent_policy(agent: Acts, count: int) -> Policy:
     """As a collector asks: the agent acts on all ``count`` environments at once, and its actions come to the host."""
     acting = agent.start(count)
 
@@ -102,7 +102,7 @@ def step(envs: VectorEnv, policy: Policy, count: int) -> dict[str, float]:
     return split.seconds
 
 
-def measure(case: Case, settings: PretrainKeys, agent: Agent | None, action_dim: int, steps: int) -> dict[str, Any]:
+def measure(case: Case, settings: PretrainKeys, agent: Acts | None, action_dim: int, steps: int) -> dict[str, Any]:
     """One row. ``steps`` are agent steps over all environments, rounded up to whole steps of all of them."""
     count = -(-steps // case.num_envs)
     start = time.perf_counter()

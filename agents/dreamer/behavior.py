@@ -19,7 +19,11 @@ from agents.nn.optimizer import Optimizer, frozen
 
 
 class Decided(Protocol):
-    """The distribution that a decision was drawn from: all that learning by REINFORCE or an entropy bonus needs."""
+    """The distributions that decisions were drawn from: all that learning by REINFORCE or an entropy bonus needs."""
+
+    def until(self, time: int) -> "Decided":
+        """Those of the times 0 .. time - 1, the first dimension."""
+        ...
 
     def log_prob(self, action: Tensor) -> Tensor: ...
 
@@ -212,7 +216,8 @@ class Behavior(nn.Module):
         """The loss of a :class:`Term`: target, valid and entropy (H, N), value (H + 1, N) -> scalar."""
         if term.grad == "reinforce":
             advantage = (target[1:] - value[:-2]).detach()
-            objective = decision.policy.log_prob(decision.taken.detach())[:-1] * advantage
+            earlier = decision.policy.until(len(advantage))
+            objective = earlier.log_prob(decision.taken[:-1].detach()) * advantage
         else:
             objective = target[1:]
         return -masked_mean(self.weight[:-1] * (objective + term.entropy * entropy[:-1]), valid[1:])

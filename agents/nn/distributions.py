@@ -61,6 +61,8 @@ class Policy(Protocol):
 
     def __init__(self, mean: Tensor, std: Tensor) -> None: ...
 
+    def until(self, time: int) -> "Policy": ...
+
     def rsample(self) -> Tensor: ...
 
     def log_prob(self, action: Tensor) -> Tensor: ...
@@ -78,6 +80,10 @@ class ClippedNormal:
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean = mean
         self.std = std
+
+    def until(self, time: int) -> "ClippedNormal":
+        """The distributions of the times 0 .. time - 1, the first dimension."""
+        return ClippedNormal(self.mean[:time], self.std[:time])
 
     def rsample(self) -> Tensor:
         """One sample, shape (..., A), inside the box, with the gradient of ``mean + std * eps``."""
@@ -105,6 +111,10 @@ class TruncatedNormal:
         self._high = (1 - mean) / std
         self._cdf_low = torch.special.ndtr(self._low)
         self._mass = torch.special.ndtr(self._high) - self._cdf_low
+
+    def until(self, time: int) -> "TruncatedNormal":
+        """The distributions of the times 0 .. time - 1, the first dimension."""
+        return TruncatedNormal(self.mean[:time], self.std[:time])
 
     def rsample(self) -> Tensor:
         """One sample by the inverse distribution function, shape (..., A); differentiable in mean and std."""

@@ -141,3 +141,16 @@ def test_the_reward_normaliser_is_part_of_the_state():
     other = make_agent(tiny("pretrain", "agent.reward_norm.momentum=0.5"), seed=9)
     other.load_training_state(through_a_file(agent.training_state()))
     assert other.main.behavior.reward_norm.mag.item() == mag
+
+
+# ---- names in files
+
+
+def test_checkpoints_know_the_main_drive_by_the_names_from_before_there_were_drives():
+    agent = trained("pretrain", "agent=diayn_dreamer", updates=0)
+    state = agent.training_state()
+    assert {key.partition(".")[0] for key in state["modules"]} == {"world_model", "behaviors", "method", "skills"}
+    one_of_each = {"behaviors.main.actor.net.0.weight", "behaviors.main.slow_critic.net.0.weight", "skills.chosen"}
+    one_of_each |= {"behaviors.main.reward_norm.mag", "method.classifier.net.0.weight"}
+    assert one_of_each <= state["modules"].keys() and len(state["modules"]) == len(agent.state_dict())
+    assert state["optimizers"].keys() == {"model", "actor", "critic", "method"}

@@ -96,6 +96,9 @@ class Picks:
     def sample(self):
         return sample_one_hot(self.logits[..., None, :])[..., 0, :]
 
+    def until(self, time):
+        return Picks(self.logits[:time])
+
     def log_prob(self, one_hot):
         return (self.logits.log_softmax(-1) * one_hot).sum(-1)
 
