@@ -59,14 +59,14 @@ class ShowsCodes(Pilot):
         return (self.second if mode == "show" else self.drive).behavior
 
 
-def two_drives(config, sizes, phase, device):
+def two_drives(settings, sizes, phase, device):
     """The agent's own method, and beside it the codes."""
-    (main,), _ = main_drive(config, sizes, phase, device)
+    (main,), _ = main_drive(settings, sizes, phase, device)
     method = Codes(sizes).to(device)
     second = Drive(
         "skill",
         method,
-        lambda feat_dim: task_behavior(config, feat_dim, sizes.action, CODES, "scalar", device),
+        lambda feat_dim: task_behavior(settings, feat_dim, sizes.action, CODES, "scalar", device),
         scores="imagination",
         method_opt=OPT,
     ).to(device)
@@ -175,13 +175,13 @@ class Picking(Pilot):
         return self.drive.behavior.terms["executor"].network(latent.feat, skill)
 
 
-def meta_drive(config, sizes, phase, device):
+def meta_drive(settings, sizes, phase, device):
     """A selector over the codes, learning by REINFORCE, and the actor that executes them, learning by dynamics."""
 
     def behavior(feat_dim):
         terms = {
             "selector": Term(Selector(feat_dim), OPT, entropy=0.1, grad="reinforce"),
-            "executor": Term(Actor(feat_dim + CODES, sizes.action, **config["actor"]), OPT),
+            "executor": Term(Actor(feat_dim + CODES, sizes.action, **settings.actor.plain()), OPT),
         }
         critics = (Critic(feat_dim, 0, layers=1, units=8) for _ in range(2))
         return Behavior(terms, *critics, rollout=by_codes, critic_opt=OPT, reward_norm={}, imag_horizon=4)
@@ -190,14 +190,14 @@ def meta_drive(config, sizes, phase, device):
     return Setup([drive], Picking(drive, device))
 
 
-def two_scorers(config, sizes, phase, device):
+def two_scorers(settings, sizes, phase, device):
     """Refused: two drives that want to teach the one reward head."""
-    setup = two_drives(config, sizes, phase, device)
+    setup = two_drives(settings, sizes, phase, device)
     setup.drives[1].scores = "replay"
     return setup
 
 
-def named_otherwise(config, sizes, phase, device):
+def named_otherwise(settings, sizes, phase, device):
     """Refused: no drive is the main one."""
-    setup = two_drives(config, sizes, phase, device)
+    setup = two_drives(settings, sizes, phase, device)
     return Setup(setup.drives[1:], setup.pilot)

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
-from agent_kit import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settings_kit import typed
 
 from agents.exploration import particle_entropy as module
-from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours, neighbour_distances
+from agents.exploration.particle_entropy import ParticleEntropy, neighbour_distances
 from utils.config import CONFIGS
 from utils.errors import UserError
 
@@ -229,18 +229,17 @@ def test_memory_of_a_whole_update_at_the_published_size():
 def test_neighbours_of_an_update(agent, known, most):
     """The debug preset imagines 5 steps from 4 x 8 records: 192 states."""
 
-    def config(k):
-        return composed("pretrain", f"agent={agent}", "preset=debug", f"agent.knn_self={known}", f"agent.knn_k={k}")
+    def check(k):
+        typed("pretrain", f"agent={agent}", "preset=debug", f"agent.knn_self={known}", f"agent.knn_k={k}")
 
-    assert check_neighbours(config(most)) is None
+    check(most)
     with pytest.raises(
         UserError, match=rf"agent\.knn_k={most + 1} .*{most} neighbours.*agent\.knn_k={most}.*batch_size"
     ):
-        check_neighbours(config(most + 1))
+        check(most + 1)
 
 
 @pytest.mark.parametrize("preset", ["published", "debug", "small", "quickstart"])
 @pytest.mark.parametrize("agent", ["apt_dreamer", "aps_dreamer"])
 def test_every_preset_has_enough(agent, preset):
-    config = composed("pretrain", f"agent={agent}", f"preset={preset}")
-    assert config["agent"]["knn_k"] == 12 and check_neighbours(config) is None
+    assert typed("pretrain", f"agent={agent}", f"preset={preset}").agent.knn_k == 12
