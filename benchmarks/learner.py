@@ -32,8 +32,9 @@ from benchmarks.dreamer_operations import floor_operations
 from benchmarks.floor import matmul_rate
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import measure as measure_memory
-from benchmarks.pretraining import plain_settings, read
+from benchmarks.pretraining import read
 from benchmarks.tables import markdown
+from entry.settings import composed
 from training.parts import build_agent
 from training.settings import PretrainKeys
 from utils.compile import compile_agent
@@ -64,7 +65,7 @@ def agents() -> list[str]:
 
 def settings(overrides: Sequence[str]) -> PretrainKeys:
     """The settings of ``dreamer_pretrain.py`` with ``overrides``. Raises :class:`UserError`."""
-    found = read(plain_settings(overrides))
+    found = read(composed("pretrain", overrides))
     for key, wanted in (("obs_type", "pixels"), ("domain", "walker")):
         if (value := getattr(found, key)) != wanted:
             raise UserError(f"{key}={value}: the random batch is that of {key}={wanted}. Leave {key} out.")

@@ -17,9 +17,10 @@ from agents.agent import Acts
 from benchmarks import arguments
 from benchmarks.machine import describe, provenance
 from benchmarks.memory import own_share
-from benchmarks.pretraining import plain_settings, read
+from benchmarks.pretraining import read
 from benchmarks.stages import Split
 from benchmarks.tables import markdown
+from entry.settings import composed
 from envs.checks import RENDER_QUALITIES
 from envs.make import make
 from envs.vector import make_vector
@@ -57,7 +58,7 @@ def settings(overrides: Sequence[str]) -> PretrainKeys:
     words = list(overrides)
     if "domain" not in keys:
         words += ["domain=none"] if "task" in keys else ["domain=none", f"task={TASK}"]
-    return read(plain_settings(words))
+    return read(composed("pretrain", words))
 
 
 def random_policy(shape: tuple[int, int]) -> Policy:

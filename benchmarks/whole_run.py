@@ -18,10 +18,11 @@ import torch
 from benchmarks import arguments
 from benchmarks.clock import clock_of
 from benchmarks.machine import describe, provenance
-from benchmarks.pretraining import plain_settings, read
+from benchmarks.pretraining import read
 from benchmarks.stages import REST, splitting
 from benchmarks.tables import markdown
 from benchmarks.utilisation import watched
+from entry.settings import composed
 from entry.start import assemble
 from preflight.forecast import forecast
 from preflight.room import short_of
@@ -93,7 +94,7 @@ def settings(overrides: Sequence[str], frames: int, changes: Mapping[str, Any]) 
         if key in (*FIXED, LENGTH):
             instead = "Give frames=<n>, those that are timed." if key == LENGTH else "Leave it out."
             raise UserError(f"{shown(word)}: this benchmark sets {key} itself. {instead}")
-    plain = plain_settings(overrides)
+    plain = composed("pretrain", overrides)
     for key, value in {**changes, **FIXED}.items():
         put(plain, key, value)
     first = read(plain)

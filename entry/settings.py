@@ -1,19 +1,38 @@
 """The door: from what Hydra composed, or a run folder holds, to the typed settings of a script."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from entry.cli import check_overrides
 from entry.scripts import SCRIPTS, Script
 from entry.stored import CHOICES, PHASE
 from entry.unknown_key import hint
 from preflight.settings import read_settings
 from training.settings import OffPolicyKeys
+from utils.config import configs_of, to_plain
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
 ADDED = ("hydra", CHOICES, PHASE)
 """What Hydra and the scripts add to a configuration."""
+
+
+def composed(phase: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain configuration that the script ``phase`` would have for the ``overrides`` of a command line.
+
+    Raises :class:`UserError` for overrides that lead to none; values are for :func:`settings_of` to check.
+    """
+    check_overrides(phase, overrides)
+    try:
+        with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
+            return to_plain(compose(phase, list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error).strip()) from error
 
 
 def settings_of(phase: str, config: Mapping[str, Any]) -> OffPolicyKeys:

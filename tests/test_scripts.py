@@ -172,7 +172,7 @@ def test_no_working_gl(tmp_path, monkeypatch):
 def test_a_tool_whose_reader_has_seen_enough_ends_quietly(tmp_path):
     path = tmp_path / "a.pt"
     checkpoint.save(path, "snapshot", {"agent": "dreamer", "config": {f"key_{i}": i for i in range(20_000)}})
-    shown = f"{sys.executable} -m training.checkpoint show {path}"
+    shown = f"{sys.executable} -m analysis.describe {path}"
     done = subprocess.run(
         f"set -o pipefail; {shown} | head -n 1",
         shell=True,
