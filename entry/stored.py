@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from training.older import current_settings
 from utils.config import CONFIG_FILE, to_plain
 
 FORMER_PRESET = "drq_preset"
@@ -23,11 +24,10 @@ def stored_settings(run_dir: Path, defaults: Mapping[str, Any]) -> dict[str, Any
 
     Not those of the agent, which depend on the agent.
     """
-    stored = to_plain(OmegaConf.load(run_dir / CONFIG_FILE))  # type: ignore[arg-type]
+    stored = current_settings(to_plain(OmegaConf.load(run_dir / CONFIG_FILE)))  # type: ignore[arg-type]
     choices = stored.get(CHOICES, {})
     if FORMER_PRESET in choices:
         choices["preset"] = choices.pop(FORMER_PRESET)
-    stored.setdefault("env_factory", None)  # runs from before this key are of the suite, whatever is asked for now
     _add_missing(stored, {key: value for key, value in defaults.items() if key not in ("agent", CHOICES)})
     return stored
 

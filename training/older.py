@@ -1,14 +1,33 @@
-"""Snapshots and checkpoints of older formats, brought to the present one where they are loaded."""
+"""What older versions wrote, brought to the present form where it is loaded."""
 
+from collections.abc import Mapping
 from typing import Any
+
+DRQ_REFERENCE = {
+    "skill_critic": False,
+    "discriminator_features": "critic",
+    "reward_state": "current",
+    "extrinsic_coeff": 1.0,
+}
+"""What ``reference=true`` of DrQ meant while the agent saw to it, whatever else was asked for."""
 
 
 def current(content: dict[str, Any]) -> dict[str, Any]:
-    """``content`` as it would be written today.
+    """A snapshot or checkpoint as it would be written today.
 
-    Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings, and
-    all environments were of the suite.
+    Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings.
     """
-    config = {"env_factory": None, **content.get("config", {})}
+    config = current_settings(content.get("config", {}))
     script = config.get("phase") or ("finetune" if "snapshot_ts" in config else "pretrain")
     return {**content, "phase": "finetune" if script == "finetune" else "pretrain", "config": config}
+
+
+def current_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored settings of a run: those from before there were environments of one's own lack ``env_factory``."""
+    if "env_factory" in config:
+        return dict(config)
+    meant = dict(config) | {"env_factory": None}
+    if config.get("reference") is True and "skill_critic" in config:
+        kept = config.get("extrinsic_coeff")
+        meant |= DRQ_REFERENCE | ({} if kept is None else {"extrinsic_coeff": kept})
+    return meant

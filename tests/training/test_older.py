@@ -95,6 +95,15 @@ def test_what_is_stored_passes_todays_checks(old):
         settings_of(script, stored_settings(old / folder, compose_settings(script)))
 
 
+def test_drqs_reference_meant_all_of_it():
+    then = {"reference": True, "skill_critic": True, "reward_state": "next", "extrinsic_coeff": None}
+    now = current({"config": then})["config"]
+    assert (now["skill_critic"], now["reward_state"], now["extrinsic_coeff"]) == (False, "current", 1.0)
+    assert current({"config": then | {"extrinsic_coeff": 0.5}})["config"]["extrinsic_coeff"] == 0.5
+    assert current({"config": then | {"env_factory": None}})["config"]["skill_critic"] is True
+    assert current({"config": then | {"reference": False}})["config"]["skill_critic"] is True
+
+
 @pytest.mark.parametrize(
     ("config", "phase"),
     [
