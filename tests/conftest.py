@@ -2,12 +2,16 @@
 
 import os
 
+import hypothesis
 import pytest
 import torch
 from settings_kit import compose_settings
 
 from envs.gl import choose_backend
 from utils.errors import UserError
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("patient")
 
 try:
     choose_backend()

@@ -66,7 +66,7 @@ def tracked_texts() -> list[Path]:
     except (OSError, subprocess.SubprocessError):
         pytest.skip("not a git checkout")
     paths = [ROOT / name for name in listed.split("\0") if name]
-    binary = {".png", ".gif", ".mp4", ".pt", ".npz", ".npy", ".bin"}
+    binary = {".png", ".gif", ".mp4", ".pt", ".npz", ".npy", ".bin", ".xz"}
     return [path for path in paths if path.is_file() and path.suffix not in binary]
 
 
