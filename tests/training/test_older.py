@@ -23,8 +23,6 @@ from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "written_by_9df961d.tar.xz"
-ROOT_THEN = "/tmp/old"
-"""Where it was written; stored settings name folders in there."""
 SNAPSHOT = "snaps/pixels/pendulum/diayn_dreamer/1/snapshot_2000.pt"
 SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
 
@@ -35,7 +33,8 @@ def old(tmp_path, monkeypatch):
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     for path in tmp_path.glob(f"*/{CONFIG_FILE}"):
-        path.write_text(path.read_text().replace(ROOT_THEN, str(tmp_path)))
+        then = Path(OmegaConf.load(path).snapshot_base_dir).parent  # stored settings name folders in there
+        path.write_text(path.read_text().replace(str(then), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
