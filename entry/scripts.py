@@ -11,6 +11,7 @@ from preflight.aliases import Aliases
 from training import layouts
 from training.kinds import dreamer_run, drq_run
 from training.off_policy import OffPolicyRun
+from training.parts import Parts, build
 from training.pretrained import Pretrained, read_file, read_numbered
 from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, PretrainKeys
 from utils.log_layout import LogLayout
@@ -42,7 +43,7 @@ class Script(NamedTuple):
     phase: Phase
     """What the agent is to do."""
     run: Callable[..., OffPolicyRun]
-    """See ``training/kinds.py``."""
+    """Makes the run of its parts: see ``training/kinds.py``."""
     layout: LogLayout
     length: tuple[str, str]
     """The key that gives the length of a run, and its unit."""
@@ -55,6 +56,8 @@ class Script(NamedTuple):
     source: Callable[[Any], Pretrained | None] = lambda settings: None
     """The snapshot that the agent starts from."""
     aliases: Aliases = Aliases()
+    build: Callable[..., Parts] = build
+    """Makes the parts of a run."""
 
     @property
     def safe_on_resume(self) -> tuple[str, ...]:

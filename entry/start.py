@@ -19,7 +19,7 @@ from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
 from training.off_policy import OffPolicyRun
-from training.parts import Parts, build
+from training.parts import Parts
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
@@ -72,7 +72,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
         source = None if (run_dir / CHECKPOINT).exists() else script.source(settings)
-        parts = build(settings, run_dir, script.phase, device, source)
+        parts = script.build(settings, run_dir, script.phase, device, source)
         try:
             with _logger(script, settings, run_dir, phase, parts, resume) as logger:
                 with atomic_path(run_dir / CONFIG_FILE) as path:
@@ -103,7 +103,7 @@ def assemble(
 
 def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
     say, folder = run.logger.say, run.run_dir
-    for line in (f"run folder: {folder}", run.replay.describe(), *opening):
+    for line in (f"run folder: {folder}", *run.describe(), *opening):
         say(line)
     if resume:
         run.load_checkpoint()

@@ -77,6 +77,9 @@ class OffPolicyRun(Run):
     def go_on(self) -> str:
         return resume_words(self.run_dir, self.config.env_factory)
 
+    def describe(self) -> list[str]:
+        return [self.replay.describe()]
+
     def begin(self) -> None:
         self.evaluate_if_due()
 

@@ -136,6 +136,10 @@ class Run(ABC):
             raise KeyboardInterrupt
         self.finish()
 
+    def describe(self) -> list[str]:
+        """Lines that introduce the run on the console."""
+        return []
+
     def begin(self) -> None:  # noqa: B027
         """What comes before the first step of this process."""
 

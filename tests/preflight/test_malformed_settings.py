@@ -191,7 +191,7 @@ def nothing_is_built(tmp_path, monkeypatch, cached):
     def reached(*args, **kwargs):
         raise Reached
 
-    for name in ("entry.start.build", "entry.start.FolderLock", "training.parts.Replay", "envs.make.make"):
+    for name in ("entry.start.FolderLock", "training.parts.Replay", "envs.make.make"):
         monkeypatch.setattr(name, reached)
     monkeypatch.setattr("training.parts.make", reached)
     monkeypatch.setattr("training.parts.make_vector", reached)
