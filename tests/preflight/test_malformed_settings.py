@@ -5,25 +5,18 @@ import random
 from typing import NamedTuple
 
 import pytest
-from hydra import compose
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from malformed_kit import BASES, SCRIPTS, Reached, bases, cached, misspelt_key, nothing_is_built
 
-from entry import cli
 from entry.start import launch
-from utils.config import CONFIGS, flatten, get, to_plain
+from utils.config import CONFIGS, flatten, get
 from utils.errors import UserError
 
-SCRIPTS = ("pretrain", "finetune")
-AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
-BASES = [(script, agent) for script in SCRIPTS for agent in AGENTS]
-MISSPELT_EACH = 4
+__all__ = ["bases", "cached", "nothing_is_built"]  # fixtures
+
 A_FILE = str(CONFIGS / "dreamer.yaml")
 
 # ---- what the keys mean, written down apart from the rules that are tested
 
-NULLABLE = {"resume", "snapshot_dir", "custom_snap_dir", "agent.log_density_floor", "agent.deviation_floor"}
-NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
 NULLABLE = {
     "resume",
     "env_factory",
@@ -128,81 +121,6 @@ def changed(plain, changes):
         else:
             node[last] = value
     return config
-
-
-def misspelt(draw, name):
-    """``name`` with a letter doubled, dropped or replaced, or two swapped."""
-    at = draw.randrange(len(name) - 1)
-    how = draw.choice(["swapped", "dropped", "doubled", "replaced"])
-    if how == "swapped":
-        return name[:at] + name[at + 1] + name[at] + name[at + 2 :]
-    letter = {"dropped": "", "doubled": 2 * name[at], "replaced": draw.choice("abcdefghijklmnop")}[how]
-    return name[:at] + letter + name[at + 1 :]
-
-
-def misspelt_key(draw, keys):
-    """A key of ``keys`` with one of its parts misspelt, which is no key and no section; and the one meant."""
-    sections = {key.rpartition(".")[0] for key in keys}
-    while True:
-        key = draw.choice(keys)
-        parts = key.split(".")
-        at = draw.randrange(len(parts))
-        if at == 0 and parts[0] in ("agent", "hydra"):
-            continue
-        parts[at] = misspelt(draw, parts[at])
-        wrong = ".".join(parts)
-        letters = all(part.isidentifier() and not part.startswith("hydra") for part in parts)
-        if letters and wrong not in keys and wrong not in sections:
-            return wrong, key
-
-
-class Reached(Exception):
-    """Something was about to be built."""
-
-
-@pytest.fixture(scope="module")
-def cached():
-    """``compose`` of the scripts, which takes most of the time, once for every script and agent."""
-    found = {}
-
-    def once(script, overrides):
-        key = (script, tuple(sorted(overrides)))
-        if key not in found:
-            found[key] = compose(script, list(overrides))
-        return found[key]
-
-    return once
-
-
-@pytest.fixture(scope="module")
-def bases(cached):
-    """The sound configuration of every script and agent, in plain form."""
-    found = {}
-    with cli.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        for script, agent in BASES:
-            found[script, agent] = to_plain(cached(script, [f"agent={agent}"]))
-    return found
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_built(tmp_path, monkeypatch, cached):
-    """In an empty folder, which stays empty; whoever builds anything fails."""
-
-    def reached(*args, **kwargs):
-        raise Reached
-
-    for name in ("entry.start.FolderLock", "training.parts.Replay", "envs.make.make"):
-        monkeypatch.setattr(name, reached)
-    monkeypatch.setattr("training.parts.make", reached)
-    monkeypatch.setattr("training.parts.make_vector", reached)
-    monkeypatch.setattr("torch.nn.Module.__init__", reached)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(cli, "compose", cached)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    yield
-    assert list(folder.rglob("*")) == []
 
 
 def complaint(bases, case, tmp_path):
@@ -322,94 +240,3 @@ def combinations():
 def test_values_that_do_not_go_together(bases, tmp_path):
     cases = [Case(script, agent, tuple(changes.items()), named) for script, agent, changes, named in combinations()]
     all_refused(bases, cases, tmp_path, 400)
-
-
-def refusal(script, arguments, tmp_path):
-    """The message that a command line is refused with, by the functions the scripts call; fails if it is not."""
-    try:
-        cli.check_overrides(script, arguments)
-        with cli.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose(script, arguments)
-        launch(to_plain(config), tmp_path / "work" / "run", script)
-    except (UserError, HydraException, OmegaConfBaseException) as error:  # what entry.cli.cli catches
-        return str(error)
-    raise AssertionError(f"{script} {arguments}: was not refused")
-
-
-def test_misspelt_keys_of_the_command_line(bases, tmp_path):
-    draw = random.Random(3)
-    near = total = 0
-    for script, agent in BASES:
-        keys = list(flatten(bases[script, agent]))
-        for _ in range(MISSPELT_EACH):
-            wrong, meant = misspelt_key(draw, keys)
-            message = refusal(script, [f"agent={agent}", f"{wrong}=3"], tmp_path)
-            assert f"there is no key {wrong}." in message
-            near += f"Did you mean {meant}?" in message
-            total += 1
-    assert total == MISSPELT_EACH * len(BASES) and near > 0.8 * total
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize(
-    ("argument", "named"),
-    [
-        ("agent=dreemer", "Did you mean agent=dreamer?"),
-        ("agent=null", "agent=null"),
-        ("agent=3", "agent=3"),
-        ("agent=[dreamer,icm_dreamer]", "agent="),
-        ("preset=[debug,small]", "preset="),
-        ("preset=true", "preset=true"),
-        ("configs=states", "configs=states"),
-        ("~agent", "~agent"),
-        ("=3", "=3"),
-        ("seed=[1", "seed=[1"),
-        (f"seed={'9' * 5000}", "seed=9999"),
-        ("resume=nowhere", "resume=nowhere"),
-        ("rssm.deter.x=3", "rssm.deter.x"),
-        ("++num_train_frame=10", "Did you mean num_train_frames?"),
-    ],
-)
-def test_command_lines_that_no_configuration_is_made_of(script, argument, named, tmp_path):
-    assert named in refusal(script, [argument], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("script", "argument", "named"),
-    [
-        ("pretrain", "actor=3", "actor=3 is not allowed: it must be a section with the keys layers, units"),
-        ("finetune", "agent.reward_norm=null", "agent.reward_norm=null is not allowed: it must be a section"),
-        ("pretrain", "actor=[1]", "actor=[1]"),
-        ("finetune", "batch_size={a:1}", "batch_size="),
-        ("pretrain", "seed=${nothing}", "seed"),
-        ("finetune", "seed=???", "seed"),
-        ("pretrain", "project_name=???", "project_name=???"),
-        ("finetune", "~actor", "actor is missing"),
-        ("pretrain", "~agent.grad_heads", "agent.grad_heads is missing"),
-        ("finetune", "~snapshot_ts", "snapshot_ts is missing"),
-        ("pretrain", "+snapshot_ts=100", "snapshot_ts is a key of dreamer_finetune.py"),
-        ("pretrain", "+num_train_frame=10", "Did you mean num_train_frames?"),
-        ("finetune", "+rssm.detre=3", "Did you mean rssm.deter?"),
-        ("pretrain", "+collect.time_out=3", "Did you mean collect.timeout?"),
-        ("pretrain", "agent.reward_norm={scal:1}", "agent.reward_norm"),
-        ("finetune", "seed=1,2", "seed=1,2"),
-    ],
-)
-def test_command_lines_that_are_refused_later(script, argument, named, tmp_path):
-    assert named in refusal(script, [argument], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("script", "argument", "answer"),
-    [
-        ("pretrain", "agent.skill_dim=8", "is a key of agent=aps_dreamer, deviation_dreamer, diayn_dreamer."),
-        ("pretrain", "snapshot_ts=100", "snapshot_ts is a key of dreamer_finetune.py."),
-        ("pretrain", "agent.knn_kk=3", "there is no key agent.knn_kk. --cfg"),
-        ("pretrain", "plannner.horizon=3", "Did you mean planner.horizon?"),
-        ("pretrain", "deter=3", "Did you mean rssm.deter?"),
-        ("pretrain", "snapshots.0=3", "Did you mean snapshots?"),
-        ("pretrain", "learning_speed=3", "there is no key learning_speed. --cfg"),
-    ],
-)
-def test_only_a_near_key_is_suggested(script, argument, answer, tmp_path):
-    assert answer in refusal(script, [argument], tmp_path)
