@@ -33,6 +33,11 @@ class Clock:
         """Whether the run has its length."""
         return self.step >= self.steps
 
+    @property
+    def length(self) -> str:
+        """As the user gave it, up to a whole step: ``num_train_frames=4000``."""
+        return f"{self.key}={self.last_frame if self.unit == 'frames' else self.steps}"
+
     def __str__(self) -> str:
         """``4000 frames``, ``500 steps (4000 frames)``."""
         if self.unit == "frames":

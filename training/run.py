@@ -111,7 +111,7 @@ class Run(ABC):
     def _unreached_snapshots(self) -> list[str]:
         end = self.clock.last_frame
         late = [mark for mark in self.settings.snapshots if mark > end]
-        ends = f"{self.clock.key}: the run ends at frame {end}, before snapshots={late}; these are not written"
+        ends = f"{self.clock.length} ends at frame {end}, before snapshots={late}; these are not written"
         return [ends] if late else []
 
     @property

@@ -25,7 +25,7 @@ NULLABLE = {
     "agent.log_density_floor",
     "agent.deviation_floor",
 }
-NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward"}
+NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device"}

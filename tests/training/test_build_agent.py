@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from settings_kit import agent_settings
 
 from agents.exploration.intrinsic_reward import IntrinsicReward
 from training.parts import build_agent
@@ -23,7 +24,7 @@ class Refuses(IntrinsicReward):
 
 
 def build(config):
-    return build_agent(config, (3, 64, 64), 6, "pretrain", torch.device("cpu"))
+    return build_agent(agent_settings(config), (3, 64, 64), 6, "pretrain", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("method", "error", "text"), [("Misspelt", KeyError, "'with'"), ("Refuses", ValueError, "no")])

@@ -84,7 +84,11 @@ def test_a_snapshot_that_does_not_fit_is_refused(snapshot, tmp_path, overrides, 
 
 
 def test_a_snapshot_that_is_none_is_refused(tmp_path):
-    save(tmp_path / "dreamer.pt", "snapshot", {"agent": "dreamer", "config": {}, "spec": {}, "modules": {}})
+    save(
+        tmp_path / "dreamer.pt",
+        "snapshot",
+        {"agent": "dreamer", "config": {"agent": {"_target_": "x"}}, "spec": {}, "modules": {}},
+    )
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 broken")
     for name, expected in (
         ("nowhere.pt", "there is no such file"),

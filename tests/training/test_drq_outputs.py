@@ -120,7 +120,7 @@ def test_console_lines_are_the_published_ones(watched):
 
 def test_what_the_user_is_told(skilled):
     (note,) = [line for line in skilled.lines if line.startswith("note: ")]
-    assert "num_train_steps=510" in note and "4080 frames" in note and "snapshots=[1000000]" in note
+    assert "num_train_steps=510" in note and "frame 4080" in note and "snapshots=[1000000]" in note
     assert "num_train_frames" not in "\n".join(skilled.lines)
 
 

@@ -95,11 +95,11 @@ def test_an_update_that_is_no_number_stops_the_run_or_is_left_out(tmp_path, monk
         here = self.updates
         if here == 20 and not before:
             before.update({key: value.clone() for key, value in self.training_state()["modules"].items()})
-        metrics = original(self, batch)
+        updated = original(self, batch)
         if here == 20 and poisoned.times > 0:
             poisoned.times -= 1
-            metrics["critic_loss"] = torch.tensor(float("nan"))
-        return metrics
+            updated.losses["critic_loss"] = torch.tensor(float("nan"))
+        return updated
 
     poisoned.times = 2
     monkeypatch.setattr(DrQAgent, "update", poisoned)

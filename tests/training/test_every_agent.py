@@ -31,7 +31,7 @@ def check_trained(run) -> None:
     assert run.updates > 0
     for name, value in run.agent.training_state()["modules"].items():
         assert torch.isfinite(value).all(), name
-    assert all(math.isfinite(float(value)) for value in run._metrics.values())
+    assert all(math.isfinite(float(value)) for value in run.newest.values())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from kill_kit import differing
+from settings_kit import agent_settings
 
 import training.learner
 from agents.agent import Updated
@@ -57,7 +58,7 @@ class Batches:
 def make_learner(settings, agent, script):
     config = settings(script, *DEBUG, f"agent={agent}") | {"domain": "walker"}
     torch.manual_seed(0)
-    built = build_agent(config, (3, 64, 64), 6, script, torch.device("cpu"))
+    built = build_agent(agent_settings(config), (3, 64, 64), 6, script, torch.device("cpu"))
     return Learner(built, Batches(config, built.skill_dim))
 
 
@@ -235,7 +236,7 @@ def test_a_run_can_go_on_without_faulty_updates(config, tmp_path, monkeypatch, c
 def test_an_agent_that_cannot_learn_any_more_does_not_go_on(config, tmp_path, monkeypatch):
     faulty(monkeypatch, lambda number: number >= 5)
     with pytest.raises(UserError, match=r"\b4\b") as caught, monkeypatch.context() as patch:
-        patch.setattr("training.off_policy.MOST_SKIPS", 4)
+        patch.setattr("training.run.MOST_SKIPS", 4)
         launch(config | {"on_nan": "skip"}, tmp_path / "run", "finetune")
     assert "actor_loss is nan in update 5" in str(caught.value)
     assert load(Path(tmp_path / "run" / CHECKPOINT), "checkpoint")["counters"]["updates"] == 5
