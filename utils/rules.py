@@ -66,9 +66,8 @@ def is_text(value: Any) -> bool:
 
 def choice(*options: Any) -> Rule:
     """One of ``options``, of the same type."""
-    return Rule(
-        "one of " + ", ".join(str(o) for o in options), lambda v: v in options and type(v) in map(type, options)
-    )
+    listed = ", ".join(str(option) for option in options)
+    return Rule(f"one of {listed}", lambda v: any(v == option and type(v) is type(option) for option in options))
 
 
 def ints(value: Any, low: int) -> bool:

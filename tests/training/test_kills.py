@@ -1,4 +1,4 @@
-"""Runs that are killed for good and resumed end as if nothing had happened: exact resume, design section 6."""
+"""Runs that are killed for good and resumed end as if nothing had happened: exact resume."""
 
 import random
 from pathlib import Path
@@ -23,7 +23,9 @@ def runs(settings, tmp_path):
         config = settings(
             script,
             *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false"),
-            *(f"agent={agent}", f"num_train_frames={frames}", "replay.capacity=1200", "checkpoint_every_minutes=0.002"),
+            # episodes of 100 steps, and a replay that wraps
+            *(f"agent={agent}", f"num_train_frames={frames}", "action_repeat=10", "replay.capacity=242"),
+            "checkpoint_every_minutes=0.002",
             *own,
         )
         folder, log = tmp_path / name, tmp_path / f"{name}.log"
@@ -47,7 +49,7 @@ def some_kills(seed: int, count: int, first: int, last: int) -> list[Kill]:
 def test_killed_once_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agent):
     script = "finetune" if AGENTS.index(agent) % 2 else "pretrain"
     whole = runs("whole", script, agent, 2510, [])
-    killed = runs("killed", script, agent, 2510, some_kills(AGENTS.index(agent), 1, 520, 1240))
+    killed = runs("killed", script, agent, 2510, some_kills(AGENTS.index(agent), 1, 104, 248))
     assert_same_runs(whole, killed)
 
 
@@ -71,7 +73,7 @@ def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(se
 def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_uninterrupted_run(
     settings, tmp_path, place
 ):
-    """Stronger than the design asks for: what overlaps is fixed, only when it happens is not."""
+    """What overlaps is fixed, only when it happens is not."""
     config = settings(
         "pretrain",
         *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false", "num_envs=2"),
@@ -93,6 +95,6 @@ def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_un
 @pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer", "rnd_dreamer", "aps_dreamer"])
 def test_killed_ten_times_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agent, script):
     whole = runs("whole", script, agent, 3010, [])
-    killed = runs("killed", script, agent, 3010, some_kills(0, 10, 520, 1500))
+    killed = runs("killed", script, agent, 3010, some_kills(0, 10, 104, 300))
     assert_same_runs(whole, killed)
     assert (killed / CHECKPOINT).exists()

@@ -13,6 +13,8 @@ from training.off_policy import OffPolicyRun
 from training.run import CHECKPOINT
 
 DEBUG = ("preset=debug", "device=cpu", "progress=false")
+SHORT = (*DEBUG, "action_repeat=10")
+"""Episodes of 100 steps: as many updates, a fifth of the environment's steps and pictures."""
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +118,7 @@ def test_skills_from_pretraining_to_their_choice(settings, tmp_path, capsys):
 
 
 def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
-    arguments = (*DEBUG, "snapshot_ts=0", "num_train_frames=2010")
+    arguments = (*SHORT, "snapshot_ts=0", "num_train_frames=2010")
     runs = [
         launch(settings("finetune", *arguments, f"seed={seed}"), tmp_path / name, "finetune")
         for name, seed in (("a", 5), ("b", 5), ("c", 6))
@@ -127,7 +129,7 @@ def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
 
 @pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer"])
 def test_looking_at_a_run_does_not_change_it(settings, tmp_path, agent):
-    arguments = (*DEBUG, f"agent={agent}", "snapshot_ts=0", "num_train_frames=1510")
+    arguments = (*SHORT, f"agent={agent}", "snapshot_ts=0", "num_train_frames=1510")
     quiet = ("evaluate=false", "recon_every_frames=1000000")
     watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
     alone = launch(settings("finetune", *arguments, *quiet), tmp_path / "alone", "finetune")
@@ -139,7 +141,7 @@ def test_looking_at_a_run_does_not_change_it(settings, tmp_path, agent):
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, minutes):
     # 0.005 minutes: a checkpoint every 0.3 s, so the last one before the kill lies within an episode
     config = settings(
-        "finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=2110", f"checkpoint_every_minutes={minutes}"
+        "finetune", *SHORT, "snapshot_ts=0", "num_train_frames=2110", f"checkpoint_every_minutes={minutes}"
     )
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -152,7 +154,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_p
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
 def test_a_killed_skill_agent_resumes_bit_for_bit(settings, tmp_path, monkeypatch, script):
     frames = "num_train_frames=1610"
-    sd3 = (*DEBUG, "agent=deviation_dreamer", frames, "checkpoint_every_minutes=0.005", "evaluate=false")
+    sd3 = (*SHORT, "agent=deviation_dreamer", frames, "checkpoint_every_minutes=0.005", "evaluate=false")
     more = ("snapshots=[1500]",) if script == "pretrain" else ("snapshot_ts=0",)
     config = settings(script, *sd3, *more, "agent.update_skill_every_step=20")
     whole = launch(config, tmp_path / "whole", script)
@@ -182,7 +184,7 @@ def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypat
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path, monkeypatch, capsys):
-    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1510", "checkpoint_every_minutes=60")
+    config = settings("finetune", *SHORT, "snapshot_ts=0", "num_train_frames=1510", "checkpoint_every_minutes=60")
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 3)
