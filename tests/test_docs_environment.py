@@ -27,7 +27,7 @@ COMMANDS = re.findall(r"^python (\S+)\.py (.*)$", PAGE, re.MULTILINE)
 SCRIPTS = {"dreamer_pretrain": "pretrain", "dreamer_finetune": "finetune", "drq_train": "drq"}
 OWN = ("env_factory=dots.make", "device=cpu", "progress=false", "save_video=false")
 DREAMER = ("preset=debug", "num_seed_frames=120", "use_tb=false", "evaluate=false", "checkpoint_every_minutes=10")
-DRQ = ("drq_preset=debug", "num_seed_steps=60", "log_save_tb=false", "action_repeat=2", "eval_frequency=1000")
+DRQ = ("preset=debug", "num_seed_steps=60", "log_save_tb=false", "action_repeat=2", "eval_frequency=1000")
 
 
 @pytest.fixture(scope="module")

@@ -114,4 +114,4 @@ def test_the_pages_own_test_passes(tree):
 def test_the_pages_commands_compose(tree, script, line):
     overrides = line.split()
     check_overrides(script, [override for override in overrides if not override.startswith("agent=")])
-    assert settings_of(tree, script, *[o for o in overrides if not o.startswith("preset=")])["agent"]["code"] == 3
+    assert settings_of(tree, script, *[o for o in overrides if not o.startswith("preset=")]).agent.code == 3

@@ -16,7 +16,7 @@ import torch
 from doctoring import examination, machine, packages
 from doctoring.child import Done
 from doctoring.row import Status, ok
-from preflight import forecast
+from preflight import room
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBUG = ("preset=debug", "num_train_frames=2010")
@@ -159,7 +159,7 @@ def test_a_missing_snapshot_and_the_script(examine):
 def test_drq(examine, script):
     status, rows = examine(*script, "task=dmc_walker_run", "num_skills=10", "preset=debug", "num_train_steps=300")
     assert status == 0 and failures(rows) == []
-    assert rows["configuration"].found == "drq_train.py trains drq_diayn on walker_run"
+    assert rows["configuration"].found == "drq_train.py: agent=drq_diayn on walker_run"
     assert "preset=small" in rows["device"].fix
 
 
@@ -168,15 +168,15 @@ def test_drqs_messages_name_its_own_keys(examine, monkeypatch):
     drq = ("drq_train.py", "preset=debug", "device=cpu", "num_train_steps=50000")
     free = {"bytes": 10**6}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
-    monkeypatch.setattr(forecast, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(room, "available_memory", lambda: 10**6)
     _, rows = examine(*drq)
     assert failures(rows) == ["disk"]
     assert rows["disk"].found.startswith("replay_buffer_capacity=5000 needs")
     assert "preset=small" in rows["memory"].fix
     free["bytes"] = 2 * 10**7
     _, rows = examine(*drq)
-    assert rows["disk"].found.startswith("num_train_steps, replay_buffer_capacity=5000: ")
-    assert "202 models" in rows["disk"].found and "eval_frequency" in rows["disk"].fix
+    assert rows["disk"].found.startswith("replay_buffer_capacity=5000: ")
+    assert "202 snapshots" in rows["disk"].found and "replay_buffer_capacity" in rows["disk"].fix
 
 
 def test_a_disk_and_a_limit_that_are_too_small(examine, monkeypatch):

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
+from entry.settings import settings_of
 from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
@@ -78,7 +79,7 @@ def test_every_command_composes_and_passes_the_checks(line):
     for job in sweep(overrides):
         with initialize_config_dir(str(configs_of(SCRIPTS[script])), version_base="1.3"):
             config = compose(SCRIPTS[script], job)
-        ENTRIES[SCRIPTS[script]].check(to_plain(config))
+        settings_of(SCRIPTS[script], to_plain(config))
 
 
 def test_commands_of_every_script_are_found():
@@ -113,9 +114,10 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         folder = latest_run().absolute()
         launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
         return
-    config = ENTRIES[phase].check(settings(phase, *job[0], *small))
+    config = settings(phase, *job[0], *small)
     if phase == "finetune" and config["snapshot_ts"]:
-        source = [f"agent={config['agent']['name']}", f"domain={config['domain']}", f"seed={config['seed']}"]
+        checked = settings_of(phase, config)
+        source = [f"agent={checked.agent.name}", f"domain={checked.domain}", f"seed={checked.seed}"]
         before = settings("pretrain", *small[:5], *source, "snapshots=[1000]")
         made = launch(before, tmp_path / "before", "pretrain").files[0]
         made.rename(made.with_name(f"snapshot_{config['snapshot_ts']}.pt"))
@@ -179,7 +181,7 @@ def test_links_lead_somewhere(page):
 def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "agent.code"}
-    known |= {"key", "weights_only"}  # any key; torch.load's
+    known |= {"key", "weights_only", "skill_dim", "render_quality"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     known |= {"drq_preset", *drq_keys()}

@@ -102,7 +102,7 @@ def test_drq_trains_and_goes_on(tmp_path):
     few = ("preset=debug", "device=cpu", "env=dmc_cup_catch", "num_skills=2", "save_video=false")
     done = run(tmp_path, "drq_train.py", *few, "num_train_steps=3", "num_seed_steps=1")
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr and "finished: 24 frames" in done.stdout
+    assert "Traceback" not in done.stderr and "finished: 3 steps (24 frames)" in done.stdout
     (folder,) = (tmp_path / "runs" / "cup_catch").iterdir()
     assert folder.name.endswith("_seed1")
     assert sorted(path.name for path in (folder / "models").iterdir()) == ["final_model.pt", "model_0.pt"]

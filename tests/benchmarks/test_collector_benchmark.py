@@ -136,9 +136,9 @@ SPACES = {
 
 
 def test_the_task():
-    assert stepping.settings([])["task"] == "walker_run"
-    assert stepping.settings(["task=quadruped_jump"])["domain"] == "quadruped"
-    assert stepping.settings(["domain=jaco"])["task"] == "jaco_reach_top_left"
+    assert stepping.settings([]).task == "walker_run"
+    assert stepping.settings(["task=quadruped_jump"]).domain == "quadruped"
+    assert stepping.settings(["domain=jaco"]).task == "jaco_reach_top_left"
 
 
 @pytest.mark.parametrize(

@@ -88,17 +88,18 @@ def test_a_stretch_ends_with_a_whole_iteration():
 
 
 def test_the_seed_phase_is_one_episode_of_each_environment_unless_given():
-    assert whole_run.settings(["num_envs=3"], 10, {})["num_seed_frames"] == 3000
-    assert whole_run.settings(["num_envs=3", "domain=jaco"], 10, {})["num_seed_frames"] == 750
-    assert whole_run.settings(["num_seed_frames=500"], 10, {})["num_seed_frames"] == 500
+    assert whole_run.settings(["num_envs=3"], 10, {}).num_seed_frames == 3000
+    assert whole_run.settings(["num_envs=3", "domain=jaco"], 10, {}).num_seed_frames == 750
+    assert whole_run.settings(["num_seed_frames=500"], 10, {}).num_seed_frames == 500
 
 
 def test_the_baseline_changes_nothing_else():
     words = ["preset=small", "num_envs=4", "collect.async=true", "compile=default", "batch_size=3"]
     asked, baseline = (whole_run.settings(words, 10, change) for change in ({}, whole_run.PUBLISHED))
-    assert (asked["num_envs"], asked["collect"]["async"], asked["compile"]) == (4, True, "default")
-    assert (baseline["num_envs"], baseline["collect"]["async"], baseline["compile"]) == (1, False, "off")
-    changed = {key for key in asked if asked[key] != baseline[key]}
+    assert (asked.num_envs, asked.collect.overlap, asked.compile) == (4, True, "default")
+    assert (baseline.num_envs, baseline.collect.overlap, baseline.compile) == (1, False, "off")
+    one, two = asked.plain(), baseline.plain()
+    changed = {key for key in one if one[key] != two[key]}
     assert changed == {"num_envs", "collect", "compile", "num_seed_frames", "num_train_frames"}
 
 

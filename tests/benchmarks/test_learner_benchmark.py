@@ -79,9 +79,8 @@ def test_without_other_words_the_batch_is_16_by_16():
 
 
 def test_rows_of_a_compiled_agent():
-    assert learner.variants({}, False) == ["off"]
-    assert learner.variants({"compile": "off"}, True) == ["baseline", "off"]
-    assert learner.variants({"compile": "cudagraphs"}, False) == ["off", "cudagraphs"]
+    assert learner.variants(learner.settings(["compile=off"]), True) == ["baseline", "off"]
+    assert learner.variants(learner.settings(["compile=cudagraphs"]), False) == ["off", "cudagraphs"]
 
 
 def test_a_compiled_row_is_compiled_and_has_no_stages(monkeypatch, capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from own_kit import LONGEST
-from settings_kit import compose_settings
+from settings_kit import compose_settings, typed
 
 from analysis.snapshot_tool import build_env
 from entry.scripts import SCRIPTS
@@ -16,24 +16,22 @@ from training.parts import env_sizes, episode_records, total_records
 from utils.config import domain_of, resume_words
 from utils.errors import UserError
 
-PRESET = {"pretrain": "preset=debug", "finetune": "preset=debug", "drq": "drq_preset=debug"}
-
 
 def checked(script, *overrides, factory="own_kit.make"):
-    words = [PRESET[script], "device=cpu", f"env_factory={factory}", "num_envs=1", *overrides]
-    return SCRIPTS[script].check(compose_settings(script, *words))
+    words = ["preset=debug", "device=cpu", f"env_factory={factory}", "num_envs=1", *overrides]
+    return typed(script, *words)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_domain_is_the_factorys_module_and_the_task_is_free(script):
     config = checked(script)
-    assert (config["domain"], config["task"]) == ("own_kit", "none")
-    assert checked(script, "task=walk the dog")["task"] == "walk the dog"
-    assert checked(script, "task=walker_stand")["domain"] == "own_kit"
+    assert (config.domain, config.task) == ("own_kit", "none")
+    assert checked(script, "task=walk the dog").task == "walk the dog"
+    assert checked(script, "task=walker_stand").domain == "own_kit"
     if script != "finetune":
-        assert Path(config["snapshot_dir"]).parts[1:3] == ("pixels", "own_kit")
+        assert Path(config.snapshot_dir).parts[1:3] == ("pixels", "own_kit")
     if script != "drq":
-        assert checked(script, "domain=mine")["domain"] == "mine"
+        assert checked(script, "domain=mine").domain == "mine"
 
 
 def test_nothing_changes_without_a_factory():
@@ -47,17 +45,17 @@ def test_nothing_changes_without_a_factory():
 def test_names_that_are_made_of_a_factory():
     assert domain_of("my_lab.envs.make", "walker") == "my_lab_envs"
     assert domain_of(None, "walker") == "walker"
-    assert resume_words("run", {"env_factory": "dots.make"}) == "resume=run env_factory=dots.make"
-    assert resume_words("run", {"env_factory": None}) == resume_words("run", {}) == "resume=run"
+    assert resume_words("run", "dots.make") == "resume=run env_factory=dots.make"
+    assert resume_words("run", None) == "resume=run"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_sizes_are_those_of_the_environment(script):
     config = checked(script)
     assert env_sizes(config) == (2, None, LONGEST) and episode_records(config) == LONGEST + 1
-    steps = config["num_train_frames"] // config["action_repeat"]
+    steps = config.frames // config.action_repeat
     assert total_records(config) == pytest.approx(steps * (LONGEST + 1) / LONGEST, abs=2)
-    assert "physics" not in (forecast(config).layout.dtype.names or ())
+    assert "physics" not in (forecast(config, "pretrain").layout.dtype.names or ())
 
 
 @pytest.mark.parametrize(
@@ -68,15 +66,15 @@ def test_sizes_are_those_of_the_environment(script):
     ],
 )
 def test_a_whole_run_without_simulator_states(tmp_path, script, overrides, capsys):
-    words = [PRESET[script], "device=cpu", "env_factory=own_kit.make", "progress=false", *overrides]
+    words = ["preset=debug", "device=cpu", "env_factory=own_kit.make", "progress=false", *overrides]
     asked = compose_settings(script, *words, f"snapshot_base_dir={tmp_path}")
     run = launch(asked, tmp_path / "run", script)
     assert "env_factory=own_kit.make" in (note := next(note for note in run.notes if "physics" in note))
     assert f"note: {note}" in capsys.readouterr().out
     assert "physics" not in run.replay.layout.dtype.names and run.updates > 0
-    assert run.spec["action"][0] == [2] and run.replay.episodes[0][2] == LONGEST + 1
+    assert run.origin.spec["action"][0] == [2] and run.replay.episodes[0][2] == LONGEST + 1
     assert (tmp_path / "run" / "eval.csv").is_file() and list((tmp_path / "run").rglob("*.mp4"))
-    played = play(run.agent, run.eval_env, run.agent.skills.space.candidates(run.device)[0], steps=3)
+    played = play(run.agent, run.eval_env, run.agent.shown.candidates(run.device)[0], steps=3)
     assert played.states.shape == (4, 0)
 
 
@@ -108,13 +106,8 @@ def test_an_episode_shorter_than_a_sequence_is_refused():
 
 
 def test_a_tool_imports_only_what_its_command_line_names():
-    config = checked("pretrain")
+    config = checked("pretrain").plain()
     with pytest.raises(UserError, match="--env-factory=own_kit.make"):
         build_env(config, 0)
     assert build_env(config, 0, "own_kit.make").observation_space["observation"].shape == (3, 64, 64)
-    of_before = {key: value for key, value in checked_suite().items() if key != "env_factory"}
-    assert build_env(of_before, 0).action_space == make("walker_stand").action_space
-
-
-def checked_suite():
-    return SCRIPTS["pretrain"].check(compose_settings("pretrain", "preset=debug"))
+    assert build_env(typed("pretrain", "preset=debug").plain(), 0).action_space == make("walker_stand").action_space
