@@ -101,10 +101,15 @@ class Examination:
         return self._setting("device", "auto") != "cpu" and bool(machine.gpus(self._torch.result()))
 
     def _of_request(self, check: Callable[[Request], Row]) -> Row:
-        return check(self.request) if self._known else UNKNOWN
+        if not self._known:
+            return UNKNOWN
+        from entry.settings import worded
+
+        with worded(self.request.script):
+            return check(self.request)
 
     def _of_need(self, check: Callable[[Any], Row]) -> Row:
-        return check(self.need) if self._known else UNKNOWN
+        return self._of_request(lambda request: check(self.need))
 
 
 def answer(check: Callable[[], Row]) -> Row:
