@@ -22,7 +22,7 @@ def wandb_settings(
     """The published names: project ``<project_name>_<stage>``, group ``agent``, and as the run's name
     ``pt_<agent>_<domain>_<obs_type>_<seed>`` or ``ft_<agent>_<task>_<obs_type>_<seed>``.
 
-    ``experiment`` is the run name's first part: ``pt`` or ``ft`` unless given. ``config`` holds plain values.
+    ``experiment`` is the first part of the run's name. ``config`` holds plain values.
     """
     return {
         "project": f"{project_name}_{stage}",
