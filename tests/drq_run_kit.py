@@ -110,21 +110,6 @@ def watch(folder, *overrides):
     return Watched(run, folder / "run", said.getvalue().splitlines(), played, texts)
 
 
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-def kill_at(monkeypatch, update):
-    original = OffPolicyRun.update
-
-    def dying(self, due):
-        original(self, due)
-        if self.updates >= update:
-            raise Killed
-
-    monkeypatch.setattr(OffPolicyRun, "update", dying)
-
-
 def assert_same(left, right, left_dir, right_dir):
     assert same_weights(weights(left), weights(right))
     for name in ("train.csv", "eval.csv", "episodes.csv"):

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import torch
 
 from entry.start import launch
@@ -115,6 +116,22 @@ def _plant(kill: Kill) -> None:
 def die() -> None:
     """What the out-of-memory killer or a cluster's scheduler does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Killed(Exception):
+    """Stands for SIGKILL within this process: nothing after it runs but what the operating system does."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, update: int) -> None:
+    """Make update number ``update`` (from 1) raise half-way through the run."""
+    original = OffPolicyRun.update
+
+    def dying(self: OffPolicyRun, due: int) -> None:
+        original(self, due)
+        if self.updates >= update:
+            raise Killed
+
+    monkeypatch.setattr(OffPolicyRun, "update", dying)
 
 
 def assert_same_runs(left: Path, right: Path, apart_from: tuple[str, ...] = ()) -> None:

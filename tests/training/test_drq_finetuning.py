@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from drq_run_kit import QUIET, Killed, assert_same, kill_at, same_weights, settings
+from drq_run_kit import QUIET, assert_same, same_weights, settings
+from kill_kit import Killed, kill_at
 
 from entry.start import launch
 from training.checkpoint import load, save

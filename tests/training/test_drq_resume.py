@@ -5,7 +5,8 @@ import signal
 
 import pytest
 import torch
-from drq_run_kit import QUIET, SEED_STEPS, SKILLS, Killed, assert_same, kill_at, same_weights, settings, table, weights
+from drq_run_kit import QUIET, SEED_STEPS, SKILLS, assert_same, same_weights, settings, table, weights
+from kill_kit import Killed, kill_at
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kill_kit import rows
+from kill_kit import Killed, kill_at, rows
 
 from entry.start import launch
 from training.checkpoint import load
@@ -32,22 +32,6 @@ def assert_same(left: OffPolicyRun, right: OffPolicyRun, left_dir: Path, right_d
     for name in ("train.csv", "eval.csv"):
         assert rows(left_dir / name) == rows(right_dir / name)
     assert torch.equal(left.replay.sample()["observation"], right.replay.sample()["observation"])
-
-
-class Killed(Exception):
-    """Stands for SIGKILL: nothing after it runs but what the operating system does."""
-
-
-def kill_at(monkeypatch, update: int) -> None:
-    """Make update number ``update`` (from 1) raise half-way through the run."""
-    original = OffPolicyRun.update
-
-    def dying(self, due):
-        original(self, due)
-        if self.updates >= update:
-            raise Killed
-
-    monkeypatch.setattr(OffPolicyRun, "update", dying)
 
 
 def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
