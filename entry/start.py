@@ -78,14 +78,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     OmegaConf.save(OmegaConf.create(asked | {PHASE: phase}), path)
                 run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}))
-                return _run(
-                    run,
-                    [
-                        need.describe(),
-                        *(f"note: {in_words(text, script.aliases.published)}" for text in (*tight, *run.notes)),
-                    ],
-                    resume,
-                )
+                notes = [in_words(f"note: {text}", script.aliases.published) for text in (*tight, *run.notes)]
+                return _run(run, [need.describe(), *notes], resume)
         finally:
             parts.close()
 

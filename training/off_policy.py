@@ -34,6 +34,8 @@ class OffPolicyRun(Run):
     are deterministic.
     """
 
+    settings: OffPolicyKeys
+
     def __init__(
         self,
         settings: OffPolicyKeys,
@@ -47,7 +49,6 @@ class OffPolicyRun(Run):
     ) -> None:
         super().__init__(settings, run_dir, parts.agent, Learner(parts.agent, parts.replay), clock, logger, origin)
         self.notes = [*parts.notes, *self.notes]
-        self.config = settings
         self.schedule = settings.schedule
         self.replay, self.eval_env = parts.replay, parts.eval_env
         self.collector = Collector(parts.envs, parts.agent, parts.replay, settings.action_repeat)
@@ -75,7 +76,7 @@ class OffPolicyRun(Run):
 
     @property
     def go_on(self) -> str:
-        return resume_words(self.run_dir, self.config.env_factory)
+        return resume_words(self.run_dir, self.settings.env_factory)
 
     def describe(self) -> list[str]:
         return [self.replay.describe()]
@@ -86,9 +87,9 @@ class OffPolicyRun(Run):
     def iterate(self) -> None:
         """One step of every environment and the updates that go with it."""
         before = self.step
-        after = before + self.config.num_envs
+        after = before + self.settings.num_envs
         gave_up = None
-        if not self.config.collect.overlap:
+        if not self.settings.collect.overlap:
             self._learn(before, after)
             self._adapt()
             episodes = self.collector.step(self._mode())
@@ -169,7 +170,7 @@ class OffPolicyRun(Run):
     def _report(self) -> None:
         """Videos of what the model has learned; draws nothing from the run's own random streams."""
         sampler = self.replay.sampler.state
-        with own_randomness(self.device, derive(self.config.seed, REPORT)):
+        with own_randomness(self.device, derive(self.settings.seed, REPORT)):
             videos = self.agent.report(self.replay.sample())
         self.replay.sampler.state = sampler
         for name, video in videos.items():

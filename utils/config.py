@@ -92,11 +92,6 @@ OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).remove
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 
 
-def is_finetuning(config: Mapping[str, Any]) -> bool:
-    """Whether ``config`` is one of a fine-tuning: only that names a snapshot to start from."""
-    return "snapshot_ts" in config
-
-
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
     """Dotted names of all leaves and inner nodes below ``config``, unresolved values untouched."""
     for key in config:

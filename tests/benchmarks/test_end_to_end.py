@@ -54,7 +54,7 @@ def test_what_it_writes(tmp_path, capsys, runs):
     assert printed.count("\n| ") == 2 * 4 and "| train" not in printed
     for run in runs:
         assert run.files == [] and run.counters.evaluations == 0
-        assert run.config.num_train_frames - 100 < run.frame <= run.config.num_train_frames
+        assert run.settings.num_train_frames - 100 < run.frame <= run.settings.num_train_frames
 
 
 def test_only_the_second_stretch_is_wrapped(monkeypatch, runs, tmp_path):

@@ -177,6 +177,6 @@ def test_snapshots_lie_where_fine_tuning_looks_for_them(watched):
 def test_other_published_names_of_tasks(tmp_path, override, task):
     few = ("task=walker_run", "num_skills=0", "num_train_steps=2", "num_seed_steps=1", *QUIET)
     run = launch(settings(*few, override), tmp_path / "run", "drq")
-    assert run.config.task == task and run.step == 2
+    assert run.settings.task == task and run.step == 2
     content = load(tmp_path / "run/models/final_model.pt", "snapshot")
     assert content["config"]["task"] == task

@@ -20,9 +20,9 @@ class Recorder(OffPolicyRun):
     """A run whose environments, agent and files are replaced by records of when they were used."""
 
     def __init__(self, phase, *overrides):
-        self.config = self.settings = typed(phase, *overrides)
-        self.schedule, self.run_dir, self.final = self.config.schedule, Path(), None
-        self.clock = Clock("num_train_frames", "frames", self.schedule.steps, self.config.action_repeat)
+        self.settings = typed(phase, *overrides)
+        self.schedule, self.run_dir, self.final = self.settings.schedule, Path(), None
+        self.clock = Clock("num_train_frames", "frames", self.schedule.steps, self.settings.action_repeat)
         self.agent = SimpleNamespace(
             collects="train", skill_dim=0, adapt=lambda frame, sample: self.asked.append(frame)
         )
@@ -59,7 +59,7 @@ class Recorder(OffPolicyRun):
     def _collect(self, mode):
         if not self.modes or self.modes[-1][1] != mode:
             self.modes.append((self.step, mode))
-        envs = self.config.num_envs
+        envs = self.settings.num_envs
         ended = (self.step // envs + 1) % EPISODE_STEPS == 0
         self.replay.ready |= ended
         return [SimpleNamespace(reward=0.0, length=1000)] * envs if ended else []
