@@ -1,7 +1,6 @@
 """From a Hydra configuration to a running or resumed run."""
 
 import errno
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +142,8 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
         )
     except UserError:
         if not resume:
-            # a refused run leaves nothing behind; its replay was made a moment ago and is empty
-            shutil.rmtree(parts.replay.directory)
+            # a refused run leaves nothing behind
+            parts.replay.abandon()
         raise
 
 

@@ -1,6 +1,7 @@
 """How records lie on disk: one structured dtype, and how many segment files of which size hold ``capacity`` of them."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,13 @@ def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> b
     directory.mkdir(parents=True, exist_ok=True)
     write_layout(directory, layout)
     return False
+
+
+def take_back_folder(directory: Path) -> None:
+    """Undo :func:`open_folder` where it found no segments; a folder with other files in it stays."""
+    (directory / LAYOUT_FILE).unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def write_layout(directory: Path, layout: Layout) -> None:

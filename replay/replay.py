@@ -12,7 +12,7 @@ import torch
 
 from replay.batch import Gather, Gathers, Host, WindowGather, read
 from replay.episodes import EpisodeTracker
-from replay.layout import open_folder, plan
+from replay.layout import open_folder, plan, take_back_folder
 from replay.prefetch import Drawn, Origin, Prefetch
 from replay.records import RecordCheck, RecordSpec
 from replay.ring import Ring, RingGather
@@ -311,6 +311,11 @@ class Replay:
             self.steps = 0
             self.sampler.index.load(np.empty((0, 3), np.int64))
             self._undecided = False
+
+    def abandon(self) -> None:
+        """Take back what the constructor made; records, and files that others put in the folder, stay."""
+        if not self._undecided and not self.total_written:
+            take_back_folder(self.directory)
 
     def _make_room(self, envs: list[int]) -> None:
         if self.make_room is None:

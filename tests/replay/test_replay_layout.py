@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,27 @@ def test_layout_file_is_complete_and_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["layout.json"]
     stored = json.loads((tmp_path / "layout.json").read_text())
     assert stored["capacity"] == 256 and stored["record"]["observation"] == [[3, 2, 2], "|u1"]
+
+
+def test_an_abandoned_replay_leaves_nothing(tmp_path):
+    build(tmp_path / "replay").abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_in_the_folder_outlives_an_abandoned_replay(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").write_text("mine")
+    build(tmp_path / "notes").abandon()
+    assert files_below(tmp_path) == {tmp_path / "notes" / "notes.txt": b"mine"}
+    written = build(tmp_path / "replay")
+    Feeder([20]).feed(written, 50)
+    written.flush()
+    before = files_below(tmp_path)
+    assert len(before) > 2
+    written.abandon()
+    build(tmp_path / "replay").abandon()
+    assert files_below(tmp_path) == before

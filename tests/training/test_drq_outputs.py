@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from entry.start import launch
 from training.checkpoint import load
 from training.run import CHECKPOINT
+from utils.errors import UserError
 
 HEADER = "type,episode,step,duration,episode_extrinsic_reward,skill_id,episode_intrinsic_reward_sum"
 
@@ -180,3 +181,19 @@ def test_other_published_names_of_tasks(tmp_path, override, task):
     assert run.settings.task == task and run.step == 2
     content = load(tmp_path / "run/models/final_model.pt", "snapshot")
     assert content["config"]["task"] == task
+
+
+@pytest.mark.parametrize("lay_there", [False, True])
+def test_a_run_without_its_log_leaves_the_folder_as_it_was(tmp_path, monkeypatch, lay_there):
+    def no_login(*arguments, **named):
+        raise UserError("use_wandb=true needs a login.")
+
+    segment = tmp_path / "run/replay/stream_0/segment_0.bin"
+    if lay_there:
+        segment.parent.mkdir(parents=True)
+        segment.write_bytes(b"records of another run")
+    monkeypatch.setattr("entry.start.Logger", no_login)
+    monkeypatch.setattr("replay.layout.compare_layout", lambda directory, layout: None)
+    with pytest.raises(UserError, match="needs a login"):
+        launch(settings(*QUIET), tmp_path / "run", "drq")
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == ([segment] if lay_there else [])
