@@ -16,7 +16,12 @@ if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
     print(__doc__)
     sys.exit()
 
-from doctoring.examination import main
+try:
+    from doctoring.examination import main
+except ModuleNotFoundError as missing:  # of the libraries, the table itself needs no other
+    if missing.name != "packaging":
+        raise
+    sys.exit("error: the package packaging is missing. Install the requirements first: make setup")
 
 if __name__ == "__main__":
     try:

@@ -5,8 +5,12 @@ import sys
 from importlib import metadata
 from typing import NamedTuple
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
 from doctoring.row import Row, Status, fail, ok
-from doctoring.versions import Requirement, canonical, declared, pinned, within
+from doctoring.versions import declared, pinned, within
 
 TESTED_PYTHON = (3, 11)
 OLDEST_PYTHON = (3, 10)
@@ -15,7 +19,7 @@ OLDEST_PYTHON = (3, 10)
 class Clash(NamedTuple):
     """Packages that do not work together although each is in its range."""
 
-    pair: dict[str, str]
+    pair: dict[str, SpecifierSet]
     """Package -> range; the clash is there when all are installed in these."""
     status: Status
     why: str
@@ -24,19 +28,19 @@ class Clash(NamedTuple):
 
 CLASHES = (
     Clash(
-        {"mujoco": ">=4", "dm_control": "<=1.0.50"},
+        {"mujoco": SpecifierSet(">=4"), "dm_control": SpecifierSet("<=1.0.50")},
         Status.FAIL,
         "no environment can be made (flex_vertedge)",
         "pip install 'mujoco<4'",
     ),
     Clash(
-        {"metaworld": "", "numpy": ">=2.4"},
+        {"metaworld": SpecifierSet(""), "numpy": SpecifierSet(">=2.4")},
         Status.FAIL,
         "Meta-World uses np.in1d, which this NumPy no longer has",
         "pip install 'numpy<2.4', or pip uninstall metaworld",
     ),
     Clash(
-        {"metaworld": "==3.1.1", "mujoco": "!=3.3.0"},
+        {"metaworld": SpecifierSet("==3.1.1"), "mujoco": SpecifierSet("!=3.3.0")},
         Status.WARN,
         "this Meta-World was made for mujoco 3.3.0",
         "pip install mujoco==3.3.0, or pip uninstall metaworld",
@@ -64,9 +68,9 @@ def packages() -> Row:
         version = installed(requirement.name)
         if version is None:
             missing.append(requirement)
-        elif not within(version, requirement.range):
-            outside.append(f"{requirement.name} {version} (not {requirement.range})")
-        elif not within(version, f"=={pins[canonical(requirement.name)]}"):
+        elif not within(version, requirement.specifier):
+            outside.append(f"{requirement.name} {version} (not {requirement.specifier})")
+        elif not within(version, SpecifierSet(f"=={pins[canonicalize_name(requirement.name)]}")):
             other.append(f"{requirement.name} {version}")
     if not missing and not outside:
         differing = f"; not the tested version: {', '.join(other)}" if other else ", all of the tested versions"

@@ -51,6 +51,15 @@ def doctor(folder: Path, *arguments: str, **variables: str) -> tuple[int, dict[s
     return done.returncode, rows, done.stdout
 
 
+def test_without_the_library_it_reads_versions_with(tmp_path):
+    (tmp_path / "packaging.py").write_text("raise ModuleNotFoundError(name='packaging')")
+    code = f"import runpy; runpy.run_path({str(ROOT / 'doctor.py')!r}, run_name='__main__')"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    assert "packaging" in done.stderr and "make setup" in done.stderr
+
+
 def test_this_machine(tmp_path):
     status, rows, out = doctor(tmp_path, *DEBUG)
     assert status == 0, out
