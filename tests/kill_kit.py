@@ -33,7 +33,7 @@ PLACES: dict[Place, tuple[type, str]] = {
 
 # a server that has imported everything forks warm children; it renders nothing, so no GL context is forked
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["kill_kit", "envs.dmc", "torch.utils.tensorboard", "matplotlib"])
+server.set_forkserver_preload(["kill_kit", "envs.dmc", "torch._dynamo", "torch.utils.tensorboard", "matplotlib"])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from run_kit import DEBUG, SHORT
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
@@ -95,19 +96,14 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     phase = SCRIPTS[script]
     if phase == "drq":
         job = [argument for argument in arguments if "=" in argument]
-        small = ["preset=debug", "device=cpu", "progress=false", "num_train_steps=130", "action_repeat=8"]
-        small += [
-            "num_seed_steps=120",
-            "eval_frequency=1000",
-            "num_eval_episodes=1",
-            "batch_size=8",
-            "save_video=false",
-        ]
-        run = launch(settings(phase, *job, *small), tmp_path / "run", phase)
+        small = [*DEBUG, "num_train_steps=130", "action_repeat=8", "num_seed_steps=120", "eval_frequency=1000"]
+        few = ["num_eval_episodes=1", "batch_size=8", "save_video=false"]
+        run = launch(settings(phase, *job, *small, *few), tmp_path / "run", phase)
         assert run.frame == 1040 and run.updates > 0
         return
-    small = ["preset=debug", "device=cpu", "progress=false", "num_train_frames=1020", "evaluate=false"]
-    small += ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
+    short = [*SHORT, "num_train_frames=1020", "evaluate=false"]
+    own = ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
+    small = [*short, *own]
     job = sweep([argument for argument in arguments if "=" in argument and not argument.startswith("resume=")])
     if "resume=latest" in arguments:
         half = settings(phase, *small, "num_train_frames=1010")
@@ -119,7 +115,7 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     if phase == "finetune" and config["snapshot_ts"]:
         checked = settings_of(phase, config)
         source = [f"agent={checked.agent.name}", f"domain={checked.domain}", f"seed={checked.seed}"]
-        before = settings("pretrain", *small[:5], *source, "snapshots=[1000]")
+        before = settings("pretrain", *short, *source, "snapshots=[1000]")
         made = launch(before, tmp_path / "before", "pretrain").files[0]
         made.rename(made.with_name(f"snapshot_{config['snapshot_ts']}.pt"))
     run = launch(config, tmp_path / "run", phase)

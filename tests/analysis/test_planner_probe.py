@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from run_kit import BLIND, DEBUG
 
 from analysis import planner_probe
 from analysis.planner_probe import Paired, compare, load_agent, main
 from entry.start import launch
 from envs.make import make
-
-DEBUG = ("preset=debug", "device=cpu", "progress=false", "evaluate=false", "save_video=false")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,9 @@ def snapshot(settings, folder):
     """Of a short fine-tuning, made once for all tests here."""
     path = folder / "ft" / "finetuned_snapshot.pt"
     if not path.exists():
-        config = settings("finetune", *DEBUG, "task=jaco_reach_top_left", "snapshot_ts=0", "num_train_frames=1270")
+        config = settings(
+            "finetune", *DEBUG, *BLIND, "task=jaco_reach_top_left", "snapshot_ts=0", "num_train_frames=1270"
+        )
         launch(config, folder / "ft", "finetune")
     return path
 
@@ -90,7 +91,7 @@ def test_refusals(snapshot, tmp_path, capsys, settings, monkeypatch):
     assert main([str(snapshot), "--seed", "-1"]) == 1
     assert "--seed=-1" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
-    config = settings("pretrain", *DEBUG, "domain=jaco", "num_train_frames=260", "snapshots=[250]")
+    config = settings("pretrain", *DEBUG, *BLIND, "domain=jaco", "num_train_frames=260", "snapshots=[250]")
     run = launch(config, tmp_path / "pt", "pretrain")
     assert main([str(run.files[0])]) == 1
     assert "is of a pre-training" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_kit import SHORT
 from settings_kit import compose_settings
 
 from agents.nn.networks import preprocess_image
@@ -17,7 +18,7 @@ from analysis.skill_probe import build_env, load_agent, main, probe, rollouts, w
 from entry.start import launch
 from training import checkpoint
 
-DEBUG = ("preset=debug", "device=cpu", "progress=false", "evaluate=false", "num_train_frames=1010", "use_tb=false")
+FEW = (*SHORT, "evaluate=false", "num_train_frames=1010", "use_tb=false")
 SKILLS = 4  # of preset=debug
 
 
@@ -30,7 +31,7 @@ def made(settings, folder: Path, agent: str) -> Path:
     """The snapshot of a short pre-training, made once for all tests here."""
     path = folder / agent / "snapshot_1010.pt"
     if not path.exists():
-        config = settings("pretrain", *DEBUG, f"agent={agent}", "snapshots=[1010]", f"snapshot_dir={path.parent}")
+        config = settings("pretrain", *FEW, f"agent={agent}", "snapshots=[1010]", f"snapshot_dir={path.parent}")
         launch(config, folder / f"{agent}_run", "pretrain")
     return path
 

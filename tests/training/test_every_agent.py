@@ -4,21 +4,12 @@ import math
 
 import pytest
 import torch
+from run_kit import AGENTS, BLIND, SHORT
 
 from entry.start import launch
-from utils.config import CONFIGS
 
-AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
-SHORT = (
-    "preset=debug",
-    "device=cpu",
-    "progress=false",
-    "evaluate=false",
-    "save_video=false",
-    "recon_every_frames=1000000",
-)
-PRETRAIN = (*SHORT, "num_train_frames=1220", "snapshots=[1200]")
-FINETUNE = (*SHORT, "num_train_frames=1120", "snapshot_ts=1200")
+PRETRAIN = (*SHORT, *BLIND, "num_train_frames=1220", "snapshots=[1200]")
+FINETUNE = (*SHORT, *BLIND, "num_train_frames=1120", "snapshot_ts=1200")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from kill_kit import assert_same_runs
+from run_kit import SHORT
 
 import training.checkpoint
 from entry.start import launch
@@ -48,8 +49,7 @@ def whole(tmp_path_factory):
 def test_the_last_checkpoint_stands(settings, tmp_path, monkeypatch, whole, place):
     config = settings(
         "finetune",
-        *("preset=debug", "device=cpu", "progress=false", "snapshot_ts=0", "num_train_frames=3510"),
-        *("replay.capacity=1200", "evaluate=false", "checkpoint_every_minutes=0"),
+        *(*SHORT, "snapshot_ts=0", "num_train_frames=3510", "replay.capacity=242", "evaluate=false"),
     )
     if not (whole / CHECKPOINT).exists():
         launch(config, whole, "finetune")
@@ -63,14 +63,14 @@ def test_the_last_checkpoint_stands(settings, tmp_path, monkeypatch, whole, plac
     assert "full" in message.lower() or "No space left" in message
     assert "resume" in message or "Free space" in message
     step = load(folder / CHECKPOINT, "checkpoint")["counters"]["step"]
-    assert 0 < step < 1755
+    assert 0 < step < 351
     assert not list(folder.rglob(".*.tmp*"))
     launch(config, folder, "finetune", resume=True)
     assert_same_runs(whole, folder)
 
 
 def test_a_disk_that_is_full_from_the_start_says_so(settings, tmp_path, monkeypatch):
-    config = settings("finetune", "preset=debug", "device=cpu", "progress=false", "snapshot_ts=0", "evaluate=false")
+    config = settings("finetune", *SHORT, "snapshot_ts=0", "evaluate=false")
     monkeypatch.setattr(CsvLog, "append", full)
     config |= {"num_train_frames": 2010, "checkpoint_every_minutes": 60}
     with pytest.raises(UserError, match="disk.*checkpoint.*resume="):

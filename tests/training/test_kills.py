@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 from kill_kit import Kill, Place, assert_same_runs, in_child, play, rows
+from run_kit import AGENTS, DEBUG, SHORT
 
 from training.run import CHECKPOINT
-from utils.config import CONFIGS
 
-AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 CALLS: dict[Place, int] = {"update": 4000, "collect": 600, "checkpoint": 50_000}
 """Function calls in there, about: a kill may come at any of them."""
 
@@ -22,10 +21,9 @@ def runs(settings, tmp_path):
         own = ["snapshots=[1500]"] if script == "pretrain" else ["snapshot_ts=0"]
         config = settings(
             script,
-            *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false"),
-            # episodes of 100 steps, and a replay that wraps
-            *(f"agent={agent}", f"num_train_frames={frames}", "action_repeat=10", "replay.capacity=242"),
-            "checkpoint_every_minutes=0.002",
+            *(*SHORT, "snapshot_dir=null", "save_video=false", "checkpoint_every_minutes=0.002"),
+            # a replay that wraps
+            *(f"agent={agent}", f"num_train_frames={frames}", "replay.capacity=242"),
             *own,
         )
         folder, log = tmp_path / name, tmp_path / f"{name}.log"
@@ -56,7 +54,7 @@ def test_killed_once_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agen
 def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path):
     config = settings(
         "drq",
-        *("preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
+        *(*DEBUG, "save_video=false", "task=cartpole_swingup"),
         *("num_train_steps=620", "checkpoint_every_minutes=0.002", "replay_buffer_capacity=300"),
     )
     kills = [Kill(238, "checkpoint", 20_000), Kill(330, "update", 700), Kill(450, "collect", 100)]
@@ -76,9 +74,9 @@ def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_un
     """What overlaps is fixed, only when it happens is not."""
     config = settings(
         "pretrain",
-        *("preset=debug", "device=cpu", "progress=false", "snapshot_dir=null", "save_video=false", "num_envs=2"),
+        *(*SHORT, "snapshot_dir=null", "save_video=false", "num_envs=2"),
         *("collect.async=true", "num_train_frames=5000", "replay.capacity=2400", "checkpoint_every_minutes=0.002"),
-        *("action_repeat=10", "train_every_actions=50", "snapshots=[3000]"),
+        *("train_every_actions=50", "snapshots=[3000]"),
     )
     for name, planned in (("whole", []), ("killed", [Kill(230, place, 2000 if place == "update" else 40)])):
         log = tmp_path / f"{name}.log"

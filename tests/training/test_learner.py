@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from kill_kit import differing
+from run_kit import AGENTS, DEBUG
 from settings_kit import agent_settings
 
 import training.learner
@@ -21,11 +22,7 @@ from training.learner import Learner, NumericalFault, find_fault
 from training.off_policy import OffPolicyRun
 from training.parts import build_agent
 from training.run import CHECKPOINT
-from utils.config import CONFIGS
 from utils.errors import UserError
-
-AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
-DEBUG = ("preset=debug", "device=cpu", "progress=false")
 
 
 class Batches:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from kill_kit import assert_same_runs, rows
 from omegaconf import OmegaConf
+from run_kit import BLIND, DEBUG, SHORT
 from settings_kit import compose_settings
 
 from agents.dreamer.behavior import Behavior
@@ -24,10 +25,9 @@ from training.run import CHECKPOINT
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-DEBUG = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "evaluate=false", "snapshots=[]")
-# episodes of 100 steps; updates from step 200 on, when the first ones have ended
-SHORT = ("action_repeat=10", "train_every_actions=50", "num_train_frames=5000", "replay.capacity=3000")
-TWO = (*DEBUG, *SHORT, "num_envs=2", "recon_every_frames=1000000")
+# updates from step 200 on, when the first episodes have ended
+LATE = ("train_every_actions=50", "num_train_frames=5000", "replay.capacity=3000")
+TWO = (*SHORT, *BLIND, *LATE, "snapshots=[]", "num_envs=2")
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_a_loss_that_is_nan_is_a_checkpoint_of_whole_steps(settings, tmp_path, m
 
 def test_drq_learns_beside_several_environments(settings, tmp_path):
     """One update per agent step, so two for a step of both environments; the first makes up for those owed."""
-    few = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "eval_frequency=1000")
+    few = (*DEBUG, "save_video=false", "eval_frequency=1000")
     config = settings("drq", *few, "num_envs=2", "collect.async=true", "num_train_steps=510", "num_skills=2")
     run = launch(config, tmp_path / "run", "drq")
     assert (run.step, run.updates) == (510, 310)  # after 200 seed steps

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from kill_kit import Kill, assert_same_runs, in_child, play
+from run_kit import DEBUG, SHORT
 from settings_kit import compose_settings, typed
 
 from entry.start import launch
@@ -12,12 +13,11 @@ from training.parts import _build_replay
 CASES = {
     # evicts, reports, chooses a skill on replayed data, and writes checkpoints in the middle of episodes
     "finetune": (
-        *("preset=debug", "agent=deviation_dreamer", "device=cpu", "progress=false", "save_video=false"),
-        *("num_train_frames=2510", "replay.capacity=1200", "recon_every_frames=400", "snapshot_ts=0"),
-        *("checkpoint_every_minutes=0.002", "evaluate=false"),
+        *(*SHORT, "agent=deviation_dreamer", "save_video=false", "num_train_frames=2510", "replay.capacity=242"),
+        *("recon_every_frames=400", "snapshot_ts=0", "checkpoint_every_minutes=0.002", "evaluate=false"),
     ),
     "drq": (
-        *("preset=debug", "device=cpu", "progress=false", "save_video=false", "task=cartpole_swingup"),
+        *(*DEBUG, "save_video=false", "task=cartpole_swingup"),
         *("num_train_steps=620", "replay_buffer_capacity=300", "checkpoint_every_minutes=0.002"),
     ),
 }
@@ -81,8 +81,8 @@ def test_null_draws_ahead_on_cuda_only(script, tmp_path):
 def test_a_run_that_draws_ahead_and_is_killed_is_bit_for_bit_the_one_that_does_neither(plain, tmp_path):
     script, folder = plain
     config = compose_settings(script, *CASES[script], AHEAD)
-    first = 330 if script == "drq" else 700
-    kills = [Kill(first, "update", 400), Kill(first + 60, "checkpoint", 5000), Kill(first + 130, "collect", 100)]
+    first, second, third = (330, 390, 460) if script == "drq" else (140, 152, 166)
+    kills = [Kill(first, "update", 400), Kill(second, "checkpoint", 5000), Kill(third, "collect", 100)]
     log = tmp_path / "log"
     for number, kill in enumerate([*kills, None]):
         code = in_child(play, config, tmp_path / "killed", script, number > 0, kill, log)

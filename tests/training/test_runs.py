@@ -6,15 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from kill_kit import Killed, kill_at, rows
+from run_kit import SHORT
 
 from entry.start import launch
 from training.checkpoint import load
 from training.off_policy import OffPolicyRun
 from training.run import CHECKPOINT
-
-DEBUG = ("preset=debug", "device=cpu", "progress=false")
-SHORT = (*DEBUG, "action_repeat=10")
-"""Episodes of 100 steps: as many updates, a fifth of the environment's steps and pictures."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +32,7 @@ def assert_same(left: OffPolicyRun, right: OffPolicyRun, left_dir: Path, right_d
 
 
 def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
-    pretrain = settings("pretrain", *DEBUG, "num_train_frames=2010", "snapshots=[2000]")
+    pretrain = settings("pretrain", *SHORT, "num_train_frames=2010", "snapshots=[2000]")
     run = launch(pretrain, tmp_path / "pt", "pretrain")
     snapshot = Path("pretrained_models/pixels/walker/dreamer/1/snapshot_2000.pt")
     content = torch.load(snapshot, weights_only=True)
@@ -45,7 +42,7 @@ def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
     assert len(list((tmp_path / "pt" / "videos").iterdir())) >= 4
     assert list((tmp_path / "pt" / "tb").iterdir())
 
-    finetune = settings("finetune", *DEBUG, "num_train_frames=2010", "snapshot_ts=2000", "task=walker_run")
+    finetune = settings("finetune", *SHORT, "num_train_frames=2010", "snapshot_ts=2000", "task=walker_run")
     seen = {}
     original = OffPolicyRun.run
 
@@ -73,30 +70,31 @@ def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
 def test_random_dreamer_runs(settings, tmp_path, script):
     frames = 1510
     extra = ["snapshot_ts=0"] if script == "finetune" else []
-    config = settings(script, *DEBUG, "agent=random_dreamer", f"num_train_frames={frames}", *extra)
+    config = settings(script, *SHORT, "agent=random_dreamer", f"num_train_frames={frames}", *extra)
     run = launch(config, tmp_path / "run", script)
     assert run.updates > 0
 
 
 def test_skills_from_pretraining_to_their_choice(settings, tmp_path, capsys):
-    sd3 = (*DEBUG, "agent=deviation_dreamer", "num_train_frames=2010")
-    config = settings("pretrain", *sd3, "snapshots=[1500]", "agent.update_skill_every_step=20")
+    every = "agent.update_skill_every_step=5"
+    sd3 = (*SHORT, "agent=deviation_dreamer", "num_train_frames=2010", every)
+    config = settings("pretrain", *sd3, "snapshots=[1500]")
     run = launch(config, tmp_path / "pt", "pretrain")
     assert (tmp_path / "pt" / "videos" / "train_skills_1500.mp4").stat().st_size > 0
     assert {"deviation", "density_acc"} <= set(rows(tmp_path / "pt" / "train.csv")[-1])
-    # what is stored: skills change at episode starts and every 20 steps; those of random actions do not count
-    records = run.replay.read(0, 0, 1000)
+    # what is stored: skills change at episode starts and every 5 steps; those of random actions do not count
+    records = run.replay.read(0, 0, 200)
     skill, valid, first = records["skill"].argmax(-1), records["skill_valid"], records["is_first"]
-    assert first.nonzero()[0].tolist() == [0, 501]
-    assert not valid[:501].any() and not valid[501] and valid[502:].all()
-    changes = (skill[503:] != skill[502:-1]).nonzero()[0] + 1
-    assert len(changes) > 10 and (changes % 20 == 0).all()
+    assert first.nonzero()[0].tolist() == [0, 101]
+    assert not valid[:101].any() and not valid[101] and valid[102:].all()
+    changes = (skill[103:] != skill[102:-1]).nonzero()[0] + 1
+    assert len(changes) > 5 and (changes % 5 == 0).all()
 
-    config = settings("finetune", *sd3, "snapshot_ts=1500", "task=walker_walk", "agent.update_skill_every_step=20")
+    config = settings("finetune", *sd3, "snapshot_ts=1500", "task=walker_walk")
     run = launch(config, tmp_path / "ft", "finetune")
     chosen = int(re.search(r"skill chosen at frame 1000: skill (\d)", capsys.readouterr().out).group(1))
-    skill = run.replay.read(0, 0, 1000)["skill"].argmax(-1)
-    assert len(set(skill[:501])) > 1 and set(skill[502:]) == {chosen}
+    skill = run.replay.read(0, 0, 200)["skill"].argmax(-1)
+    assert len(set(skill[:101])) > 1 and set(skill[102:]) == {chosen}
     final = torch.load(tmp_path / "ft" / "finetuned_snapshot.pt", weights_only=True)
     assert final["modules"]["skills"]["chosen"].argmax() == chosen
 
@@ -152,9 +150,9 @@ def test_a_killed_skill_agent_resumes_bit_for_bit(settings, tmp_path, monkeypatc
 
 def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypatch):
     less = ("num_train_frames=1210", "evaluate=false", "recon_every_frames=1000000")
-    config = settings("finetune", *DEBUG, "mpc=true", "snapshot_ts=0", *less)
-    # planning begins at step 500; the kill comes at step 570, 20 steps after the last checkpoint
-    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 550)
+    config = settings("finetune", *SHORT, "mpc=true", "snapshot_ts=0", *less)
+    # planning begins at step 100; the kill comes at step 114, 4 steps after the last checkpoint
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 110)
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 8)
@@ -180,7 +178,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path
 
 
 def test_a_finished_run_says_so_and_changes_nothing(settings, tmp_path, capsys):
-    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
+    config = settings("finetune", *SHORT, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
     launch(config, tmp_path / "run", "finetune")
     before = load(tmp_path / "run" / CHECKPOINT, "checkpoint")
     launch(config, tmp_path / "run", "finetune", resume=True)
@@ -190,7 +188,7 @@ def test_a_finished_run_says_so_and_changes_nothing(settings, tmp_path, capsys):
 
 
 def test_a_run_made_longer_replaces_its_last_snapshot(settings, tmp_path):
-    config = settings("finetune", *DEBUG, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
+    config = settings("finetune", *SHORT, "snapshot_ts=0", "num_train_frames=1010", "evaluate=false")
     launch(config, tmp_path / "run", "finetune")
     final = tmp_path / "run" / "finetuned_snapshot.pt"
     assert load(final, "snapshot")["frame"] == 1010
@@ -199,7 +197,7 @@ def test_a_run_made_longer_replaces_its_last_snapshot(settings, tmp_path):
 
 
 def test_snapshots_of_another_run_are_kept(settings, tmp_path, capsys):
-    config = settings("pretrain", *DEBUG, "num_train_frames=1010", "snapshots=[1000]", "evaluate=false")
+    config = settings("pretrain", *SHORT, "num_train_frames=1010", "snapshots=[1000]", "evaluate=false")
     folder = Path("pretrained_models/pixels/walker/dreamer/1")
     launch(config, tmp_path / "one", "pretrain")
     first = (folder / "snapshot_1000.pt").read_bytes()
