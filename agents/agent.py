@@ -1,8 +1,9 @@
 """What may be asked of any agent: to act, to learn, to be saved and fine-tuned, to be compiled and captured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,6 +62,18 @@ class Updated(NamedTuple):
             whole.losses.update(part.losses)
             whole.metrics.update(part.metrics)
         return whole
+
+
+class Memory(Protocol):
+    """What an agent may look at of the run so far."""
+
+    def sample(self) -> Mapping[str, Tensor]:
+        """A batch as updates get them."""
+        ...
+
+    def history(self, *keys: str) -> Iterable[Mapping[str, np.ndarray]]:
+        """These keys of all records, a finished episode (L, ...) at a time, the reset's record first."""
+        ...
 
 
 class Acts(Protocol):
@@ -126,11 +139,11 @@ class Learns(Protocol):
     updates: int
     """Updates so far; all else that an update changes are the tensors of :meth:`training_state`, in place."""
 
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+    def adapt(self, frame: int, memory: Memory) -> str | None:
         """Called before every step once the replay has a finished episode: the time for what is decided on the host,
         such as to choose a skill for good, or to begin to plan.
 
-        ``frame`` counts from the start of the run, ``sample`` draws batches; returns a note when something changed.
+        ``frame`` counts from the start of the run; returns a note when something changed.
         """
         ...
 

@@ -1,17 +1,19 @@
 """Skill spaces: what a skill-conditioned agent draws its skills from."""
 
-from collections.abc import Callable
 from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.nn.distributions import Policy
 from utils.rules import MOST_UNITS, whole
 
 SkillCount = Annotated[int, whole(2, MOST_UNITS)]
 """How many skills there are, or dimensions of a skill."""
+
+
+TURNS = 64
+"""Orders of all skills that are drawn for trying them evenly."""
 
 
 class SkillSpace(Protocol):
@@ -89,15 +91,17 @@ class UnitSphere:
 class SkillSchedule(nn.Module):
     """Which skill each environment follows: a new one every ``period`` steps, until one is chosen for good.
 
-    ``period=0`` keeps a skill for the whole episode.
+    ``period=0`` keeps a skill for the whole episode. ``evenly``: environments try discrete skills in turns that hold
+    each of them once, in place of independent draws.
     """
 
-    def __init__(self, space: SkillSpace, period: int) -> None:
+    def __init__(self, space: SkillSpace, period: int, *, evenly: bool = False) -> None:
         super().__init__()
         self.space, self.period = space, period
         self.settled = False
         self.chosen: Tensor
         self.register_buffer("chosen", torch.zeros(space.dim))  # no skill is the zero vector
+        self.turns = Turns(space.dim) if evenly and isinstance(space, OneHot) else None
         self.register_load_state_dict_post_hook(SkillSchedule._loaded)
 
     def settle(self, skill: Tensor) -> None:
@@ -118,30 +122,34 @@ class SkillSchedule(nn.Module):
         if not self.period or not self.space.dim:
             return skill, age
         due = age >= self.period
-        return torch.where(due[:, None], self.draw(len(age)), skill), torch.where(due, 0, age)
+        return self.replace(skill, due), torch.where(due, 0, age)
+
+    def replace(self, skill: Tensor, due: Tensor) -> Tensor:
+        """Skills (n, dim) of environments, with another one where ``due`` (n,) bool holds."""
+        if self.turns is None or self.settled:
+            return torch.where(due[:, None], self.draw(len(due)), skill)
+        return torch.where(due[:, None], self.space.candidates(skill.device)[self.turns.take(due)], skill)
 
     def _loaded(self, incompatible: object) -> None:
         self.settled = bool(self.chosen.any())
 
 
-def likelihood_values(
-    actor: Callable[[Tensor, Tensor], Policy],
-    candidates: Tensor,
-    feat: Tensor,
-    action: Tensor,
-    is_first: Tensor,
-    reward: Tensor,
-) -> Tensor:
-    """value(z) = mean_i R_i sum_t log pi(a_{t+1} | s_t, z), R_i the sum of rewards of sequence i (SD3, Xiao et al.
-    2025).
+class Turns(nn.Module):
+    """The numbers 0 .. n - 1 in a random order, then in another one, and so on.
 
-    feat (B, T, F), action (B, T, A), is_first and reward (B, T), candidates (K, n) -> (K,). ``action[:, t]`` led to
-    record t, so the action taken at s_t is that of record t + 1.
+    ``TURNS`` orders are drawn at the start; after the last the first comes again. Nothing is read on the host, so a
+    captured graph may hold it.
     """
-    taken = ~is_first[:, 1:]
-    values = []
-    for skill in candidates:
-        policy = actor(feat[:, :-1], skill.expand(*feat[:, :-1].shape[:-1], -1))
-        log_prob = torch.where(taken, policy.log_prob(action[:, 1:]), 0.0)
-        values.append((reward.sum(1) * log_prob.sum(1)).mean())
-    return torch.stack(values)
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.order: Tensor
+        self.taken: Tensor
+        self.register_buffer("order", torch.cat([torch.randperm(n) for _ in range(TURNS)]))
+        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+
+    def take(self, due: Tensor) -> Tensor:
+        """The next number for each entry of ``due`` (n,) bool that holds; int64 (n,), arbitrary elsewhere."""
+        place = self.taken + due.cumsum(0) - 1
+        self.taken.add_(due.sum())
+        return self.order[place.clamp(min=0) % len(self.order)]

@@ -1,7 +1,7 @@
 """From records in mapped files to tensors on the learner's device."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,6 +139,7 @@ def at_rows(records: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return flat.index_select(0, rows.flatten()).view(*rows.shape, *flat.shape[1:])
 
 
-def read(pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
-    """Copy the records of one window, all keys: arrays (T, ...)."""
-    return {key: np.concatenate([fields[key][begin:end] for fields, begin, end in pieces]) for key in pieces[0].fields}
+def read(pieces: Sequence[Piece], keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Copy the records of one window, all keys or these: arrays (T, ...)."""
+    wanted = pieces[0].fields if keys is None else keys
+    return {key: np.concatenate([fields[key][begin:end] for fields, begin, end in pieces]) for key in wanted}

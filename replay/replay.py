@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,13 @@ class Replay:
         """Copy records as they were written, all keys (``physics`` too): arrays (length, ...); see :attr:`episodes`."""
         with self._lock:
             return read(self._streams[stream].window(start, length))
+
+    def history(self, *keys: str) -> Iterator[dict[str, np.ndarray]]:
+        """These keys of every episode that can be sampled, copies (L, ...) of all its records in order."""
+        for stream, start, length in self.episodes:
+            with self._lock:
+                pieces = self._streams[stream].window(start, length)
+            yield read(pieces, keys)
 
     def flush(self) -> None:
         """Bring all records to the disk; call it before a checkpoint that counts on them is renamed."""

@@ -149,7 +149,7 @@ class OffPolicyRun(Run):
 
     def _adapt(self) -> None:
         if self.replay.ready:
-            note = self.agent.adapt(self.frame, self.replay.sample)
+            note = self.agent.adapt(self.frame, self.replay)
             if note:
                 self.logger.say(note)
 

@@ -23,7 +23,22 @@ def current(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def current_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored settings of a run: those from before there were environments of one's own lack ``env_factory``."""
+    """The stored settings of a run, by the names and with the meaning they have today."""
+    present = _with_factory(config)
+    if isinstance(agent := present.get("agent"), Mapping) and agent.get("skill_choice") == "replay":
+        present["agent"] = _with_choice(agent)
+    return present
+
+
+def _with_choice(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """``skill_choice=replay`` was what the method made of replay; with DIAYN a key of its own told two forms apart."""
+    broadcast = agent.get("broadcast_choice")
+    meant = "regression" if "reversed_regression" in agent else "likelihood" if broadcast else "likelihood_paired"
+    return {key: value for key, value in agent.items() if key != "broadcast_choice"} | {"skill_choice": meant}
+
+
+def _with_factory(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from before there were environments of one's own lack ``env_factory``."""
     if "env_factory" in config:
         return dict(config)
     meant = dict(config) | {"env_factory": None}

@@ -1,12 +1,12 @@
 """The Dreamer agent: one world model, its drives, one pilot, and the only update there is."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode, Phase, Updated
+from agents.agent import Acting, Memory, Mode, Phase, Updated
 from agents.dreamer.drive import MAIN, Drive
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
@@ -147,7 +147,7 @@ class DreamerAgent(nn.Module):
 
     def begin(self, acting: Acting, begins: Tensor) -> Acting:
         """New skills where ``begins``; the latent is reset by ``is_first``."""
-        skill = torch.where(begins[:, None], self.skills.draw(len(begins)), acting.skill)
+        skill = self.skills.replace(acting.skill, begins)
         return acting._replace(skill=skill, age=torch.where(begins, 0, acting.age))
 
     @torch.no_grad()
@@ -178,12 +178,12 @@ class DreamerAgent(nn.Module):
             action = policy.rsample() if mode == "train" else policy.mean
         return action, acting._replace(memory=latent, action=action, skill=skill, plan=plan)
 
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+    def adapt(self, frame: int, memory: Memory) -> str | None:
         """The pilot and the drives decide what there is to decide; then planning begins, if asked for (see
         :class:`agents.agent.Learns`).
         """
-        notes = [self.pilot.adapt(frame, lambda: self._look(sample()), self.world_model)]
-        notes += [drive.adapt(frame, sample) for drive in self.drives.values()]
+        notes = [self.pilot.adapt(frame, memory, lambda: self._look(memory.sample()), self.world_model)]
+        notes += [drive.adapt(frame, memory) for drive in self.drives.values()]
         if said := [note for note in notes if note]:
             return "; ".join(said)
         if self.planner and not self.planning and not self.pilot.undecided:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Updated
+from agents.agent import Memory, Updated
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Scoring, everywhere
@@ -28,8 +28,9 @@ class Drive(nn.Module):
     ``name`` prefixes the drive's parts in snapshots and its behaviour's metrics; ``main`` has no prefix.
     ``behavior`` builds the behaviour for features (..., F) once the world model is there (:meth:`build`). ``scores``:
     where the reward comes from, as :attr:`IntrinsicReward.scores` has it. ``period``: steps until a skill is renewed,
-    0 for never. ``method_opt``: settings of the method's optimiser, None where the method is not trained.
-    ``trains``: whether the behaviour learns; with ``waits`` not before the pilot has decided how to act.
+    0 for never. ``evenly``: environments try the skills in turns. ``method_opt``: settings of the method's optimiser,
+    None where the method is not trained. ``trains``: whether the behaviour learns; with ``waits`` not before the pilot
+    has decided how to act.
     The method has to be on its device already.
 
     What a drive has to know of data, it learns in :meth:`adapt` and keeps in a :class:`agents.latch.Latch`.
@@ -45,6 +46,7 @@ class Drive(nn.Module):
         *,
         scores: Scoring,
         period: int = 0,
+        evenly: bool = False,
         method_opt: Mapping[str, float] | None = None,
         trains: bool = True,
         waits: bool = False,
@@ -53,7 +55,7 @@ class Drive(nn.Module):
         self.name, self.scores, self.trains, self.waits = name, scores, trains, waits
         self.prefix = "" if name == MAIN else f"{name}_"
         self.method = method
-        self.skills = SkillSchedule(method.skills, period)
+        self.skills = SkillSchedule(method.skills, period, evenly=evenly)
         self._behavior = behavior
         learned = [p for p in method.parameters() if p.requires_grad]
         self.method_opt = Optimizer(learned, **method_opt) if learned and method_opt is not None else None
@@ -69,7 +71,7 @@ class Drive(nn.Module):
 
     # ---- on the host
 
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+    def adapt(self, frame: int, memory: Memory) -> str | None:
         """See :class:`agents.agent.Learns`."""
         return None
 

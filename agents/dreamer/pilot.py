@@ -1,19 +1,19 @@
 """Who acts, and where its skill comes from."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from agents.agent import Mode
+from agents.agent import Memory, Mode
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.drive import Drive
-from agents.dreamer.skill_choice import choose_by_imagination, join_views
+from agents.dreamer.skill_choice import LIKELIHOODS, best_paid, choose_by_imagination, join_views, likelihoods
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import ReplayView
 from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
+from agents.skill_values import rewards_by_skill
 from agents.skills import SkillSchedule, SkillSpace
 
 CHOICE_RECORDS = 4096
@@ -58,7 +58,7 @@ class Pilot:
         """Whether it has yet to decide how to act: planning waits for that, and so may drives."""
         return False
 
-    def adapt(self, frame: int, look: Look, world_model: WorldModel) -> str | None:
+    def adapt(self, frame: int, memory: Memory, look: Look, world_model: WorldModel) -> str | None:
         """Decide on the host, before a step: ``frame`` counts from the start of the run.
 
         Returns a note when something changed.
@@ -84,11 +84,13 @@ class Pilot:
 class Chooser(Pilot):
     """Skills from the schedule until frame ``at``, the best one from then on.
 
-    ``how``: ``replay`` asks the method, by default for the likeliest under the actions of good sequences;
-    ``imagination`` takes the skill with the largest imagined return.
+    ``how``: ``reward`` takes the skill that was paid most (:func:`agents.skill_values.rewards_by_skill`), and where
+    that cannot be told the one by ``likelihood_centred``; ``likelihood``, ``likelihood_paired`` and
+    ``likelihood_centred`` the one under which the actions of good sequences are likeliest; ``imagination`` the one with
+    the largest imagined return. Any other choice is the method's own.
     """
 
-    def __init__(self, drive: Drive, at: int, how: Literal["replay", "imagination"]) -> None:
+    def __init__(self, drive: Drive, at: int, how: str) -> None:
         super().__init__(drive)
         self.at, self.how = at, how
 
@@ -96,15 +98,29 @@ class Chooser(Pilot):
     def undecided(self) -> bool:
         return not self.skills.settled
 
-    def adapt(self, frame: int, look: Look, world_model: WorldModel) -> str | None:
+    def adapt(self, frame: int, memory: Memory, look: Look, world_model: WorldModel) -> str | None:
         if not self.undecided or frame < self.at:
             return None
-        skill = self._choose(look, world_model)
+        skill, why = self._choose(memory, look, world_model)
         self.skills.settle(skill)
-        return f"skill chosen at frame {frame}: {self.skills.space.name(skill)}"
+        return f"skill chosen at frame {frame}: {self.skills.space.name(skill)} ({why})"
+
+    def _choose(self, memory: Memory, look: Look, world_model: WorldModel) -> tuple[Tensor, str]:
+        """The skill (n,), and why it."""
+        if self.how != "reward":
+            return self._choose_by_sample(self.how, look, world_model), self.how
+        candidates = self.skills.space.candidates(self.skills.chosen.device)
+        tried = rewards_by_skill(memory.history("skill", "skill_valid", "reward"), candidates)
+        best = best_paid(tried)
+        if isinstance(best, str):
+            how = "likelihood_centred"
+            return self._choose_by_sample(how, look, world_model), f"{how}: {best}"
+        paid = f"paid {tried.values[best]:.3g} per step, {tried.values[tried.steps > 0].mean():.3g} on average"
+        return candidates[best], f"{self.how}: {paid}"
 
     @torch.no_grad()
-    def _choose(self, look: Look, world_model: WorldModel) -> Tensor:
+    def _choose_by_sample(self, how: str, look: Look, world_model: WorldModel) -> Tensor:
+        """By some batches of replay as the world model sees them."""
         views: list[ReplayView] = []
         rewards: list[Tensor] = []
         while sum(reward.numel() for reward in rewards) < CHOICE_RECORDS:
@@ -112,6 +128,10 @@ class Chooser(Pilot):
             views.append(view)
             rewards.append(reward)
         view, reward = join_views(views), torch.cat(rewards)
-        if self.how == "imagination":
-            return choose_by_imagination(world_model, self.drive.behavior, self.skills.space, view)
-        return self.drive.method.choose_skill(view, reward, self.drive.behavior.actor)
+        behavior, space = self.drive.behavior, self.skills.space
+        if how == "imagination":
+            return choose_by_imagination(world_model, behavior, space, view)
+        if how not in LIKELIHOODS:
+            return self.drive.method.choose_skill(view, reward)
+        candidates = space.candidates(reward.device)
+        return candidates[likelihoods(how, view, reward, behavior.actor, candidates).argmax()]

@@ -121,7 +121,10 @@ class SkillSection(DreamerSection):
 
     update_skill_every_step: Count
     num_init_frames: Whole
-    skill_choice: OneOf[Literal["replay", "imagination"]]
+    skill_choice: Text
+    """One of the method's ``choices``."""
+    skill_draw: OneOf[Literal["even", "random"]] = "random"
+    """How skills are tried in fine-tuning before one is chosen."""
     train_before_choice: Flag = True
     skill_actor_ent: NotNegative = 0.0
 
@@ -160,5 +163,7 @@ def settings_with(method: Any) -> type[DreamerSettings]:
     """:class:`DreamerSettings` whose section ``agent`` has the keys of ``method``, too."""
     own = own_keys(method)
     base = SkillSection if "skill_dim" in own else DreamerSection
+    if base is SkillSection:
+        own |= {"skill_choice": (Annotated[str, choice(*method.choices)], ...)}
     section = create_model(f"{method.__name__}Section", __base__=base, **own)  # type: ignore[call-overload]
     return create_model("DreamerSettings", __base__=DreamerSettings, agent=(section, ...))

@@ -60,6 +60,7 @@ def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: to
         lambda feat_dim: task_behavior(settings, feat_dim, sizes.action, skill_dim, method.critic_head, device),
         scores=method.scores if pretrains else "none",
         period=skilled.update_skill_every_step if skilled else 0,
+        evenly=skilled is not None and not pretrains and skilled.skill_draw == "even",
         method_opt=(agent.method_opt or settings.model_opt).plain() if pretrains else None,
         trains=not pretrains or method.acts == "actor",
         waits=skilled is not None and not skilled.train_before_choice,

@@ -1,16 +1,23 @@
-"""Which skill fine-tuning keeps: what a choice is made from, and a choice by imagined return."""
+"""Which skill fine-tuning keeps: by what was paid for it, by the likelihood of what was done, by imagined return."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from agents.dreamer.actor_critic import Actor
 from agents.dreamer.behavior import Behavior
 from agents.dreamer.returns import lambda_return
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import ReplayView
 from agents.nn.latent import Latent
+from agents.skill_values import Tried, likelihood_values, published_values
 from agents.skills import SkillSpace
+
+LIKELIHOODS = ("likelihood", "likelihood_paired", "likelihood_centred")
+
+FEWEST_STEPS = 10
+"""Steps that count, under one skill, below which its mean reward says too little."""
 
 
 def join_views(views: list[ReplayView]) -> ReplayView:
@@ -22,6 +29,30 @@ def join_views(views: list[ReplayView]) -> ReplayView:
         return torch.cat(parts)
 
     return ReplayView(*map(join, zip(*views, strict=True)))
+
+
+def best_paid(tried: Tried) -> int | str:
+    """The candidate with the largest mean reward; or why there is none.
+
+    One that was held for fewer than ``FEWEST_STEPS`` steps that count is left out.
+    """
+    enough = tried.steps >= FEWEST_STEPS
+    if enough.sum() < 2:
+        return f"fewer than 2 skills have {FEWEST_STEPS} steps that count"
+    values = torch.where(enough, tried.values, -torch.inf)
+    if values.max() == tried.values[enough].min():
+        return f"all skills were paid {values.max():g} per step"
+    return int(values.argmax())
+
+
+def likelihoods(how: str, view: ReplayView, reward: Tensor, actor: Actor, candidates: Tensor) -> Tensor:
+    """The value (K,) of every candidate by the choice ``how``: ``likelihood`` as published, ``likelihood_paired`` or
+    ``likelihood_centred``.
+    """
+    if how == "likelihood":
+        return published_values(actor, candidates, view.feat, view.action, reward)
+    centred = how == "likelihood_centred"
+    return likelihood_values(actor, candidates, view.feat, view.action, view.is_first, reward, centred=centred)
 
 
 @torch.no_grad()

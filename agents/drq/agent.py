@@ -1,7 +1,7 @@
 """DrQ (Kostrikov et al. 2021), and DrQ with skills of DIAYN (Eysenbach et al. 2019)."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Mode, Phase, Updated
+from agents.agent import Acting, Memory, Mode, Phase, Updated
 from agents.drq.augmentation import random_shift
 from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
@@ -181,7 +181,7 @@ class DrQAgent(nn.Module):
         age = acting.age + 1 if mode in ("train", "random") else acting.age
         return action, acting._replace(memory=Frames(frames), action=action, age=age)
 
-    def adapt(self, frame: int, sample: Callable[[], Mapping[str, Tensor]]) -> str | None:
+    def adapt(self, frame: int, memory: Memory) -> str | None:
         """Nothing is chosen for good."""
         return None
 

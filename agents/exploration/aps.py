@@ -2,7 +2,6 @@
 Successor Features").
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from agents.exploration.intrinsic_reward import (
     everywhere,
 )
 from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
-from agents.nn.distributions import Policy
 from agents.nn.means import weighted_mean
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import SkillCount, UnitSphere
@@ -64,6 +62,7 @@ class APS(IntrinsicReward):
     """
 
     scores = "imagination"
+    choices = ("regression", "imagination")
     metric_name = "aps"
 
     @classmethod
@@ -98,7 +97,7 @@ class APS(IntrinsicReward):
         return everywhere(*self.features.reward(traj.feat, traj.skill))
 
     @torch.no_grad()
-    def choose_skill(self, view: ReplayView, reward: Tensor, actor: Callable[[Tensor, Tensor], Policy]) -> Tensor:
+    def choose_skill(self, view: ReplayView, reward: Tensor) -> Tensor:
         """The direction of w = argmin |Phi w - r|^2 / N + ridge |w|^2 over the N records that are no first ones.
 
         Phi (N, d) are the unit features, r (N,) the task rewards; in float64. Where no record was rewarded, a random

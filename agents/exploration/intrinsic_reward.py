@@ -8,19 +8,21 @@ One update of :class:`agents.dreamer.agent.DreamerAgent` calls the method of eve
 Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature, E embedding, A action, n skills.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
-from agents.skills import NoSkills, SkillSpace, likelihood_values
+from agents.skills import NoSkills, SkillSpace
 
 CriticHead = Literal["scalar", "successor"]
 Scoring = Literal["replay", "imagination", "none"]
+
+CHOICES = ("reward", "likelihood_centred", "likelihood_paired", "likelihood", "imagination")
+"""Ways to choose the skill that fine-tuning keeps: see :class:`agents.dreamer.pilot.Chooser`."""
 
 NO_METRICS: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -117,6 +119,9 @@ class IntrinsicReward(nn.Module):
     """Whether :meth:`after_update` is given the batch. It is kept until then; a captured graph copies it, about 50 MB
     at published sizes."""
 
+    choices: ClassVar[tuple[str, ...]] = CHOICES
+    """What ``agent.skill_choice`` may be for a method with skills: see :class:`agents.dreamer.pilot.Chooser`."""
+
     metric_name: ClassVar[str] = "method"
     """Prefix of ``<name>_loss`` and ``<name>_grad_norm`` in the logs."""
 
@@ -147,14 +152,12 @@ class IntrinsicReward(nn.Module):
         """Reward of being in each imagined state, (H + 1, N); differentiable where the method wants it to be."""
         raise TypeError(f"{type(self).__name__} does not score imagined states")
 
-    def choose_skill(self, view: ReplayView, reward: Tensor, actor: Callable[[Tensor, Tensor], Policy]) -> Tensor:
+    def choose_skill(self, view: ReplayView, reward: Tensor) -> Tensor:
         """The skill fine-tuning keeps, (n,), from replayed sequences and their task rewards (B, T).
 
-        By default the candidate with the largest :func:`agents.skills.likelihood_values`.
+        Asked by a choice of the method's own, one in :attr:`choices` that every method with skills does not have.
         """
-        candidates = self.skills.candidates(view.feat.device)
-        values = likelihood_values(actor, candidates, view.feat, view.action, view.is_first, reward)
-        return candidates[values.argmax()]
+        raise TypeError(f"{type(self).__name__} has no choice of its own")
 
     def finetuned(self) -> "IntrinsicReward":
         """What stays of the method in fine-tuning, where the task gives the reward: its skills, by default."""

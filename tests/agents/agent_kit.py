@@ -73,6 +73,16 @@ def moved(module, before):
     return {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
 
 
+class Remembered:
+    """What an agent looks back on: batches that ``draw`` makes, finished episodes."""
+
+    def __init__(self, draw, episodes=()):
+        self.sample, self.episodes = draw, episodes
+
+    def history(self, *keys):
+        return [{key: episode[key] for key in keys} for episode in self.episodes]
+
+
 class Novelty(IntrinsicReward):
     """Scores imagined states; index 0 does not count and is NaN there."""
 

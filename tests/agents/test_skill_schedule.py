@@ -1,13 +1,11 @@
-"""Which skill is followed when, and what a skill is worth judged by replayed actions."""
+"""Which skill is followed when."""
 
 import io
 
 import pytest
 import torch
 
-from agents.dreamer.actor_critic import Actor
-from agents.nn.distributions import ClippedNormal
-from agents.skills import NoSkills, OneHot, SkillSchedule, UnitSphere, likelihood_values
+from agents.skills import NoSkills, OneHot, SkillSchedule, Turns, UnitSphere
 
 CPU = torch.device("cpu")
 SPACES = [OneHot(5), UnitSphere(3)]
@@ -130,126 +128,47 @@ def test_draws_are_uniform(renewed):
     assert ((skill.mean(0) - 1 / n).abs() < 5 * (0.16 / count) ** 0.5).all()
 
 
-# ---- value of a skill
+# ---- trying every skill equally often
 
 
-def records(batch=4, length=6, feat=7, actions=3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    first = torch.zeros(batch, length, dtype=torch.bool)
-    first[:, 0] = True
-    return {
-        "feat": torch.randn(batch, length, feat, generator=generator),
-        "action": torch.rand(batch, length, actions, generator=generator) * 2 - 1,
-        "is_first": first,
-        "reward": torch.rand(batch, length, generator=generator),
-    }
+def test_turns_hold_every_skill_once():
+    schedule = SkillSchedule(OneHot(5), 4, evenly=True)
+    tried = follow(schedule, 3, 4 * 5 * 4).argmax(-1)[::4]
+    later = tried[1:].flatten().tolist()  # the first are those the environments start with
+    counts = [later[:i].count(k) for i in range(5, len(later) + 1, 5) for k in range(5)]
+    assert max(later.count(k) for k in range(5)) - min(later.count(k) for k in range(5)) <= 1
+    assert counts == [i // 5 for i in range(5, len(later) + 1, 5) for _ in range(5)]
+    assert len({tuple(later[i : i + 5]) for i in range(0, len(later) - 4, 5)}) > 1  # in another order each
 
 
-@torch.no_grad()
-def slow_values(actor, candidates, feat, action, is_first, reward):
-    """mean over sequences of R_i * sum_t log pi(a_{t+1} | s_t, z), term by term."""
-    values = []
-    for skill in candidates:
-        total = 0.0
-        for i in range(len(feat)):
-            likelihood = 0.0
-            for t in range(feat.shape[1] - 1):
-                if not is_first[i, t + 1]:
-                    policy = actor(feat[i, t], skill)
-                    normal = torch.distributions.Normal(policy.mean.double(), policy.std.double())
-                    likelihood += normal.log_prob(action[i, t + 1].double()).sum().item()
-            total += sum(reward[i].tolist()) * likelihood
-        values.append(total / len(feat))
-    return torch.tensor(values)
+def test_only_those_that_are_due_take_a_turn():
+    turns = Turns(7)
+    due = torch.tensor([True, False, True, True])
+    first, second = turns.take(due)[due], turns.take(due)[due]
+    assert turns.take(torch.zeros(4, dtype=torch.bool)).shape == (4,)
+    third = turns.take(due[:1])
+    assert sorted([*first.tolist(), *second.tolist(), *third.tolist()]) == list(range(7))
 
 
-@pytest.mark.parametrize("batch, length", [(1, 2), (4, 6), (3, 9)])
-def test_value_against_a_loop(batch, length):
-    data = records(batch, length)
-    if length > 4:
-        data["is_first"][0, 3] = data["is_first"][-1, length - 1] = True
-    actor, skills = Actor(7 + 5, 3, layers=1, units=16, dist="clipped_normal"), torch.eye(5)
-    with torch.no_grad():
-        for p in actor.parameters():
-            p.mul_(3)
-        values = likelihood_values(actor, skills, **data)
-    assert values.shape == (5,)
-    torch.testing.assert_close(values, slow_values(actor, skills, **data), rtol=1e-4, atol=1e-3)
-    assert values.std() > 0.02
+def test_turns_go_on_after_the_last_order_and_where_they_were_saved():
+    turns = Turns(3)
+    every = torch.ones(3, dtype=torch.bool)
+    seen = [turns.take(every).tolist() for _ in range(len(turns.order) // 3 + 2)]
+    assert seen[-2:] == seen[:2]
+    one, other = SkillSchedule(OneHot(3), 2, evenly=True), SkillSchedule(OneHot(3), 2, evenly=True)
+    follow(one, 2, 7)
+    other.load_state_dict(one.state_dict())
+    for _ in range(4):
+        skill = torch.zeros(2, 3)
+        assert torch.equal(one.replace(skill, every[:2]), other.replace(skill, every[:2]))
 
 
-def planted_actor(feat, skill):
-    """Skill k acts by the k-th piece of the feature."""
-    mean = (feat.unflatten(-1, (4, 3)) * skill[..., None]).sum(-2)
-    return ClippedNormal(mean, torch.full_like(mean, 0.3))
+@pytest.mark.parametrize("space", [NoSkills(), UnitSphere(3)])
+def test_spaces_that_cannot_be_counted_have_no_turns(space):
+    assert SkillSchedule(space, 5, evenly=True).turns is None
 
 
-def planted(best, second, seed=0, shift=1, batch=6, length=8):
-    """Sequences acted by ``best`` with high returns, by ``second`` with low ones; action t + shift belongs to t."""
-    data = records(batch, length, feat=12, seed=seed)
-    data["feat"] = data["feat"].clamp(-1, 1)
-    pieces = data["feat"].unflatten(-1, (4, 3))
-    for i in range(batch):
-        by = best if i < batch // 2 else second
-        data["action"][i, shift:] = pieces[i, : length - shift, by]
-        data["reward"][i] = 1.0 if i < batch // 2 else 0.05
-    return data
-
-
-@pytest.mark.parametrize("best, second", [(0, 1), (1, 0), (2, 3), (3, 2)])
-def test_a_planted_skill_is_found(best, second):
-    data = planted(best, second)
-    values = likelihood_values(planted_actor, torch.eye(4), **data)
-    assert values.argmax() == best
-
-
-def test_returns_belong_to_their_sequences():
-    """The reference's product of all pairs does not notice which sequence had which return."""
-    data = planted(2, 3)
-    assert likelihood_values(planted_actor, torch.eye(4), **data).argmax() == 2
-    data["reward"] = data["reward"].flip(0)
-    assert likelihood_values(planted_actor, torch.eye(4), **data).argmax() == 3
-
-
-def test_actions_belong_to_the_feature_before_them():
-    """With the actions of another skill planted at the feature they led *into*, the right one is still found."""
-    data, wrong = planted(1, 1), planted(2, 2, shift=0)
-    values = likelihood_values(planted_actor, torch.eye(4), **data)
-    assert values.argmax() == 1
-    # actions that a skill "would have taken" in the state they led to say nothing about it
-    values = likelihood_values(planted_actor, torch.eye(4), **wrong)
-    assert values.max() - values.min() < 0.5 * values.abs().max()
-    data["action"][:, 0] = 1e3  # what led into the first record belongs to no feature of the window
-    assert likelihood_values(planted_actor, torch.eye(4), **data).argmax() == 1
-
-
-def test_the_action_into_a_first_record_is_not_counted():
-    data = records(feat=12)
-    data["is_first"][1, 3] = True
-    values = likelihood_values(planted_actor, torch.eye(4), **data)
-    data["action"][1, 3] = torch.tensor([50.0, -50, 50])
-    assert torch.equal(likelihood_values(planted_actor, torch.eye(4), **data), values)
-    data["action"][1, 3] = torch.nan
-    assert torch.equal(likelihood_values(planted_actor, torch.eye(4), **data), values)
-    data["action"][1, 2] += 0.5
-    assert not torch.equal(likelihood_values(planted_actor, torch.eye(4), **data), values)
-
-
-def test_negative_and_zero_returns():
-    """The formula is taken as it stands: a sequence without return counts for nothing, a negative one against."""
-    data = records(feat=12)
-    data["reward"].zero_()
-    assert (likelihood_values(planted_actor, torch.eye(4), **data) == 0).all()
-    data = records(feat=12)
-    values = likelihood_values(planted_actor, torch.eye(4), **data)
-    data["reward"] = -data["reward"]
-    torch.testing.assert_close(likelihood_values(planted_actor, torch.eye(4), **data), -values)
-
-
-def test_any_candidates():
-    data, skills = records(), UnitSphere(3).candidates(CPU)
-    actor = Actor(7 + 3, 3, layers=1, units=16, dist="clipped_normal")
-    with torch.no_grad():
-        values = likelihood_values(actor, skills, **data)
-        torch.testing.assert_close(values, slow_values(actor, skills, **data), rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(likelihood_values(actor, skills.flip(0), **data), values.flip(0))
+def test_the_chosen_skill_ends_the_turns():
+    schedule = SkillSchedule(OneHot(5), 1, evenly=True)
+    schedule.settle(torch.eye(5)[2])
+    assert (follow(schedule, 2, 9) == torch.eye(5)[2]).all() and schedule.turns.taken == 0

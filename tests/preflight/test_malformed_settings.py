@@ -215,7 +215,7 @@ def combinations():
         yield script, agent, {"snapshots": [10], "snapshot_dir": "/dev/null/x"}, "snapshot_dir=/dev/null/x"
         if agent not in ("aps_dreamer", "deviation_dreamer", "diayn_dreamer"):
             yield script, agent, {"agent.skill_dim": 4}, "agent.skill_dim=4"
-            yield script, agent, {"agent.skill_choice": "replay"}, "agent.skill_choice=replay"
+            yield script, agent, {"agent.skill_choice": "reward"}, "agent.skill_choice=reward"
         elif script == "finetune":
             yield script, agent, {"agent.skill_choice": "imagination"}, "agent.skill_choice=imagination"
         if agent != "rnd_dreamer":

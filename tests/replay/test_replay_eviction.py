@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -193,3 +194,15 @@ def test_segments_are_really_allocated(tmp_path):
         pytest.skip("needs posix_fallocate")
     files.allocate(tmp_path / "a", 1_000_000)
     assert (tmp_path / "a").stat().st_blocks * 512 >= 1_000_000
+
+
+def test_history_is_that_of_the_episodes_that_can_be_sampled(tmp_path):
+    """Whole ones, across segments, of every stream; older ones are gone."""
+    replay, feeder = build(tmp_path, num_envs=2, capacity=512), Feeder([37, 10], 2)
+    feeder.feed(replay, 400)
+    history = list(replay.history("reward", "skill"))
+    assert len(history) == replay.num_episodes > 10 and replay.episodes[0, 1] > 0
+    for (env, start, length), episode in zip(replay.episodes, history, strict=True):
+        assert episode.keys() == {"reward", "skill"}
+        assert episode["reward"].tolist() == [step / 2 for step in range(length)]
+        np.testing.assert_array_equal(episode["skill"], replay.read(env, start, length)["skill"])

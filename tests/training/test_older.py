@@ -116,3 +116,19 @@ def test_drqs_reference_meant_all_of_it():
 )
 def test_what_the_agent_did_is_told_by_the_settings_of_then(config, phase):
     assert current({"config": config})["phase"] == phase
+
+
+@pytest.mark.parametrize(
+    ("own", "meant"),
+    [
+        ({"broadcast_choice": True}, "likelihood"),
+        ({"broadcast_choice": False}, "likelihood_paired"),
+        ({}, "likelihood_paired"),
+        ({"reversed_regression": False}, "regression"),
+    ],
+)
+def test_a_choice_by_replay_was_what_the_method_made_of_it(own, meant):
+    agent = current({"config": {"env_factory": None, "agent": {"skill_choice": "replay", **own}}})["config"]["agent"]
+    assert agent["skill_choice"] == meant and "broadcast_choice" not in agent
+    kept = {"env_factory": None, "agent": {"skill_choice": "imagination"}}
+    assert current({"config": kept})["config"] == kept

@@ -3,7 +3,7 @@
 import pytest
 import reference64 as ref
 import torch
-from agent_kit import copies, make_agent, make_batch, moved, tiny
+from agent_kit import Remembered, copies, make_agent, make_batch, moved, tiny
 from skill_kit import N, finetuning, pretraining, records
 
 from agents.dreamer import pilot as pilot_module
@@ -38,7 +38,7 @@ SKILL_KEYS = (
     f"+agent.skill_dim={D}",
     "+agent.update_skill_every_step=50",
     "+agent.num_init_frames=4000",
-    "+agent.skill_choice=replay",
+    "+agent.skill_choice=reward",
 )
 
 
@@ -209,7 +209,7 @@ def test_actor_and_critic_wait_for_the_choice(monkeypatch):
         assert parts == {"model"} and {"model_loss", "reward_loss"} <= metrics
         assert not {key for key in metrics if key.startswith(("actor", "critic", "skill", "reward_mean"))}
         assert agent.updates == count + 1
-    assert agent.adapt(10_000, records)
+    assert agent.adapt(10_000, Remembered(records))
     for _ in range(2):
         parts, metrics = learned(agent)
         assert parts == {"model", "actor", "critic"} and metrics >= BEHAVIOR_KEYS

@@ -20,7 +20,7 @@ SKILL_KEYS = (
     "+agent.skill_dim=3",
     "+agent.update_skill_every_step=50",
     "+agent.num_init_frames=4000",
-    "+agent.skill_choice=replay",
+    "+agent.skill_choice=reward",
 )
 
 

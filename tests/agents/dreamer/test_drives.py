@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from agent_kit import OBS, copies, make_agent, make_batch, moved, tiny
+from agent_kit import OBS, Remembered, copies, make_agent, make_batch, moved, tiny
 from toy_drives import CODES
 
 from agents.latch import Latch
@@ -199,10 +199,10 @@ def test_a_selector_reads_the_latent_and_nothing_of_it_is_recorded():
 def test_the_controller_waits_for_the_first_reward_and_then_learns_both_ways():
     agent = meta()
     quiet = make_batch() | {"reward": torch.zeros(3, 6)}
-    assert agent.adapt(10, lambda: quiet) is None
+    assert agent.adapt(10, Remembered(lambda: quiet)) is None
     keys = {agent.graph_key(None)}
     assert not {name for name in agent.update(quiet).losses if "selector" in name}
-    assert agent.adapt(20, rewarding) and agent.adapt(30, rewarding) is None
+    assert agent.adapt(20, Remembered(rewarding)) and agent.adapt(30, Remembered(rewarding)) is None
     keys.add(agent.graph_key(None))
     assert len(keys) == 2
     before = copies(agent.main.behavior)
@@ -216,7 +216,7 @@ def test_the_controller_waits_for_the_first_reward_and_then_learns_both_ways():
 
 def test_what_was_found_survives_a_resume_and_a_snapshot():
     agent = meta()
-    agent.adapt(20, rewarding)
+    agent.adapt(20, Remembered(rewarding))
     agent.update(rewarding())
     resumed, watched = meta(seed=9), meta(seed=9)
     resumed.load_training_state(through_a_file(agent.training_state()))

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import torch
-from agent_kit import OBS, make_agent, tiny
+from agent_kit import OBS, Remembered, make_agent, tiny
 from planner_kit import SEARCH, A, build
 from skill_kit import N, finetuning, records
 
@@ -62,30 +62,34 @@ def test_the_search_starts_from_the_filtered_state(spy):
 
 def test_planning_begins_after_the_seed_frames_and_a_while():
     agent = build("planner.start_after=200")
-    assert agent.adapt(0, never) is None and agent.adapt(1198, never) is None and not agent.planning
-    assert agent.adapt(1200, never) == "planning from frame 1200 on" and agent.planning
-    assert agent.adapt(1202, never) is None and agent.planning
+    assert (
+        agent.adapt(0, Remembered(never)) is None
+        and agent.adapt(1198, Remembered(never)) is None
+        and not agent.planning
+    )
+    assert agent.adapt(1200, Remembered(never)) == "planning from frame 1200 on" and agent.planning
+    assert agent.adapt(1202, Remembered(never)) is None and agent.planning
 
 
 def test_the_published_start_is_agent_step_2500():
     agent = make_agent(tiny("finetune", "mpc=true", "num_seed_frames=4000", "planner.start_after=1000"), "finetune")
-    assert agent.adapt(2 * 2499, never) is None and agent.adapt(2 * 2500, never)
+    assert agent.adapt(2 * 2499, Remembered(never)) is None and agent.adapt(2 * 2500, Remembered(never))
 
 
 def test_without_mpc_nothing_is_planned():
     agent = make_agent(tiny("finetune"), "finetune")
-    assert agent.planner is None and agent.adapt(10**6, never) is None and not agent.planning
+    assert agent.planner is None and agent.adapt(10**6, Remembered(never)) is None and not agent.planning
 
 
 def test_a_skill_is_chosen_before_planning_begins(monkeypatch):
     monkeypatch.setattr(pilot_module, "CHOICE_RECORDS", 18)
     agent = finetuning("mpc=true", "planner.start_after=100", "agent.num_init_frames=1500")
-    assert agent.adapt(1498, records) is None and not agent.planning
-    assert "skill chosen at frame 1500" in agent.adapt(1500, records) and not agent.planning
-    assert agent.adapt(1502, never) == "planning from frame 1502 on"
+    assert agent.adapt(1498, Remembered(records)) is None and not agent.planning
+    assert "skill chosen at frame 1500" in agent.adapt(1500, Remembered(records)) and not agent.planning
+    assert agent.adapt(1502, Remembered(never)) == "planning from frame 1502 on"
     early = finetuning("mpc=true", "planner.start_after=100", "agent.num_init_frames=500")
-    assert "skill chosen" in early.adapt(500, records)
-    assert early.adapt(1098, never) is None and early.adapt(1100, never)
+    assert "skill chosen" in early.adapt(500, Remembered(records))
+    assert early.adapt(1098, Remembered(never)) is None and early.adapt(1100, Remembered(never))
 
 
 def test_planning_uses_the_chosen_skill(spy):
@@ -175,7 +179,7 @@ def test_two_evaluations_with_one_seed_act_alike_and_change_no_random_state():
 
 def test_a_resumed_agent_goes_on_planning():
     agent = build()
-    agent.adapt(10**6, never)
+    agent.adapt(10**6, Remembered(never))
     assert agent.planning
     buffer = io.BytesIO()
     torch.save(agent.training_state(), buffer)

@@ -5,11 +5,16 @@ import re
 
 import pytest
 import torch
-from agent_kit import OBS, composed, copies, make_agent, moved, tiny
+from agent_kit import OBS, Remembered, composed, copies, make_agent, moved, tiny
 from skill_kit import SD3, N, Rotating, finetuning, pretraining, records
 
 from agents.dreamer import pilot as pilot_module
 from agents.dreamer.behavior import Behavior
+from agents.dreamer.skill_choice import LIKELIHOODS
+from agents.exploration.intrinsic_reward import CHOICES
+
+CHOSEN_BY = {"reward": "likelihood_centred: fewer than 2 skills"}
+"""What a choice falls back on where no episode is finished."""
 
 # ---- acting
 
@@ -28,7 +33,7 @@ def walk(agent, acting, steps, mode="train", count=2):
 @pytest.mark.parametrize("mode", ["train", "random"])
 @pytest.mark.parametrize("build", [pretraining, finetuning])
 def test_a_skill_is_held_for_its_steps(monkeypatch, mode, build):
-    agent = build("agent.update_skill_every_step=5")
+    agent = build("agent.update_skill_every_step=5", "agent.skill_draw=random")
     Rotating(monkeypatch, agent)
     acting = agent.start(2)
     first = acting.skill.clone()
@@ -104,41 +109,43 @@ def forbidden():
 def test_no_choice_before_its_time():
     agent = finetuning("agent.num_init_frames=1000")
     for frame in (0, 2, 998, 999):
-        assert agent.adapt(frame, forbidden) is None
+        assert agent.adapt(frame, Remembered(forbidden)) is None
     assert not agent.skills.settled
 
 
 def test_no_choice_in_pretraining_or_without_skills():
-    assert pretraining().adapt(10**9, forbidden) is None
-    assert make_agent(tiny("finetune"), "finetune").adapt(10**9, forbidden) is None
+    assert pretraining().adapt(10**9, Remembered(forbidden)) is None
+    assert make_agent(tiny("finetune"), "finetune").adapt(10**9, Remembered(forbidden)) is None
 
 
-@pytest.mark.parametrize("choice", ["replay", "imagination"])
+@pytest.mark.parametrize("choice", CHOICES)
 def test_a_skill_is_chosen_once(few, choice):
     agent = finetuning("agent.num_init_frames=1000", f"agent.skill_choice={choice}")
     sample, before = Batches(), copies(agent)
-    note = agent.adapt(1000, sample)
+    note = agent.adapt(1000, Remembered(sample))
     assert sample.drawn == 3  # 18 records each, 40 wanted
-    found = re.fullmatch(r"skill chosen at frame 1000: skill (\d)", note)
+    found = re.fullmatch(rf"skill chosen at frame 1000: skill (\d) \({CHOSEN_BY.get(choice, choice)}.*\)", note)
     assert found and agent.skills.settled
     assert torch.equal(agent.skills.chosen, torch.eye(N)[int(found[1])])
-    assert agent.adapt(1002, forbidden) is None
+    assert agent.adapt(1002, Remembered(forbidden)) is None
     assert moved(agent, before) == set() and all(p.grad is None for p in agent.parameters())
 
 
 def test_how_many_records_a_choice_reads():
     sample = Batches(batch=16, length=64)
-    finetuning().adapt(10**6, sample)
+    finetuning().adapt(10**6, Remembered(sample))
     assert sample.drawn == 4 and pilot_module.CHOICE_RECORDS == 4096
 
 
-def test_the_likelihood_choice_is_that_of_its_values(few, spy):
-    agent = finetuning("clip_rewards=tanh")
-    choices = spy(agent.main.method, "choose_skill")
+@pytest.mark.parametrize("how", LIKELIHOODS)
+def test_the_likelihood_choice_is_that_of_its_values(few, spy, how):
+    agent = finetuning("clip_rewards=tanh", f"agent.skill_choice={how}")
+    choices = spy(pilot_module, "likelihoods")
     sample = Batches()
-    agent.adapt(4000, sample)
-    (view, reward, actor), chosen = choices.one
-    assert actor is agent.main.behavior.actor and torch.equal(chosen, agent.skills.chosen)
+    agent.adapt(4000, Remembered(sample))
+    (asked, view, reward, actor, candidates), values = choices.one
+    assert asked == how and actor is agent.main.behavior.actor
+    assert torch.equal(candidates[values.argmax()], agent.skills.chosen)
     assert view.feat.shape[:2] == reward.shape == (9, 6)
     batches = [records(seed=i) for i in (1, 2, 3)]
     assert torch.equal(view.action, torch.cat([b["action"] for b in batches]))
@@ -148,10 +155,11 @@ def test_the_likelihood_choice_is_that_of_its_values(few, spy):
     assert torch.equal(view.feat, view.post.feat)
 
 
+@pytest.mark.parametrize("how", ["likelihood_paired", "likelihood_centred"])
 @pytest.mark.parametrize("best", range(N))
-def test_a_planted_skill_is_chosen_by_likelihood(few, monkeypatch, best):
+def test_a_planted_skill_is_chosen_by_likelihood(few, monkeypatch, best, how):
     """Sequences with a return were acted by the policy of one skill, those without by others."""
-    agent = finetuning()
+    agent = finetuning(f"agent.skill_choice={how}")
     actor = agent.main.behavior.actor
     with torch.no_grad():
         actor.net[0].weight[:, -N:] += 3 * torch.randn(16, N)  # skills that act differently
@@ -169,14 +177,14 @@ def test_a_planted_skill_is_chosen_by_likelihood(few, monkeypatch, best):
             batch["reward"][i] = 1.0 if i < 3 else 0.0
         return batch
 
-    assert agent.adapt(4000, sample).endswith(f"skill {best}")
+    assert f": skill {best} (" in agent.adapt(4000, Remembered(sample))
 
 
 @pytest.mark.parametrize("best", range(N))
 def test_a_planted_skill_is_chosen_by_imagined_return(few, monkeypatch, best):
     agent = finetuning("agent.skill_choice=imagination")
     monkeypatch.setattr(agent.world_model, "reward", lambda feat, skill=None: 10 * skill[..., best])
-    assert agent.adapt(4000, Batches()).endswith(f"skill {best}")
+    assert agent.adapt(4000, Remembered(Batches())).endswith(f"skill {best} (imagination)")
 
 
 @pytest.mark.parametrize("best", range(N))
@@ -207,7 +215,7 @@ def test_imagination_prefers_the_policy_that_gets_the_reward(few, monkeypatch, b
     monkeypatch.setattr(rssm, "imagine_step", marked)
     place = rssm.stoch * rssm.discrete
     monkeypatch.setattr(agent.world_model, "reward", lambda feat, skill=None: feat[..., place])
-    assert agent.adapt(4000, Batches()).endswith(f"skill {best}")
+    assert agent.adapt(4000, Remembered(Batches())).endswith(f"skill {best} (imagination)")
 
 
 def settled(best=2, *overrides, seed=0):
@@ -264,7 +272,7 @@ def test_the_choice_survives_a_resume(chosen):
         results.append(each.update(records(seed=1)).logged)
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
     if chosen:
-        assert other.adapt(10**9, forbidden) is None
+        assert other.adapt(10**9, Remembered(forbidden)) is None
 
 
 def test_a_resumed_pretraining_goes_on_bit_for_bit():

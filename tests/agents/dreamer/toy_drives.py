@@ -134,8 +134,8 @@ class MetaDrive(Drive):
         super().__init__(*given, **settings)
         self.found = Latch()
 
-    def adapt(self, frame, sample):
-        if self.found.on or sample()["reward"].max() <= 1:
+    def adapt(self, frame, memory):
+        if self.found.on or memory.sample()["reward"].max() <= 1:
             return None
         self.found.trip()
         return f"a reward was found by frame {frame}"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
+from agent_kit import Remembered, composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import weights
 from torch.nn import functional as F
 
@@ -157,7 +157,7 @@ def test_published_sizes():
     assert isinstance(method, APS) and parameter_count(method) == 3_004_925
     assert method.skills.dim == D and method.scores == "imagination" and method.critic_head == "successor"
     want = {
-        "skill_dim": 5, "update_skill_every_step": 50, "num_init_frames": 4000, "skill_choice": "replay",
+        "skill_dim": 5, "update_skill_every_step": 50, "num_init_frames": 4000, "skill_choice": "regression",
         "train_before_choice": False, "actor_ent": 0.0, "knn_k": 12, "knn_rms": True, "knn_avg": True,
         "knn_clip": 1e-4, "knn_self": False, "reversed_regression": False, "restore_features": True,
     }  # fmt: skip
@@ -197,7 +197,7 @@ def anisotropic(seed=0, batch=40, length=10):
 def test_the_task_vector_is_recovered(monkeypatch, seed):
     method, unit = make_method("agent.ridge=1e-9"), anisotropic(seed)
     view, truth = planted(method, monkeypatch, unit), tasks(1, seed=seed)[0]
-    chosen = method.choose_skill(view, 3 * unit @ truth, None)
+    chosen = method.choose_skill(view, 3 * unit @ truth)
     assert chosen.dtype == torch.float32
     torch.testing.assert_close(chosen, truth, atol=1e-5, rtol=0)
 
@@ -219,7 +219,7 @@ def test_the_regression_by_hand(monkeypatch, ridge):
 
     optimizer.step(objective)
     want = w.detach() / w.detach().norm()
-    torch.testing.assert_close(method.choose_skill(view, reward, None).double(), want, atol=1e-4, rtol=0)
+    torch.testing.assert_close(method.choose_skill(view, reward).double(), want, atol=1e-4, rtol=0)
 
 
 def test_the_published_regression(monkeypatch):
@@ -232,28 +232,28 @@ def test_the_published_regression(monkeypatch):
         for t in range(1, 10):
             for i in range(D):
                 total[i] += float(unit[b, t, i]) * float(reward[b, t])
-    found = method.choose_skill(view, reward, None)
+    found = method.choose_skill(view, reward)
     torch.testing.assert_close(found, torch.tensor(total) / math.hypot(*total), atol=1e-5, rtol=0)
-    assert found @ right.choose_skill(planted(right, monkeypatch, unit), reward, None) < 0.9
+    assert found @ right.choose_skill(planted(right, monkeypatch, unit), reward) < 0.9
 
 
 def test_first_records_are_left_out(monkeypatch):
     method, unit, reward = make_method(), anisotropic(), torch.rand(40, 10)
     view = planted(method, monkeypatch, unit)
-    want = method.choose_skill(view, reward, None)
+    want = method.choose_skill(view, reward)
     reward[:, 0] = 100.0
-    assert torch.equal(method.choose_skill(view, reward, None), want)
+    assert torch.equal(method.choose_skill(view, reward), want)
     reward[:, 1] = 100.0
-    assert not torch.allclose(method.choose_skill(view, reward, None), want)
+    assert not torch.allclose(method.choose_skill(view, reward), want)
 
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_no_reward_gives_a_random_direction(reference):
     method, view = make_method(f"agent.reference={reference}"), view_of(normal(4, 6, 12))
-    first, second = (method.choose_skill(view, torch.zeros(4, 6), None) for _ in range(2))
+    first, second = (method.choose_skill(view, torch.zeros(4, 6)) for _ in range(2))
     assert first.norm().item() == pytest.approx(1, abs=1e-6) and not torch.allclose(first, second)
     everything = view._replace(is_first=torch.ones(4, 6, dtype=torch.bool))
-    assert method.choose_skill(everything, torch.ones(4, 6), None).norm().item() == pytest.approx(1, abs=1e-6)
+    assert method.choose_skill(everything, torch.ones(4, 6)).norm().item() == pytest.approx(1, abs=1e-6)
 
 
 def test_phi_goes_to_finetuning_and_stays():
@@ -263,7 +263,7 @@ def test_phi_goes_to_finetuning_and_stays():
     assert isinstance(fresh, APS) and not any(p.requires_grad for p in fresh.parameters())
     fresh.load_state_dict(state, strict=False)
     view, reward = view_of(normal(8, 6, 12)), torch.rand(8, 6)
-    assert torch.equal(fresh.choose_skill(view, reward, None), trained.choose_skill(view, reward, None))
+    assert torch.equal(fresh.choose_skill(view, reward), trained.choose_skill(view, reward))
 
 
 def test_reference_snapshots_hold_no_features():
@@ -278,7 +278,7 @@ def test_from_snapshot_to_choice():
     assert not moved(agent.main.method, copies(pretrained.main.method))
     assert agent.main.method_opt is None and agent.main.behavior.critic.net[-1].out_features == D
     batch = make_batch(4, 8) | {"skill": tasks(4, 8), "skill_valid": torch.ones(4, 8, dtype=torch.bool)}
-    line = agent.adapt(1000, lambda: batch)
+    line = agent.adapt(1000, Remembered(lambda: batch))
     assert line.startswith("skill chosen at frame 1000: skill (") and agent.skills.settled
     assert agent.skills.chosen.norm().item() == pytest.approx(1, abs=1e-5)
     before = copies(agent.main.method)

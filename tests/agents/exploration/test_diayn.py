@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from agent_kit import composed, copies, make_agent, make_batch, method_of, moved, tiny
+from agent_kit import Remembered, composed, copies, make_agent, make_batch, method_of, moved, tiny
 from reference64 import weights
 
 from agents.exploration.diayn import DIAYN
@@ -12,7 +12,6 @@ from agents.exploration.intrinsic_reward import Imagined, ReplayView, Sizes, Tas
 from agents.nn.latent import Latent
 from agents.nn.networks import parameter_count
 from agents.nn.skill_classifier import SkillClassifier
-from agents.skills import likelihood_values
 
 PUBLISHED = Sizes((3, 64, 64), 6, 1536, 1224, 200, "walker")
 SIZES = PUBLISHED._replace(feat=12, deter=4, action=2)
@@ -187,7 +186,7 @@ def test_published_sizes():
     assert method.skills.dim == 50 and method.scores == "imagination" and method.critic_head == "scalar"
     want = {
         "skill_dim": 50, "update_skill_every_step": 50, "num_init_frames": 4000, "diayn_scale": 1.0, "actor_ent": 0.1,
-        "skill_choice": "replay", "train_before_choice": False, "broadcast_choice": False,
+        "skill_choice": "reward", "skill_draw": "even", "train_before_choice": False,
     }  # fmt: skip
     assert {key: agent[key] for key in want} == want and agent["reward_norm"]["momentum"] == 0.95
 
@@ -221,57 +220,17 @@ def test_depth(depth):
 # ---- fine-tuning
 
 
-class Scripted:
-    """A policy whose log-density of an action is action[0] * skill index + feature 0 * skill index."""
-
-    def __init__(self, feat, skill):
-        self.index, self.feat = skill.argmax(-1).float(), feat[..., 0]
-
-    def log_prob(self, action):
-        return (action[..., 0] + self.feat) * self.index
-
-
 def test_only_the_skills_stay():
     rest = make_method().finetuned()
     assert type(rest) is TaskReward and rest.skills.dim == N and not list(rest.parameters())
 
 
-def test_the_choice_is_that_of_weighted_returns():
-    view, reward = view_of(normal(5, 6, 12), one_hot(5, 6), torch.ones(5, 6, dtype=torch.bool)), torch.rand(5, 6)
-    values = likelihood_values(Scripted, torch.eye(N), view.feat, view.action, view.is_first, reward)
-    assert torch.equal(make_method().finetuned().choose_skill(view, reward, Scripted), torch.eye(N)[values.argmax()])
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_published_choice_by_hand(seed):
-    torch.manual_seed(seed)
-    rest = make_method("agent.reference=true").finetuned()
-    assert rest.skills.dim == N and not list(rest.parameters()) and rest.scores == "none"
-    view, reward = (
-        view_of(normal(5, 6, 12, seed=seed), one_hot(5, 6), torch.ones(5, 6, dtype=torch.bool)),
-        torch.rand(5, 6),
-    )
-    score = []
-    for z in range(N):
-        total = 0.0
-        for i in range(5):  # every return with every likelihood
-            for j in range(5):
-                ell = sum(float(view.action[j, t, 0] + view.feat[j, t, 0]) * z for t in range(6))
-                total += float(reward[i].sum()) * ell
-        score.append(total / 25)
-    chosen = rest.choose_skill(view, reward, Scripted)
-    assert chosen.tolist() == torch.eye(N)[score.index(max(score))].tolist()
-    assert torch.equal(rest.choose_skill(view, reward.flip(0), Scripted), chosen)  # whose return it is does not matter
-    assert rest.choose_skill(view, torch.zeros(5, 6), Scripted).tolist() == [1, 0, 0, 0]
-
-
-def test_the_actor_of_the_agent_can_be_asked():
-    rest = make_method("agent.broadcast_choice=true").finetuned()
-    agent = make_agent(tiny("finetune", "agent=diayn_dreamer", "agent.broadcast_choice=true"), "finetune")
-    assert type(agent.main.method) is type(rest)
+def test_the_choice_by_the_published_likelihood():
+    agent = make_agent(tiny("finetune", "agent=diayn_dreamer", "agent.reference=true"), "finetune")
     batch = make_batch(4, 8, skill=N)
-    line = agent.adapt(1000, lambda: batch)
-    assert line.startswith("skill chosen at frame 1000: skill ") and agent.skills.settled
+    line = agent.adapt(1000, Remembered(lambda: batch))
+    assert line.startswith("skill chosen at frame 1000: skill ") and line.endswith(" (likelihood)")
+    assert agent.skills.settled
 
 
 # ---- configuration and the agent
@@ -279,7 +238,8 @@ def test_the_actor_of_the_agent_can_be_asked():
 
 def test_reference():
     agent = composed("pretrain", "agent=diayn_dreamer", "agent.reference=true")["agent"]
-    assert agent["broadcast_choice"] and agent["decoder_elu_output"] and agent["entropy_in_targets"]
+    assert (agent["skill_choice"], agent["skill_draw"]) == ("likelihood", "random")
+    assert agent["decoder_elu_output"] and agent["entropy_in_targets"]
 
 
 def test_an_update_of_the_agent():

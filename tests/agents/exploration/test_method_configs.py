@@ -50,11 +50,12 @@ REFUSED = {
     "plan2explore": ("ensemble_size=1", "ensemble_hidden=0", "count_first=0"),
     "apt_dreamer": ("knn_k=0", "knn_k=1.5", "knn_rms=no", "knn_avg=1", "knn_clip=x", "knn_self=0"),
     "diayn_dreamer": (
-        "diayn_hidden=0", "diayn_scale=-1.0", "broadcast_choice=no", "skill_dim=1", "skill_choice=best",
+        "diayn_hidden=0", "diayn_scale=-1.0", "skill_dim=1", "skill_choice=best", "skill_choice=regression",
+        "skill_draw=evenly",
     ),
     "aps_dreamer": (
         "aps_hidden=0", "ridge=0", "reversed_regression=no", "restore_features=1", "skill_dim=1", "knn_k=0",
-        "knn_rms=no", "knn_avg=1", "knn_clip=x", "knn_self=2",
+        "knn_rms=no", "knn_avg=1", "knn_clip=x", "knn_self=2", "skill_choice=reward",
     ),
 }  # fmt: skip
 
