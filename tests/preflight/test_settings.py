@@ -87,7 +87,8 @@ AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 PRESETS = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml"))
 
 
-MAY_BE_ABSENT = {"agent.drives", "agent.method_opt", "agent.skill_actor_ent", "agent.train_before_choice"}
+MAY_BE_ABSENT = {"agent.drives", "agent.method_opt", "agent.skill_actor_ent", "agent.skill_draw"}
+MAY_BE_ABSENT.add("agent.train_before_choice")
 MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("lr", "eps", "clip", "wd")}
 
 
