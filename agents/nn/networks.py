@@ -120,14 +120,15 @@ def sub_pixel_conv(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
 
     Every other row and column of the output comes from a plain convolution with every other row and column of the
     kernel; the four of them are one convolution to 4 O channels (Shi et al. 2016, section 2.2), which for the 3
-    channels of an image is faster than the transposed one.
+    channels of an image is faster than the transposed one. The bias is added afterwards: inductor of torch 2.11 cannot
+    lower a convolution whose bias is computed from another.
     """
     assert layer.bias is not None
     inputs, outputs, kernel, _ = layer.weight.shape
     half = kernel // 2
     split = layer.weight.reshape(inputs, outputs, half, 2, half, 2).flip(2, 4)
     weight = split.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, half, half)
-    return F.pixel_shuffle(F.conv2d(x, weight, layer.bias.repeat_interleave(4), padding=half - 1), 2)
+    return F.pixel_shuffle(F.conv2d(x, weight, padding=half - 1), 2).add_(layer.bias[:, None, None])
 
 
 class ImageDecoder(nn.Module):
