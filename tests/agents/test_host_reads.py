@@ -98,6 +98,7 @@ def test_drq(skills):
         assert reads_of(lambda mode=mode: agent.act(observation, agent.start(2), first, mode)) == []
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", AGENTS)
 def test_dreamer_on_cuda(name):

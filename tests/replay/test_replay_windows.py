@@ -221,6 +221,7 @@ def test_records_that_do_not_fit_are_refused_and_not_written(tmp_path):
     assert replay.num_episodes == 2
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_batches_equal_cpu_batches(tmp_path):
     cpu, cuda = build(tmp_path / "cpu"), build(tmp_path / "cuda", device="cuda")
