@@ -124,4 +124,6 @@ class RingGather:
     def batch(self, host: Host) -> dict[str, torch.Tensor]:
         rows = host["rows"].to(self.ring.device, non_blocking=True)
         batch = self.gather.pick(self.ring.tensors, rows)
-        return {key: value.to(self.gather.device, non_blocking=True) for key, value in batch.items()}
+        # whoever reads main memory does not wait for a device: the values have to be there
+        later = self.gather.device.type != "cpu"
+        return {key: value.to(self.gather.device, non_blocking=later) for key, value in batch.items()}

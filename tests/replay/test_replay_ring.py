@@ -87,3 +87,21 @@ def test_the_files_are_not_read_to_sample(tmp_path, monkeypatch):
     for segment, _ in replay._streams[0]._mapped.values():
         segment.view("u1")[:] = 255
     check_batch(replay.sample(), 4, 8)
+
+
+def test_main_memory_gets_its_batch_at_once_and_a_device_later(tmp_path, monkeypatch):
+    """A copy that nobody waits for is in order on a device; on the CPU it would be read before it is there."""
+    replay, cuda = build(tmp_path, ring=CPU), torch.device("cuda", 1)
+    Feeder([30]).feed(replay, 90)
+    gather = replay._gather
+    host = gather.host(4)
+    gather.fill(host, gather.locate(replay.sampler.draw(4)))
+    gather.ring.device, moves = cuda, []
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, device, non_blocking=False: moves.append((device, non_blocking)) or self
+    )
+    for target, later in ((CPU, False), (cuda, True)):
+        gather.gather.device = target
+        moves.clear()
+        batch = gather.batch(host)
+        assert moves == [(cuda, True), *[(target, later)] * len(batch)]

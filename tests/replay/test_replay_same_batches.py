@@ -137,13 +137,21 @@ def test_one_thread_adds_while_others_sample(tmp_path, way):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("kind", [WINDOWS, STACKS], ids=["windows", "stacks"])
-@pytest.mark.parametrize("way", [{"prefetch": True}, {"ring": torch.device("cuda")}], ids=["prefetch", "ring"])
-def test_on_cuda(tmp_path, way, kind):
+@pytest.mark.parametrize(
+    ("way", "device"),
+    [
+        ({"prefetch": True}, "cuda"),
+        ({"ring": torch.device("cuda")}, "cuda"),
+        ({"ring": torch.device("cuda"), "prefetch": True}, "cpu"),
+    ],
+    ids=["prefetch", "ring", "ring for a CPU"],
+)
+def test_on_cuda(tmp_path, way, device, kind):
     plain = Fed(tmp_path / "plain", 2, **kind)
-    other = Fed(tmp_path / "other", 2, **kind, **way, device="cuda")
+    other = Fed(tmp_path / "other", 2, **kind, **way, device=device)
     for round_ in range(60):
         for fed in (plain, other):
             fed.feeder.feed(fed.replay, 40 if round_ == 0 else 11)
         one, two = plain.replay.sample(), other.replay.sample()
-        assert all(value.device.type == "cuda" for value in two.values())
+        assert all(value.device.type == device for value in two.values())
         assert same(one, {key: value.cpu() for key, value in two.items()})
