@@ -103,7 +103,8 @@ class Behavior(nn.Module):
     ``terms`` are the networks by name, stepped in this order, each with an optimiser of its own; ``rollout`` says how
     they act together. An actor is one term; a controller that picks skills for an actor to execute is two. At most one
     term learns by dynamics: it takes the graph of the rollout with it.
-    ``entropy_in_targets=True`` restores the published defect of adding the entropy bonus to the critic's targets.
+    ``entropy_in_targets=True`` restores the published defect of adding the entropy bonus to the critic's targets. It is
+    that of terms that learn by dynamics: theirs is the objective that shares memory with the targets.
     """
 
     actor: Actor
@@ -189,7 +190,7 @@ class Behavior(nn.Module):
             losses |= {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.optimizers[name].step(loss)}
             metrics[f"{name}_ent"] = entropy.detach().mean()
             metrics[f"{name}_ent_scale"] = torch.full_like(metrics[f"{name}_ent"], term.entropy)
-            if self.entropy_in_targets:
+            if self.entropy_in_targets and term.grad == "dynamics":
                 bonus = term.entropy * entropy.detach()[:-1]
                 critic_target = torch.cat([critic_target[:1], critic_target[1:] + bonus])
         # the critic regresses the returns

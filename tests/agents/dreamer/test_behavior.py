@@ -185,6 +185,11 @@ def test_entropy_leak_is_a_flag(noise):
     assert corrected.actor_loss == pytest.approx(published.actor_loss)
 
 
+def test_entropy_leaks_from_the_dynamics_gradient_only(noise):
+    """The published bonus is added in place to a slice of the returns; REINFORCE has an objective of its own."""
+    check(make(actor_grad="reinforce", entropy_in_targets=True), noise, reinforce=True, leak=False)
+
+
 def test_rewards_are_normalised_before_the_returns(noise):
     parts = make(reward_norm={"momentum": 0.5, "scale": 2.0, "eps": 1e-8})
     metrics, want = check(parts, noise, mag=lambda raw: 0.5 + 0.5 * raw.abs().mean(), scale=2.0)
