@@ -1,16 +1,14 @@
 """One switch for an agent's speed, ``compile``: off, pieces compiled by inductor, or whole updates as CUDA graphs."""
 
-from collections.abc import Callable, Hashable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from collections.abc import Hashable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from utils.graphs import Graphed, Graphs
 
 MODES = ("off", "default", "cudagraphs")
-
-EAGER_CALLS = 3
-"""Calls before one is captured: libraries set themselves up, and compiled pieces are compiled, in these."""
 
 RECOMPILATIONS = 64
 """Versions of a compiled piece, at most: it is called with batches, imagined states and single environments, with
@@ -43,10 +41,6 @@ class Captured(Protocol):
         ...
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
 def compile_agent(agent: Captured, mode: str) -> list[str]:
     """Make ``agent`` faster as ``mode`` says, in place; returns a line for every part of it that is not possible here.
 
@@ -61,8 +55,7 @@ def compile_agent(agent: Captured, mode: str) -> list[str]:
     if reason is None:
         _compile_pieces(agent)
     if mode == "cudagraphs":
-        agent.learn = Graphed(agent.learn, lambda *_: agent.graph_key(None))  # type: ignore[method-assign]
-        agent.act = Graphed(agent.act, lambda *args: agent.graph_key(args[3]))  # type: ignore[method-assign]
+        capture_agent(agent)
     if reason is None:
         return []
     rest = "CUDA graphs of eager kernels" if mode == "cudagraphs" else "compile=off"
@@ -91,62 +84,9 @@ def _compile_pieces(agent: Captured) -> None:
         setattr(owner, name, torch.compile(getattr(owner, name), dynamic=False))
 
 
-class Graphed(Generic[P, R]):
-    """A function of tensors on a CUDA device that is captured once and then replayed as one CUDA graph.
-
-    ``key`` tells from the same arguments what else decides what the function does; for each of its values, and for
-    each combination of shapes and of arguments that are no tensors, there is a graph. None: this call is not captured.
-    All tensors it reads or writes besides its arguments have to stay where they are. Results are copies.
-    """
-
-    def __init__(self, function: Callable[P, R], key: Callable[P, Hashable]) -> None:
-        self.function, self.key = function, key
-        self._calls: dict[Hashable, int] = {}
-        self._graphs: dict[Hashable, _Captured] = {}
-        self._pool: Any = None
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        leaves, tree = pytree.tree_flatten((args, kwargs))
-        tensors = [x for x in leaves if isinstance(x, Tensor)]
-        state = self.key(*args, **kwargs)
-        if state is None:
-            return self.function(*args, **kwargs)
-        shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves)
-        key = (state, tree, shapes, torch.is_grad_enabled())
-        if key not in self._graphs:
-            self._calls[key] = self._calls.get(key, 0) + 1
-            if self._calls[key] <= EAGER_CALLS:
-                return _on_side_stream(lambda: self.function(*args, **kwargs))
-            self._pool = self._pool or torch.cuda.graph_pool_handle()
-            self._graphs[key] = _Captured(self.function, leaves, tree, self._pool)
-        return self._graphs[key](tensors)
-
-
-def _on_side_stream(function: Callable[[], R]) -> R:
-    """As the capture will do it: what a library allocates for a stream is there already then."""
-    side, current = torch.cuda.Stream(), torch.cuda.current_stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        result = function()
-    current.wait_stream(side)
-    return result
-
-
-class _Captured:
-    """One graph, the tensors it reads its arguments from and those it leaves its results in."""
-
-    def __init__(self, function: Callable[..., Any], leaves: list[Any], tree: pytree.TreeSpec, pool: Any) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        given = [x.clone() if isinstance(x, Tensor) else x for x in leaves]
-        self.inputs = [x for x in given if isinstance(x, Tensor)]
-        args, kwargs = pytree.tree_unflatten(given, tree)
-        with torch.cuda.graph(self.graph, pool=pool):
-            result = function(*args, **kwargs)
-        self.outputs, self.tree = pytree.tree_flatten(result)
-
-    def __call__(self, tensors: list[Tensor]) -> Any:
-        torch._foreach_copy_(self.inputs, tensors)
-        self.graph.replay()
-        results = [torch.empty_like(x) for x in self.outputs]
-        torch._foreach_copy_(results, self.outputs)
-        return pytree.tree_unflatten(results, self.tree)
+def capture_agent(agent: Captured) -> None:
+    """Capture ``learn`` and ``act`` of an agent on a CUDA device, in place, once they have been called a few times."""
+    graphs = Graphs(agent.device)
+    learn, act = agent.learn, agent.act
+    agent.learn = Graphed(learn, lambda *_, **__: agent.graph_key(None), graphs)  # type: ignore[method-assign]
+    agent.act = Graphed(act, lambda observation, acting, is_first, mode: agent.graph_key(mode), graphs)  # type: ignore[method-assign]

@@ -255,13 +255,13 @@ class DreamerAgent(nn.Module):
         )
 
     def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :class:`agents.agent.Captured`: what was settled on the host so far. The planner's evaluation sets the
-        random state, which no graph can.
+        """See :class:`agents.agent.Captured`: what was settled on the host so far, and, to act, who does and how. The
+        planner's evaluation sets the random state, which no graph can.
         """
         if self.planning and mode in ("eval", "show"):
             return None
-        facts = (fact.on if isinstance(fact, Latch) else fact.settled for fact in self._facts)
-        return (*facts, self.pilot.undecided, self.planning)
+        facts = tuple(fact.on if isinstance(fact, Latch) else fact.settled for fact in self._facts)
+        return facts if mode is None else (*facts, self.pilot.undecided, self.planning)
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
         """See :class:`agents.agent.Captured`: steps of the recurrent model, heads, encoder, losses of the world

@@ -96,13 +96,15 @@ class SkillDensity(nn.Module):
         latent noise for all skills of an image, so that skills differ by what the model knows of them only.
         """
         training = self.training
-        self.eval()
         image = self._images(obs)
         skills = torch.eye(self.skill_dim, device=obs.device)
         noise = torch.randn(len(image), 1, self.latent_dim, device=obs.device)
-        parts = [
-            self._evaluate(image[part], skills, noise[part]) for part in chunks(len(image), CHUNK // self.skill_dim)
-        ]
-        self.train(training)
+        self.eval()
+        try:
+            parts = [
+                self._evaluate(image[part], skills, noise[part]) for part in chunks(len(image), CHUNK // self.skill_dim)
+            ]
+        finally:
+            self.train(training)
         error, divergence = (torch.cat(x).unflatten(0, obs.shape[:-3]) for x in zip(*parts, strict=True))
         return error, divergence

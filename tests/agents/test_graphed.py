@@ -3,49 +3,23 @@
 import pytest
 import torch
 from agent_kit import make_agent, make_batch, tiny
+from graph_kit import graphed, stand_in
 from settings_kit import typed
-from torch.utils import _pytree as pytree
 
 from agents.drq.agent import DrQAgent
-from utils import compile as switch
-from utils.compile import EAGER_CALLS, Graphed
+from utils.graphs import EAGER_CALLS, Graphed, Graphs
 
-
-class Replayed:
-    """Computes anew, from the tensors of the capture, what a graph would replay; what is no tensor stays as it was."""
-
-    made: int
-
-    def __init__(self, function, leaves, tree, pool):
-        type(self).made += 1
-        self.given = [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves]
-        self.function, self.tree = function, tree
-
-    def __call__(self, tensors):
-        for place, tensor in zip([x for x in self.given if isinstance(x, torch.Tensor)], tensors, strict=True):
-            place.copy_(tensor)
-        args, kwargs = pytree.tree_unflatten(self.given, self.tree)
-        return self.function(*args, **kwargs)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def replayed(monkeypatch):
-    Replayed.made = 0
-    monkeypatch.setattr(switch, "_Captured", Replayed)
-    monkeypatch.setattr(switch, "_on_side_stream", lambda function: function())
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
-    return Replayed
-
-
-def graphed(agent):
-    agent.learn = Graphed(agent.learn, lambda *_: agent.graph_key(None))
-    agent.act = Graphed(agent.act, lambda *args: agent.graph_key(args[3]))
-    return agent
+    return stand_in(monkeypatch)
 
 
 def test_a_graph_for_every_key_and_shape(replayed):
     state = ["a"]
-    double = Graphed(lambda x, flag: 2 * x + flag, lambda x, flag: state[0])
+    double = Graphed(lambda x, flag: 2 * x + flag, lambda x, flag: state[0], Graphs(CPU))
     for call in range(EAGER_CALLS + 3):
         assert double(torch.full((2,), float(call)), True).tolist() == [2 * call + 1] * 2
         assert replayed.made == (call >= EAGER_CALLS)
@@ -62,7 +36,7 @@ def test_a_graph_for_every_key_and_shape(replayed):
 
 
 def test_arguments_are_copied_in(replayed):
-    add = Graphed(lambda batch: batch["x"] + batch["y"], lambda batch: ())
+    add = Graphed(lambda batch: batch["x"] + batch["y"], lambda batch: (), Graphs(CPU))
     for call in range(EAGER_CALLS + 3):
         assert add({"x": torch.tensor(call), "y": torch.tensor(10)}).item() == call + 10
 
@@ -113,6 +87,28 @@ def test_acting_is_captured_by_mode_but_not_a_search_with_random_numbers_of_its_
             for _ in range(EAGER_CALLS + 2):
                 agent.act(observation, agent.start(2), first, mode)
             assert replayed.made - before == (0 if planning and mode == "eval" else 1)
+
+
+def test_learning_is_captured_anew_for_what_it_reads_only(replayed):
+    """Not when planning begins, which is a matter of acting; when a skill is chosen, under which it imagines."""
+    agent = make_agent(
+        tiny("finetune", "agent=diayn_dreamer", "agent.train_before_choice=true", "mpc=true"), "finetune"
+    )
+    graphed(agent)
+    keys = set()
+    for change in (lambda: None, lambda: agent.skills.settle(torch.eye(agent.skill_dim)[1]), agent_plans(agent)):
+        change()
+        for seed in range(EAGER_CALLS + 1):
+            agent.update(make_batch(seed=seed, skill=agent.skill_dim))
+        keys.add(agent.graph_key(None))
+    assert agent.planning and len(keys) == replayed.made == 2
+
+
+def agent_plans(agent):
+    def begin():
+        agent.planning = True
+
+    return begin
 
 
 def test_what_a_graph_holds_changes_nothing_but_tensors():

@@ -5,12 +5,13 @@ import io
 import pytest
 import torch
 from agent_kit import OBS, Remembered, copies, make_agent, make_batch, moved, tiny
+from graph_kit import graphed, stand_in
 from toy_drives import CODES
 
 from agents.latch import Latch
 from agents.skills import OneHot
-from utils.compile import EAGER_CALLS, Graphed
 from utils.errors import UserError
+from utils.graphs import EAGER_CALLS
 
 TWO, META = "+agent.drives=toy_drives.two_drives", "+agent.drives=toy_drives.meta_drive"
 PLAIN = {"encoder", "rssm", "decoder", "reward_head", "actor", "critic", "slow_critic", "method", "method_finetune"}
@@ -148,17 +149,11 @@ def test_a_factory_that_is_none_is_the_users(path):
 
 
 def test_drives_and_their_view_go_through_a_captured_graph(monkeypatch):
-    from test_graphed import Replayed
-
-    Replayed.made = 0
-    monkeypatch.setattr("utils.compile._Captured", Replayed)
-    monkeypatch.setattr("utils.compile._on_side_stream", lambda function: function())
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
-    eager, captured = two(), two()
-    captured.learn = Graphed(captured.learn, lambda *_: captured.graph_key(None))
+    replayed = stand_in(monkeypatch)
+    eager, captured = two(), graphed(two())
     for agent in (eager, captured):
         updates(agent, EAGER_CALLS + 3)
-    assert Replayed.made == 1 and not moved(captured, copies(eager))
+    assert replayed.made == 1 and not moved(captured, copies(eager))
     assert captured.drives["skill"].method.seen == eager.drives["skill"].method.seen
 
 

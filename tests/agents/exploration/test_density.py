@@ -229,6 +229,15 @@ def test_chunks_change_nothing(monkeypatch, chunk):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_a_score_that_fails_leaves_the_mode_as_it_was(monkeypatch):
+    """A capture that CUDA refuses ends anywhere, and learning goes on after it."""
+    model = build(batch_norm=True)
+    monkeypatch.setattr(model.moments, "forward", lambda x: x / None)
+    with pytest.raises(TypeError):
+        model.all_skills(images(2))
+    assert all(module.training for module in model.modules())
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_all_skills_leaves_the_model_as_it_was(training):
     model, obs = build(batch_norm=True).train(training), images(4)
