@@ -4,16 +4,15 @@ Only reads: a run may be training meanwhile. What counts is what its ``checkpoin
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis.cells import coverage, measure
-from replay.layout import LAYOUT_FILE, Layout
+from replay.layout import LAYOUT_FILE, SIZES, Layout, stored_layout
 from replay.records import record_dtype
 from replay.storage import Stream
 from training import checkpoint
@@ -81,12 +80,11 @@ def read_layout(directory: Path) -> Layout:
     """The layout of the replay in ``directory``. Raises :class:`UserError` when there is none to read."""
     path = directory / LAYOUT_FILE
     try:
-        stored: Mapping[str, Any] = json.loads(path.read_text())
+        stored = stored_layout(directory) or {}
         spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
-        names = ("capacity", "num_envs", "batch_length", "segment_steps", "segments", "live")
-        return Layout(record_dtype(spec), *(int(stored[name]) for name in names))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is missing or damaged. Restore the replay folder of the run.") from error
+        return Layout(record_dtype(spec), *(stored[name] for name in SIZES))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is missing or damaged. Resume the run: that writes it again.") from error
 
 
 class StreamPhysics(NamedTuple):

@@ -26,6 +26,7 @@ SAFE = (
     "progress",
     "replay.device",
     "replay.prefetch",
+    "replay.verify",
     "save_video",
     "use_wandb",
 )

@@ -21,6 +21,10 @@ class EpisodeTracker:
         self.needed_for = needed_for
         self.open: list[int | None] = [None] * num_envs
         """First record of the unfinished episode of each environment."""
+        self.whole_from = [0] * num_envs
+        """First record of that episode that can be used, where damage has taken those before it."""
+        self.ended: list[tuple[int, int]] = [(0, 0)] * num_envs
+        """First record and length of the episode that ended last."""
         self._logged: set[str] = set()
 
     def check(self, records: Mapping[str, np.ndarray], envs: Iterable[int]) -> None:
@@ -35,13 +39,15 @@ class EpisodeTracker:
         An unfinished episode that is cut off by a new ``is_first`` is forgotten: its last record is not its end.
         """
         if records["is_first"][env]:
-            self.open[env] = stream.cursor - 1
+            self.open[env], self.whole_from[env] = stream.cursor - 1, 0
         self.index.evict(env, stream.first_record)
         start = self.open[env]
         if start is None or not (records["is_last"][env] or records["is_terminal"][env]):
             return
         self.open[env] = None
+        start = max(start, self.whole_from[env])
         length = stream.cursor - start
+        self.ended[env] = start, length
         if length < self.shortest:
             self._drop("short", f"an episode of {length} record(s) is too short for {self.needed_for}")
         elif start < stream.first_record:

@@ -1,8 +1,9 @@
-"""Files that are there in full or not at all: allocation, syncing, free space."""
+"""Files that are there in full or not at all: allocation, free space, what is in the way."""
 
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from utils.errors import UserError
@@ -47,6 +48,25 @@ def _reserve(handle: int, size: int) -> bool:
             return False
         raise
     return True
+
+
+def regular_size(path: Path) -> int:
+    """Bytes of the file at ``path`` or behind a link there. Raises ``OSError`` unless it is a regular file."""
+    found = os.stat(path)
+    if stat.S_ISREG(found.st_mode):
+        return found.st_size
+    raise OSError("a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
+
+
+def put_aside(path: Path) -> None:
+    """Rename whatever is at ``path`` to ``<name>.aside``, or ``.aside_2`` and so on; nothing there is nothing to do."""
+    if not os.path.lexists(path):
+        return
+    number, kept = 1, path.with_name(f"{path.name}.aside")
+    while os.path.lexists(kept):
+        number += 1
+        kept = path.with_name(f"{path.name}.aside_{number}")
+    path.rename(kept)
 
 
 def free_bytes(directory: Path) -> int:

@@ -1,6 +1,8 @@
 """How records lie on disk: one structured dtype, and how many segment files of which size hold ``capacity`` of them."""
 
 import json
+import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from utils.settings import SettingError
 
 FORMAT = 1
 LAYOUT_FILE = "layout.json"
+LARGEST_FILE = 1 << 20
+"""Bytes: a ``layout.json`` has about 1000."""
+SIZES = ("capacity", "num_envs", "batch_length", "segment_steps", "segments", "live")
 
 TYPICAL_SEGMENTS = 16  # a stream's share is cut into at least this many files, so that eviction is gradual
 TYPICAL_STEPS = 16_384  # larger shares get more files of about this many records
@@ -144,7 +149,7 @@ def check_disk(directory: Path, layout: Layout, needed: int | None = None) -> No
     What is there already counts.
     """
     needed = layout.nbytes if needed is None else needed
-    present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin"))
+    present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin") if path.is_file())
     free = files.free_bytes(directory)
     if needed <= free + present:
         return
@@ -161,19 +166,34 @@ def check_disk(directory: Path, layout: Layout, needed: int | None = None) -> No
 
 
 def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> bool:
-    """Make ``directory`` ready for ``layout``; whether it already holds segments (of this layout, then).
+    """Make ``directory`` ready for ``layout``; whether it already holds segments.
 
-    ``needed`` as in :func:`check_disk`.
+    They have this layout then, unless there is no ``layout.json`` to tell: :func:`check_layout` is for the one who
+    knows more of them. ``needed`` as in :func:`check_disk`.
 
-    Raises ``UserError`` when the disk is too small, or the segments there have another layout.
+    Raises ``UserError`` when the disk is too small, the folder cannot be used or its segments have another layout.
     """
-    check_disk(directory, layout, needed)
-    if any(directory.glob("stream_*/segment_*.bin")):
-        compare_layout(directory, layout)
-        return True
-    directory.mkdir(parents=True, exist_ok=True)
-    write_layout(directory, layout)
+    _refuse_closed(directory)
+    try:
+        check_disk(directory, layout, needed)
+        if any(directory.glob("stream_*/segment_*.bin")):
+            compare_layout(directory, layout)
+            return True
+        directory.mkdir(parents=True, exist_ok=True)
+        write_layout(directory, layout)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or directory} is in the way of the replay or may not be used ({error.strerror}). "
+            "Move it away or change its rights."
+        ) from error
     return False
+
+
+def _refuse_closed(directory: Path) -> None:
+    """Raise ``UserError`` unless the folder and those of its streams may be looked into and changed."""
+    for folder in (directory, *directory.glob("stream_*")):
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise UserError(f"{folder} cannot be read and written. Change its rights; nothing was touched.")
 
 
 def take_back_folder(directory: Path) -> None:
@@ -189,14 +209,51 @@ def write_layout(directory: Path, layout: Layout) -> None:
         path.write_text(json.dumps(layout.to_json(), indent=1) + "\n")
 
 
-def compare_layout(directory: Path, layout: Layout) -> None:
-    """Raise ``UserError`` if the segments in ``directory`` were written with another layout."""
+def stored_layout(directory: Path) -> dict[str, Any] | None:
+    """What ``layout.json`` says, as :meth:`Layout.to_json` put it; None where there is none that can be read."""
     path = directory / LAYOUT_FILE
     try:
-        stored = json.loads(path.read_text())
-        stored_record = dict(stored["record"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{directory} holds segments but no readable {LAYOUT_FILE}; delete the folder.") from error
+        stored = json.loads(path.read_text()) if files.regular_size(path) < LARGEST_FILE else {}
+        sizes = [stored[name] for name in SIZES]
+        return {**stored, "record": dict(stored["record"])} if all(isinstance(size, int) for size in sizes) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def compare_layout(directory: Path, layout: Layout) -> None:
+    """Raise ``UserError`` if ``layout.json`` says that the segments in ``directory`` have another layout."""
+    stored = stored_layout(directory)
+    if stored is not None:
+        _compare(directory, stored, layout, LAYOUT_FILE)
+
+
+def check_layout(directory: Path, layout: Layout, known: Mapping[str, Any] | None) -> None:
+    """Raise ``UserError`` if the checkpoint knows that the records in ``directory`` have another layout.
+
+    ``known``: the layout of then, as :meth:`Layout.to_json` put it; None in older checkpoints, where the run's own
+    settings, from which ``layout`` follows, and the sizes of its files have to do.
+    """
+    if known is None:
+        return
+    if not isinstance(known, Mapping) or not isinstance(known.get("record"), Mapping):
+        raise UserError(
+            f"The checkpoint says nothing of use about the layout of {directory}. Put the run's own one back."
+        )
+    _compare(directory, known, layout, "the checkpoint")
+
+
+def restore_layout(directory: Path, layout: Layout) -> bool:
+    """Write ``layout.json`` if it is missing or cannot be read; whether it was. What lies in its place is kept."""
+    if stored_layout(directory) is not None:
+        return False
+    files.put_aside(directory / LAYOUT_FILE)
+    write_layout(directory, layout)
+    return True
+
+
+def _compare(directory: Path, stored: Mapping[str, Any], layout: Layout, source: str) -> None:
+    """Raise ``UserError`` if ``source`` says that the segments in ``directory`` were written with another layout."""
+    stored_record = dict(stored["record"])
     wanted = layout.to_json()
     record, batch_length = wanted["record"], layout.batch_length
     found = [
@@ -211,9 +268,10 @@ def compare_layout(directory: Path, layout: Layout) -> None:
         if stored.get("batch_length") != batch_length:  # it sets the segment size of small replays
             found.append(f"batch_length: stored {stored.get('batch_length')}, now {batch_length}")
     if found:
+        own = f" If {LAYOUT_FILE} is not the run's own, move it away and resume: it is written anew."
         raise UserError(
-            f"The replay in {directory} was written with other settings ({'; '.join(found)}). "
-            "Use the stored ones or another folder."
+            f"The replay in {directory} was written with other settings, says {source} ({'; '.join(found)}). "
+            f"Use the stored ones or another folder.{own if source == LAYOUT_FILE else ''}"
         )
 
 

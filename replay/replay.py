@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from replay import damage
 from replay.batch import Gather, Gathers, Host, WindowGather, read
+from replay.checksum import Say
+from replay.damage import DamagedReplay, Known, Verify
 from replay.episodes import EpisodeTracker
-from replay.layout import open_folder, plan, take_back_folder
+from replay.layout import check_layout, open_folder, plan, restore_layout, take_back_folder
 from replay.prefetch import Drawn, Origin, Prefetch
 from replay.records import RecordCheck, RecordSpec
 from replay.ring import Ring, RingGather
@@ -43,8 +46,8 @@ class Replay:
     checkpoint from before may no longer load (it says so).
 
     **Resuming.** Open the folder with the same settings, then ``load_state_dict``: everything is as the checkpoint
-    knew it, later records are gone. A folder that holds records refuses ``add`` until ``load_state_dict`` or
-    ``clear`` has said what is to become of them.
+    knew it, bit for bit (it has the checksums of all files), later records are gone. A folder that holds records
+    refuses ``add`` until ``load_state_dict`` or ``clear`` has said what is to become of them.
 
     **Speed.** ``prefetch``: a thread draws the next batch before it is asked for. ``ring``: the records that can be
     sampled are also on a device, where batches are gathered. Both change no batch, no state and no file.
@@ -250,6 +253,13 @@ class Replay:
                 pieces = self._streams[stream].window(start, length)
             yield read(pieces, keys)
 
+    def ended(self, env: int) -> dict[str, np.ndarray]:
+        """Copy the records of the episode of ``env`` that ended last, as far as they can still be read; see above."""
+        with self._lock:
+            start, length = self._tracker.ended[env]
+            first = max(start, self._streams[env].first_record)
+            return self.read(env, first, start + length - first)
+
     def flush(self) -> None:
         """Bring all records to the disk; call it before a checkpoint that counts on them is renamed."""
         with self._lock:
@@ -274,33 +284,57 @@ class Replay:
         with self._lock:
             self._saved = [stream.first_live for stream in self._streams]
             streams = [
-                {"cursor": stream.cursor, "first_live": stream.first_live, "open": start}
-                for stream, start in zip(self._streams, self._tracker.open, strict=True)
+                {
+                    "cursor": stream.cursor,
+                    "first_live": stream.first_live,
+                    "open": start,
+                    "whole_from": whole_from,
+                    "checksums": stream.checksums,
+                }
+                for stream, start, whole_from in zip(
+                    self._streams, self._tracker.open, self._tracker.whole_from, strict=True
+                )
             ]
             return {
+                "layout": self.layout.to_json(),
                 "streams": streams,
                 "steps": self.steps,
                 "episodes": torch.from_numpy(self.sampler.index.table()),
                 "sampler": self.sampler.state,
             }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, verify: Verify = True, say: Say = log.info) -> None:
         """Go to where ``state`` was taken; deletes the segments it does not know.
 
-        Raises ``UserError`` if the state has another number of environments or a file it needs is gone.
+        All files are looked at first: whether they are there and, unless ``verify`` is false, whether their records are
+        those that were written; ``say`` is told how far this has come. With ``verify="drop"`` episodes that damage
+        touches are left out, and what lies in the place of a segment is kept under another name.
+
+        Raises ``UserError``, and changes nothing, if the state has another number of environments or another layout,
+        :class:`DamagedReplay` if a file that it needs is gone or damaged.
         """
-        streams = state["streams"]
-        if len(streams) != len(self._streams):
-            raise UserError(f"num_envs={len(self._streams)}, but the checkpoint has {len(streams)} streams of replay.")
+        saved = state["streams"]
+        if len(saved) != len(self._streams):
+            raise UserError(f"num_envs={len(self._streams)}, but the checkpoint has {len(saved)} streams of replay.")
+        check_layout(self.directory, self.layout, state.get("layout"))
+        episodes = state["episodes"].numpy()
         with self._lock:
-            for stream, saved in zip(self._streams, streams, strict=True):
-                stream.check(saved["cursor"])
-            for stream, saved in zip(self._streams, streams, strict=True):
-                stream.restore(saved["cursor"])
-            self._tracker.open = [saved["open"] for saved in streams]
+            known = [Known.of(stream, then) for stream, then in zip(self._streams, saved, strict=True)]
+            if faults := damage.examine(self._streams, known, verify, say):
+                text = damage.words(faults, episodes)
+                if verify != "drop":
+                    raise DamagedReplay(f"The replay is damaged. {text}.", all(fault.usable for fault in faults))
+                known = damage.without(faults, self._streams, known)
+                episodes = episodes[~damage.touched(episodes, faults)]
+                say(f"note: the replay is damaged. {text}; the others are left out, and the run goes on without them")
+            if self._undecided and restore_layout(self.directory, self.layout):
+                say(f"note: {self.directory} had no readable layout.json; it has one again")
+            for stream, then in zip(self._streams, known, strict=True):
+                stream.restore(then.cursor, then.checksums)
+            self._tracker.open = [then.open for then in known]
+            self._tracker.whole_from = [then.whole_from for then in known]
             self._saved = [stream.first_live for stream in self._streams]
             self.steps = state["steps"]
-            episodes = state["episodes"].numpy()
             # the checkpoint may have been written with a shorter batch_length
             self.sampler.index.load(episodes[episodes[:, 2] >= self.sampler.shortest])
             self.sampler.state = state["sampler"]
@@ -309,11 +343,18 @@ class Replay:
                 self._ring.fill(self._streams)
 
     def clear(self) -> None:
-        """Delete every record in the folder and start empty (the sampler's random state stays)."""
+        """Delete every record in the folder and start empty (the sampler's random state stays).
+
+        Raises ``UserError``, and deletes nothing, if there is something in the way.
+        """
         with self._lock:
             for stream in self._streams:
+                damage.refuse_in_the_way(stream)
+            for stream in self._streams:
                 stream.clear()
+            restore_layout(self.directory, self.layout)
             self._tracker.open = [None] * len(self._streams)
+            self._tracker.whole_from = [0] * len(self._streams)
             self._saved = None
             self.steps = 0
             self.sampler.index.load(np.empty((0, 3), np.int64))

@@ -1,9 +1,9 @@
 """What a replay is made from."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from utils.rules import Count, Flag, Rule, Several
+from utils.rules import Count, Flag, OneOf, Rule, Several
 from utils.settings import Section
 from utils.shared_keys import StackKey
 
@@ -21,6 +21,7 @@ class ReplaySettings(Section):
     store_physics: Flag
     prefetch: Flag | None
     device: CopyDevice | None
+    verify: OneOf[Literal[True, False, "drop"]]
 
 
 class ReplayKeys(Section):

@@ -1,13 +1,14 @@
 """One stream of records per environment, kept in memory-mapped segment files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from replay import files
+from replay.checksum import extended
 from replay.layout import Layout
 from utils.atomic import sync
 from utils.errors import UserError
@@ -23,6 +24,15 @@ class Piece(NamedTuple):
     end: int
 
 
+class _Mapped(NamedTuple):
+    """A segment in memory."""
+
+    file: np.memmap
+    fields: dict[str, np.ndarray]
+    content: memoryview
+    """All bytes, as they are in the file."""
+
+
 class Stream:
     """An append-only list of records with an ever increasing index; record j is in segment ``j // segment_steps``.
 
@@ -32,7 +42,9 @@ class Stream:
     samples from the same records as one that was not interrupted.
 
     Written records never change: a process may be killed at any point, and every record before a cursor that was
-    saved is intact (against power loss too, if :meth:`flush` returned).
+    saved is intact (against power loss too, if :meth:`flush` returned). What a disk may do to them later shows in their
+    checksums: one for the written records of every live segment, extended with every record while its bytes are at
+    hand, so that no file has to be read for them.
     """
 
     def __init__(self, directory: Path, layout: Layout) -> None:
@@ -40,7 +52,8 @@ class Stream:
         self.layout = layout
         self.cursor = 0
         """Records written ever; the index of the next one."""
-        self._mapped: dict[int, tuple[np.memmap, dict[str, np.ndarray]]] = {}
+        self._mapped: dict[int, _Mapped] = {}
+        self._checksums: dict[int, int | None] = {}
         self._retired: list[int] = []
         self._dirty: set[int] = set()
         self._names_changed = False
@@ -76,15 +89,31 @@ class Stream:
         written = self.cursor - (self.opened - 1) * self.layout.segment_steps
         return not self.has_slot and 2 * written > self.layout.segment_steps
 
+    @property
+    def checksums(self) -> list[int | None]:
+        """CRC-32 of the records written to each live segment, the oldest first; None: not known."""
+        return [self._checksums[number] for number in self.live_at(self.cursor)]
+
     def open_segment(self) -> None:
         """Create and map the next segment. Raises ``UserError`` when the disk is full (nothing has changed then)."""
         if not (self.full and self.has_slot):
             raise RuntimeError(f"{self.directory} has no slot for a new segment, or needs none")
         number = self.opened
-        self.directory.mkdir(parents=True, exist_ok=True)
-        files.allocate(self._path(number), self.layout.segment_bytes)
+        self._make(number)
         self._names_changed = True
         self._map(number)
+        self._checksums[number] = 0
+
+    def _make(self, number: int) -> None:
+        path = self.path_of(number)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            files.allocate(path, self.layout.segment_bytes)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise UserError(
+                f"{error.filename or path}: {error.strerror}, and the replay needs {path} for the records to come. "
+                "Move it away or change its rights, then resume."
+            ) from error
 
     def append(self, records: Mapping[str, np.ndarray], row: int) -> None:
         """Write ``records[key][row]`` as the next record; the first one of a segment retires the oldest live one.
@@ -92,14 +121,20 @@ class Stream:
         Needs :meth:`open_segment` while :attr:`full`.
         """
         number, offset = divmod(self.cursor, self.layout.segment_steps)
-        for key, field in self._mapped[number][1].items():
+        segment = self._mapped[number]
+        for key, field in segment.fields.items():
             field[offset] = records[key][row]
+        before = self._checksums[number]
+        if before is not None:
+            begin = offset * self.layout.dtype.itemsize
+            written = segment.content[begin : begin + self.layout.dtype.itemsize]
+            self._checksums[number] = extended(before, written)
         self._dirty.add(number)
         self.cursor += 1
         if offset == 0:
             for old in [other for other in self._mapped if other < self.first_live]:
                 # Only older checkpoints may need it, and they have flushed what they know of it: no longer dirty.
-                del self._mapped[old]
+                del self._mapped[old], self._checksums[old]
                 self._dirty.discard(old)
                 self._retired.append(old)
 
@@ -114,15 +149,15 @@ class Stream:
         while length > 0:
             number, begin = divmod(start, self.layout.segment_steps)
             end = min(begin + length, self.layout.segment_steps)
-            pieces.append(Piece(self._mapped[number][1], begin, end))
+            pieces.append(Piece(self._mapped[number].fields, begin, end))
             start, length = start + end - begin, length - (end - begin)
         return pieces
 
     def flush(self) -> None:
         """Bring every written record, and the files' names, to the disk. Returns when they are there."""
         for number in sorted(self._dirty):
-            self._mapped[number][0].flush()
-            sync(self._path(number))
+            self._mapped[number].file.flush()
+            sync(self.path_of(number))
         self._dirty.clear()
         if self._names_changed:
             sync(self.directory)
@@ -133,56 +168,56 @@ class Stream:
         """Delete the retired segments with a number below ``before`` (None: all of them)."""
         for number in list(self._retired):
             if before is None or number < before:
-                self._path(number).unlink(missing_ok=True)
+                self.path_of(number).unlink(missing_ok=True)
                 self._retired.remove(number)
 
-    def check(self, cursor: int) -> None:
-        """Raise ``UserError`` if a file that :meth:`restore` needs is missing or has the wrong size."""
-        for number in self._live_at(cursor):
-            path = self._path(number)
-            if not path.is_file() or path.stat().st_size != self.layout.segment_bytes:
-                raise UserError(
-                    f"{path} is missing or damaged, and the checkpoint needs it. Restore the replay folder, or start "
-                    "the run again without resume."
-                )
+    def restore(self, cursor: int, checksums: Sequence[int | None]) -> None:
+        """Go (back) to ``cursor``: map what was live then; delete newer segments, and older ones nobody needs.
 
-    def restore(self, cursor: int) -> None:
-        """Go (back) to ``cursor``: map what was live then; delete newer segments, and older ones nobody needs."""
+        ``checksums`` are those of then. The files must be there: see :mod:`replay.damage`.
+        """
         self._forget()
-        live = self._live_at(cursor)
-        for number, path in self._found().items():
+        live = self.live_at(cursor)
+        for number, path in self.found().items():
             if number not in live:
                 path.unlink()
         for number in live:
             self._map(number)
+        self._checksums = dict(zip(live, checksums, strict=True))
         self.cursor = cursor
 
     def clear(self) -> None:
         """Delete every segment and start at record 0."""
         self._forget()
-        for path in self._found().values():
+        for path in self.found().values():
             path.unlink()
         self.cursor = 0
 
-    def _live_at(self, cursor: int) -> range:
+    def live_at(self, cursor: int) -> range:
+        """Numbers of the segments that are live after ``cursor`` records."""
         opened = -(-cursor // self.layout.segment_steps)
         return range(max(0, opened - self.layout.live_segments), opened)
 
     def _forget(self) -> None:
         self._mapped.clear()
+        self._checksums.clear()
         self._retired.clear()
         self._dirty.clear()
         self._names_changed = self.directory.is_dir()
 
     def _map(self, number: int) -> None:
-        segment = np.memmap(self._path(number), self.layout.dtype, mode="r+", shape=(self.layout.segment_steps,))
+        shape = (self.layout.segment_steps,)
+        segment = np.memmap(self.path_of(number), self.layout.dtype, mode="r+", shape=shape)
         plain = segment.view(np.ndarray)  # indexing a memmap is slower
-        self._mapped[number] = segment, {key: plain[key] for key in self.layout.dtype.names or ()}
+        fields = {key: plain[key] for key in self.layout.dtype.names or ()}
+        self._mapped[number] = _Mapped(segment, fields, plain.view(np.uint8).data)
 
-    def _path(self, number: int) -> Path:
+    def path_of(self, number: int) -> Path:
+        """The file of a segment."""
         return self.directory / f"segment_{number:08d}.bin"
 
-    def _found(self) -> dict[int, Path]:
+    def found(self) -> dict[int, Path]:
+        """The segments that are there, by number."""
         if not self.directory.is_dir():
             return {}
         names = ((_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from replay import Replay
 from training.collector import Episode
 from training.evaluators import Brought, Stage, skill_number
@@ -61,7 +59,7 @@ class SkillEpisodeLog(EpisodeLog):
     def add(self, stage: Stage, replay: Replay, episode: Episode) -> None:
         number, intrinsic = -1, 0.0
         if stage.agent.shown.dim:
-            records = _records(replay, episode)
+            records = replay.ended(episode.env)
             skill = records["skill"][-1]
             number = skill_number(skill)
             intrinsic = intrinsic_sum(judge(stage.agent, records["observation"], skill))
@@ -100,13 +98,6 @@ class SkillEpisodeLog(EpisodeLog):
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         self._rows.truncate_rows(state["episodes"] if state else 0)
         self._began = self._logger.elapsed - (state["episode_seconds"] if state else 0.0)
-
-
-def _records(replay: Replay, episode: Episode) -> dict[str, np.ndarray]:
-    """The records of an episode that has just ended."""
-    streams = replay.episodes
-    _, start, length = streams[streams[:, 0] == episode.env][-1]
-    return replay.read(episode.env, int(start), int(length))
 
 
 def intrinsic_sum(judged: Judged | None) -> float:

@@ -8,6 +8,7 @@ import torch
 
 from agents.agent import Mode
 from envs.workers import WorkerFailure
+from replay.damage import DamagedReplay
 from training import checkpoint
 from training.clock import Clock
 from training.collector import Collector
@@ -218,7 +219,21 @@ class OffPolicyRun(Run):
             self.replay.clear()
             self.episode_log.load_state_dict(None)
             return
-        self.replay.load_state_dict(state["replay"])
+        self._load_replay(state["replay"])
         self.collector.load_state_dict(state["collector"])
         self.eval_env.set_state(checkpoint.tensors_to_arrays(state["eval_env"]))  # type: ignore[attr-defined]
         self.episode_log.load_state_dict(state.get("own", {}))
+
+    def _load_replay(self, state: Mapping[str, Any]) -> None:
+        """Raises :class:`UserError` that says how a run with a damaged replay can go on."""
+        verify = self.settings.replay.verify
+        if verify is True and self.clock.over:
+            verify = False  # nothing will be drawn from it
+        try:
+            self.replay.load_state_dict(state, verify=verify, say=self.logger.say)
+        except DamagedReplay as damage:
+            raw = f", or with the records as they are: {self.go_on} replay.verify=false" if damage.usable else ""
+            raise UserError(
+                f"{damage} Nothing was touched, and {CHECKPOINT} is whole. Put the files back from a copy and resume, "
+                f"or go on without the damaged episodes: {self.go_on} replay.verify=drop{raw}"
+            ) from damage

@@ -84,8 +84,8 @@ def test_the_files_are_not_read_to_sample(tmp_path, monkeypatch):
     """Nothing of a batch comes from them: they can be overwritten without it being noticed."""
     replay, feeder = build(tmp_path, ring=CPU), Feeder([30])
     feeder.feed(replay, 90)
-    for segment, _ in replay._streams[0]._mapped.values():
-        segment.view("u1")[:] = 255
+    for segment in replay._streams[0]._mapped.values():
+        segment.file.view("u1")[:] = 255
     check_batch(replay.sample(), 4, 8)
 
 
