@@ -37,8 +37,8 @@ class Known(NamedTuple):
     """First record of the unfinished episode."""
     whole_from: int
     """First record of it that can be used; 0: all can."""
-    checksums: Sequence[int | None]
-    """Of the live segments, the oldest first; None: not known, as in checkpoints of older versions."""
+    checksums: dict[int, int | None]
+    """Of the live segments, by number; None: not known, as in checkpoints of older versions."""
 
     @classmethod
     def of(cls, stream: Stream, saved: Mapping[str, Any]) -> "Known":
@@ -50,7 +50,7 @@ class Known(NamedTuple):
             raise UserError(f"{stream.directory}: the checkpoint has no list of {len(live)} checksums of its segments.")
         if not isinstance(whole_from, int) or not 0 <= whole_from <= saved["cursor"]:
             raise UserError(f"{stream.directory}: whole_from={whole_from!s:.20} is not possible in a checkpoint.")
-        return cls(saved["cursor"], saved["open"], whole_from, sums)
+        return cls(saved["cursor"], saved["open"], whole_from, dict(zip(live, sums, strict=True)))
 
 
 class Segment(NamedTuple):
@@ -79,7 +79,7 @@ def segments(streams: Sequence[Stream], known: Sequence[Known]) -> Iterator[Segm
     """All that are live where ``known`` was known, stream by stream, the oldest first."""
     for env, (stream, then) in enumerate(zip(streams, known, strict=True)):
         steps = stream.layout.segment_steps
-        for number, expected in zip(stream.live_at(then.cursor), then.checksums, strict=True):
+        for number, expected in then.checksums.items():
             records = range(number * steps, min((number + 1) * steps, then.cursor))
             nbytes = len(records) * stream.layout.dtype.itemsize
             yield Segment(env, number, stream.path_of(number), records, nbytes, expected)
@@ -87,6 +87,8 @@ def segments(streams: Sequence[Stream], known: Sequence[Known]) -> Iterator[Segm
 
 def examine(streams: Sequence[Stream], known: Sequence[Known], verify: Verify, say: Say) -> list[Fault]:
     """Look at all files that the streams need to go (back) to what is ``known``; only reads.
+
+    Checksums that were not known are, where the files were read.
 
     Raises ``UserError`` for what has to be mended by hand: rights, and other things that bear a segment's name.
     """
@@ -100,7 +102,7 @@ def examine(streams: Sequence[Stream], known: Sequence[Known], verify: Verify, s
         else:
             faults.append(Fault(segment, what, usable=False))
     if verify is not False:
-        faults += _changed(there, say)
+        faults += _changed(there, known, say)
     return sorted(faults)
 
 
@@ -149,21 +151,17 @@ def without(faults: Sequence[Fault], streams: Sequence[Stream], known: Sequence[
     What lies in the place of a file that cannot be used is kept under another name. The rest of an unfinished episode,
     behind the damage, is an episode of its own.
     """
-    left = [list(then.checksums) for then in known]
-    whole_from = [then.whole_from for then in known]
+    left = list(known)
     for (env, number, path, records, nbytes, _), _, usable in faults:
-        stream, start = streams[env], known[env].open
+        stream, then = streams[env], left[env]
         if not usable:
             stream.directory.mkdir(parents=True, exist_ok=True)
             files.put_aside(path)
             files.allocate(path, stream.layout.segment_bytes)
-        left[env][number - stream.live_at(known[env].cursor).start] = checksum.of_file(path, nbytes)
-        if start is not None and start < records.stop:
-            whole_from[env] = max(whole_from[env], records.stop)
-    return [
-        then._replace(whole_from=start, checksums=sums)
-        for then, start, sums in zip(known, whole_from, left, strict=True)
-    ]
+        then.checksums[number] = checksum.of_file(path, nbytes)
+        if then.open is not None and then.open < records.stop:
+            left[env] = then._replace(whole_from=max(then.whole_from, records.stop))
+    return left
 
 
 def _hindrance(path: Path, wanted: int) -> str | None:
@@ -183,20 +181,24 @@ def _hindrance(path: Path, wanted: int) -> str | None:
     raise UserError(f"{path} cannot be read and written. Change its rights; nothing was touched.")
 
 
-def _changed(there: Sequence[Segment], say: Say) -> Iterator[Fault]:
-    """The faults of segments whose content is not what was written."""
-    sealed = [segment for segment in there if segment.checksum is not None]
-    if len(sealed) < len(there):
+def _changed(there: Sequence[Segment], known: Sequence[Known], say: Say) -> Iterator[Fault]:
+    """The faults of segments whose content is not what was written; those without a checksum get one."""
+    without_one = sum(segment.checksum is None for segment in there)
+    if without_one:
         say(
-            f"note: {len(there) - len(sealed)} of {len(there)} segments of the replay have no checksum, as an older "
-            "version wrote them; they are used as they are"
+            f"note: {without_one} of {len(there)} segments of the replay have no checksum, as an older version wrote "
+            "them; they are used as they are, and have one from now on"
         )
-    progress = Progress(sum(segment.nbytes for segment in sealed), say)
-    for segment in sealed:
+    progress = Progress(sum(segment.nbytes for segment in there), say)
+    for segment in there:
         try:
-            if checksum.of_file(segment.path, segment.nbytes, progress) != segment.checksum:
-                yield Fault(segment, "is not what was written", usable=True)
+            found = checksum.of_file(segment.path, segment.nbytes, progress)
         except OSError as error:
             yield Fault(segment, f"cannot be read ({error.strerror or error})", usable=False)
-    if sealed:
+            continue
+        if segment.checksum is None:
+            known[segment.env].checksums[segment.number] = found
+        elif segment.checksum != found:
+            yield Fault(segment, "is not what was written", usable=True)
+    if there:
         progress.finish()

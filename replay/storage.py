@@ -1,7 +1,7 @@
 """One stream of records per environment, kept in memory-mapped segment files."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,10 +171,10 @@ class Stream:
                 self.path_of(number).unlink(missing_ok=True)
                 self._retired.remove(number)
 
-    def restore(self, cursor: int, checksums: Sequence[int | None]) -> None:
+    def restore(self, cursor: int, checksums: Mapping[int, int | None]) -> None:
         """Go (back) to ``cursor``: map what was live then; delete newer segments, and older ones nobody needs.
 
-        ``checksums`` are those of then. The files must be there: see :mod:`replay.damage`.
+        ``checksums`` are those of then, by number. The files must be there: see :mod:`replay.damage`.
         """
         self._forget()
         live = self.live_at(cursor)
@@ -183,7 +183,7 @@ class Stream:
                 path.unlink()
         for number in live:
             self._map(number)
-        self._checksums = dict(zip(live, checksums, strict=True))
+        self._checksums = dict(checksums)
         self.cursor = cursor
 
     def clear(self) -> None:

@@ -53,6 +53,8 @@ def test_a_layout_that_cannot_be_read_is_written_again(tmp_path, spoil, old: boo
     if old:
         del state["layout"]
     again = build(tmp_path, **SIZES)
+    with pytest.raises(UserError, match="already holds a replay"):
+        feeder.feed(again, 1)
     assert tree(tmp_path) == spoilt
     said: list[str] = []
     again.load_state_dict(state, say=said.append)
