@@ -1,6 +1,7 @@
 """From a Hydra configuration to a running or resumed run."""
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from utils.wandb_log import wandb_settings
 
 AUTO = "auto"
 """Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
+
+
+SHORT = 100_010
+"""A length, in the unit of the script, that shows on a small machine whether something is learned."""
 
 
 def start(config: DictConfig, phase: str) -> OffPolicyRun:
@@ -77,6 +82,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     OmegaConf.save(OmegaConf.create(asked | {PHASE: phase}), path)
                 run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}))
+                if not resume and not run.lineage:  # these keep their sizes
+                    run.outlook.smaller = smaller(run.clock, asked.get(CHOICES, {}))
                 notes = [in_words(f"note: {text}", script.aliases.published) for text in (*tight, *run.notes)]
                 return _run(run, [need.describe(), *notes], resume)
         finally:
@@ -92,6 +99,14 @@ def assemble(
     config = settings.plain() | {PHASE: phase, CHOICES: choices}
     origin = Origin(script.phase, config, parts.spec, parts.lineage)
     return script.run(settings, run_dir, parts, clock, logger, origin)
+
+
+def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
+    """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already."""
+    if choices.get("preset") != "published":
+        return None
+    shorter = f" {clock.key}={SHORT}" if clock.steps * (clock.frames if clock.unit == "frames" else 1) > SHORT else ""
+    return f"preset=small{shorter}"
 
 
 def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:

@@ -3,14 +3,19 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """Context manager: the first SIGINT or SIGTERM sets :attr:`received`, a second one stops at once."""
+    """Context manager: the first SIGINT or SIGTERM sets :attr:`received`, a second one stops at once.
 
-    def __init__(self) -> None:
+    ``awaits`` says what has to be finished first. It is called between any two instructions of the run.
+    """
+
+    def __init__(self, awaits: Callable[[], str] = lambda: "this step") -> None:
         self.received = False
+        self._awaits = awaits
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -30,5 +35,6 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = True
         name = signal.Signals(number).name
+        says = f"\n{name}: finishing {self._awaits()}, then saving; once more to stop at once, without saving\n"
         # not print: the signal may arrive in the middle of a write to the same stream
-        os.write(2, f"\n{name}: finishing this step and saving; once more to stop at once\n".encode())
+        os.write(2, says.encode())

@@ -15,9 +15,11 @@ from training.collector import Collector
 from training.episode_log import EpisodeLog
 from training.evaluators import Evaluator, Stage
 from training.learner import Learner
+from training.outlook import Outlook
 from training.parts import REPORT, Parts
 from training.run import CHECKPOINT, GaveUp, Origin, Run
 from training.settings import OffPolicyKeys
+from training.work import Kind
 from utils.config import resume_words
 from utils.errors import UserError
 from utils.logger import Logger
@@ -65,6 +67,7 @@ class OffPolicyRun(Run):
             stopped=lambda: self.stop.received,
             film=self.video if settings.save_video else None,
         )
+        self.outlook = Outlook(settings, origin.phase, self.stage, self.replay, self.work)
 
     def run(self) -> None:
         """See :meth:`Run.run`. Raises :class:`UserError` when an environment in a process of its own fails."""
@@ -85,23 +88,32 @@ class OffPolicyRun(Run):
     def begin(self) -> None:
         self.evaluate_if_due()
 
+    def look_ahead(self) -> None:
+        self.outlook.look()
+
+    def time_left(self) -> str:
+        return self.outlook.words()
+
     def iterate(self) -> None:
         """One step of every environment and the updates that go with it."""
         before = self.step
         after = before + self.settings.num_envs
         gave_up = None
         if not self.settings.collect.overlap:
-            self._learn(before, after)
+            if self._learn(before, after):
+                return
             self._adapt()
-            episodes = self.collector.step(self._mode())
+            with self.work.piece(self._kind()):
+                episodes = self.collector.step(self._mode())
         else:
             self._adapt()
-            self.collector.begin_step(self._mode())
-            try:
-                self._learn_meanwhile(before, after)
-            except GaveUp as error:
-                gave_up = error  # not before the step is finished: a checkpoint is of whole steps
-            episodes = self.collector.finish_step()
+            with self.work.piece(self._kind()):
+                self.collector.begin_step(self._mode())
+                try:
+                    self._learn_meanwhile(before, after)
+                except GaveUp as error:
+                    gave_up = error  # not before the step is finished: a checkpoint is of whole steps
+                episodes = self.collector.finish_step()
         self.clock.step = after
         for episode in episodes:
             self.counters.episode += 1
@@ -109,8 +121,9 @@ class OffPolicyRun(Run):
         repeat = self.clock.frames
         frames = (before * repeat, after * repeat)
         for mark in crossed(*frames, self.settings.snapshots):
-            self.save_snapshot(checkpoint.snapshot_path(self.snapshot_dir(), mark))
-            self.evaluator.show(self.stage)
+            with self.work.piece("snapshot"):
+                self.save_snapshot(checkpoint.snapshot_path(self.snapshot_dir(), mark))
+                self.evaluator.show(self.stage)
         if self.schedule.evaluate_every is not None and times_due(*frames, self.schedule.evaluate_every):
             self.counters.evaluation_due = True
         if gave_up is not None:
@@ -132,14 +145,20 @@ class OffPolicyRun(Run):
     def step_in_flight(self) -> bool:
         return self.collector.in_flight
 
-    def _learn(self, before: int, after: int) -> None:
-        """The updates that are due in the agent steps from ``before`` to ``after``, looked at."""
+    def _learn(self, before: int, after: int) -> bool:
+        """The updates that are due in the agent steps from ``before`` to ``after``, looked at.
+
+        True when the run is to stop before all are made.
+        """
         seed_steps, repeat = self.schedule.seed_steps, self.clock.frames
-        if after > seed_steps:
-            # the published loops update before the step whose number is a multiple of the period
-            due = times_due(max(before, seed_steps) - 1, after - 1, self.schedule.update_every)
-            self.update(self.schedule.updates_at_once * due)
+        if after <= seed_steps:
+            return False
+        # the published loops update before the step whose number is a multiple of the period
+        due = times_due(max(before, seed_steps) - 1, after - 1, self.schedule.update_every)
+        stops = self.update(self.schedule.updates_at_once * due)
+        if not stops:
             self._watch(before * repeat - 1, after * repeat - 1)
+        return stops
 
     def _learn_meanwhile(self, before: int, after: int) -> None:
         """The same while the environments step; logs by how many updates their actions are late."""
@@ -152,11 +171,15 @@ class OffPolicyRun(Run):
         if self.replay.ready:
             note = self.agent.adapt(self.frame, self.replay)
             if note:
+                self.outlook.left.changed()
                 self.logger.say(note)
 
-    def _mode(self) -> Mode:
+    def _kind(self) -> Kind:
         seeding = self.step < self.schedule.seed_steps and self.schedule.random_seed_actions
-        return "random" if seeding else self.agent.collects
+        return "random step" if seeding else "step"
+
+    def _mode(self) -> Mode:
+        return "random" if self._kind() == "random step" else self.agent.collects
 
     def _watch(self, before: int, after: int) -> None:
         """Scalars of the newest update and videos, where a multiple of their period lies in ``(before, after]``."""
@@ -189,7 +212,9 @@ class OffPolicyRun(Run):
         if not self.counters.evaluation_due:
             return
         before = self.eval_env.get_state()  # type: ignore[attr-defined]
-        if not self.evaluator.evaluate(self.stage):
+        with self.work.piece("evaluation"):
+            finished = self.evaluator.evaluate(self.stage)
+        if not finished:
             self.eval_env.set_state(before)  # type: ignore[attr-defined]
             return
         self.counters.evaluation_due = False

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.agent import Agent
+from agents.agent import Agent, Phase
 from training import checkpoint
 from training.clock import Clock
 from training.interrupt import StopSignal
 from training.learner import Learner, NumericalFault
 from training.settings import RunKeys
+from training.status import awaited, doing
+from training.work import Work
+from utils.compile import EAGER_CALLS
 from utils.errors import UserError
 from utils.logger import Logger, Prefix
 from utils.seeding import random_state, set_random_state
@@ -50,8 +53,8 @@ class Counters:
 class Origin:
     """What snapshots and checkpoints say about where they come from."""
 
-    phase: str
-    """What the agent does: ``pretrain`` or ``finetune``."""
+    phase: Phase
+    """What the agent does."""
     config: dict[str, Any]
     """The settings in plain form, the script that was started under ``phase``."""
     spec: dict[str, Any]
@@ -82,7 +85,8 @@ class Run(ABC):
         self.device = agent.device
         self.lineage = origin.lineage
         self.counters = Counters()
-        self.stop = StopSignal()
+        self.work = Work({"update": EAGER_CALLS + 1} if settings.compile != "off" else None)
+        self.stop = StopSignal(lambda: awaited(self.work, self.step_in_flight))
         self.notes: list[str] = self._unreached_snapshots()
         """What the user should know."""
         self.final: Path | None = None
@@ -124,13 +128,18 @@ class Run(ABC):
     def run(self) -> None:
         """Go on to the end; the last thing written is a checkpoint.
 
-        On Ctrl-C or SIGTERM the step in progress is finished, a checkpoint written and KeyboardInterrupt raised.
+        On Ctrl-C or SIGTERM the step or update in progress is finished, a checkpoint written and KeyboardInterrupt
+        raised.
         """
         self._saved_at = self.logger.elapsed
+        self.logger.follow(self.status)
         with self.stop:
+            self.logger.tick(self.frame)
             self.begin()
             while not self.clock.over and not self.stop.received:
-                self.iterate()
+                with self.work.round():
+                    self.iterate()
+                self.look_ahead()
             self.save_checkpoint()
         if self.stop.received:
             raise KeyboardInterrupt
@@ -146,6 +155,18 @@ class Run(ABC):
     @abstractmethod
     def iterate(self) -> None:
         """One step and the updates that go with it."""
+
+    def look_ahead(self) -> None:  # noqa: B027
+        """Between two steps: find out how long the run will take. What it does changes no number of the run."""
+
+    def status(self) -> str:
+        """What the console shows behind the progress bar; asked from another thread, too."""
+        left = "stopping" if self.stop.received else self.time_left()
+        return ", ".join(filter(None, (left, doing(self.work)))) or "time left not known yet"
+
+    def time_left(self) -> str:
+        """In words, empty where nothing is known."""
+        return ""
 
     def finish(self) -> None:
         """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced."""
@@ -165,12 +186,21 @@ class Run(ABC):
         """Whether a step has begun that is not finished: no time for a checkpoint."""
         return False
 
-    def update(self, due: int) -> None:
-        """``due`` more updates and those still owed; they wait until there is something to learn from."""
+    def update(self, due: int) -> bool:
+        """``due`` more updates and those still owed; they wait until there is something to learn from.
+
+        True when the run is to stop before all are made: a resumed run begins this step again, with what is left of
+        them. With a step in flight they are all made.
+        """
         self.counters.updates_owed += due
+        owed = self.counters.updates_owed
         while self.counters.updates_owed > 0 and self.can_learn:
+            if self.stop.received and not self.step_in_flight:
+                self.counters.updates_owed -= due
+                return True
             try:
-                self.newest = self.learner.update().logged
+                with self.work.piece("update", owed - self.counters.updates_owed + 1, owed):
+                    self.newest = self.learner.update().logged
             except NumericalFault as fault:
                 self._skip(fault, due)
                 continue
@@ -178,6 +208,9 @@ class Run(ABC):
             self.counters.updates += 1
             self.counters.updates_owed -= 1
             self.logger.log_metrics(self.newest, "train")
+            if self.counters.updates_owed > 0:
+                self.logger.tick(self.frame)
+        return False
 
     def _skip(self, fault: NumericalFault, due: int) -> None:
         """Go on without an update that was taken back, if the user wants that.
@@ -259,6 +292,11 @@ class Run(ABC):
 
     def save_checkpoint(self) -> None:
         """Write ``checkpoint.pt``, from which :meth:`load_checkpoint` continues exactly."""
+        with self.work.piece("checkpoint"):
+            self._write_checkpoint()
+        self._saved_at = self.logger.elapsed
+
+    def _write_checkpoint(self) -> None:
         self.counters.step = self.step
         state = self.state()
         content = {
@@ -272,7 +310,6 @@ class Run(ABC):
         }
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
         self.saved(state)
-        self._saved_at = self.logger.elapsed
 
     def load_checkpoint(self) -> None:
         """Put everything back to where ``checkpoint.pt`` was written; without one, start over."""

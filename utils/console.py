@@ -3,15 +3,22 @@
 import math
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from tqdm import tqdm
 
+from utils.live_line import LiveLine
 from utils.log_layout import LogLayout
 
 _COLOURS = {"train": "\033[33m", "eval": "\033[32m"}  # yellow, green
 _RESET = "\033[0m"
+
+SILENCE = 60.0
+"""Seconds without any line after which a run that nobody watches says where it is; twice as long each time."""
+
+LONGEST_SILENCE = 600.0
 
 
 def format_line(prefix: str, values: Mapping[str, float], layout: LogLayout, colour: bool = False) -> str:
@@ -50,18 +57,29 @@ def _format(value: float, kind: str) -> str:
 
 
 class Console:
-    """Lines on stdout and, on a terminal, a progress bar with the time left on stderr.
+    """Lines on stdout and, on a terminal, a progress bar on stderr.
 
     Args:
         total_frames: where the bar ends, in frames.
-        progress: whether to draw the bar; None: only when stderr is a terminal.
+        progress: whether to draw the bar; None: only when stderr is a terminal, and a line on stdout now and then
+            where it is none.
         layout: what a line shows.
+        clock: seconds from any origin; tests put their own.
     """
 
-    def __init__(self, total_frames: int, layout: LogLayout, progress: bool | None = None) -> None:
-        self._total, self._layout = total_frames, layout
+    def __init__(
+        self,
+        total_frames: int,
+        layout: LogLayout,
+        progress: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._layout, self._clock = total_frames, layout, clock
         self._enabled = sys.stderr.isatty() if progress is None else progress
-        self._bar: tqdm | None = None
+        self._bar: LiveLine | None = None
+        self._spoken, self._silence = clock(), SILENCE if progress is None else math.inf
+        self.says: Callable[[], str] = str
+        """What stands behind the bar; called from another thread, too."""
 
     def line(self, prefix: str, values: Mapping[str, float]) -> None:
         """Print ``format_line`` to stdout."""
@@ -69,6 +87,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print any text to stdout without tearing the bar."""
+        self._spoken = self._clock()
         if self._bar is None:
             print(text, flush=True)
         else:
@@ -76,21 +95,18 @@ class Console:
             sys.stdout.flush()
 
     def tick(self, frame: int) -> None:
-        """Move the bar to ``frame``. The first call sets its origin: a resumed run's rate counts new frames only."""
+        """Move the bar to ``frame``, which it is drawn at from the first call on."""
         if not self._enabled:
-            return
-        if self._bar is None:
-            self._bar = tqdm(
-                total=self._total,
-                initial=frame,
-                unit=" frames",
-                unit_scale=True,
-                smoothing=0.05,  # evaluations and snapshots are pauses, not a trend
-                mininterval=0.5,
-                dynamic_ncols=True,
-                file=sys.stderr,
-            )
-        self._bar.update(frame - self._bar.n)
+            self._break_silence(frame)
+        elif self._bar is None:
+            self._bar = LiveLine(self._total, frame, lambda: self.says(), sys.stderr)
+        else:
+            self._bar.move(frame)
+
+    def _break_silence(self, frame: int) -> None:
+        if self._clock() - self._spoken >= self._silence:
+            self.say(f"at frame {frame} of {self._total}: {self.says()}")
+            self._silence = min(2 * self._silence, LONGEST_SILENCE)
 
     def close(self) -> None:
         """Leave the bar as it is and let go of the terminal."""

@@ -139,8 +139,14 @@ class Logger:
             self._wandb.video(f"{prefix}/{key}", path, {f"{prefix}/frame": frame})
         return path
 
+    def follow(self, says: Callable[[], str]) -> None:
+        """Show behind the progress bar what ``says`` returns; it is called from another thread, too."""
+        self._console.says = says
+
     def tick(self, frame: int) -> None:
-        """Move the progress bar; cheap enough for every step."""
+        """Move the progress bar, or where there is none, say now and then where the run is; cheap enough for every
+        step.
+        """
         self._console.tick(frame)
 
     def say(self, text: str) -> None:

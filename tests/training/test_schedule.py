@@ -11,6 +11,7 @@ from training.clock import Clock
 from training.interrupt import StopSignal
 from training.off_policy import OffPolicyRun
 from training.run import Counters
+from training.work import Work
 from utils.schedule import crossed, times_due
 
 EPISODE_STEPS = 500
@@ -31,11 +32,14 @@ class Recorder(OffPolicyRun):
         self.logger = SimpleNamespace(
             elapsed=0.0,
             tick=lambda frame: None,
+            follow=lambda says: None,
             log_metrics=lambda *_: self.happened.append("update"),
             log=lambda key, value, prefix: self.lags.append(value),
         )
         self.lags = []
         self.counters, self.stop = Counters(evaluation_due=self.schedule.evaluate_every is not None), StopSignal()
+        self.work = Work()
+        self.outlook = SimpleNamespace(look=lambda: None, left=SimpleNamespace(changed=lambda: None))
         self.stage = None
         self.evaluator = SimpleNamespace(show=lambda stage: None)
         self.episode_log = SimpleNamespace(add=lambda stage, replay, episode: None)

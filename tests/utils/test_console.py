@@ -104,15 +104,50 @@ def test_no_bar_unless_stderr_is_a_terminal(monkeypatch, capsys):
     assert "/100" in terminal.getvalue()
 
 
-def test_bar_starts_where_the_run_starts(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+def test_bar_stands_where_the_run_is_with_its_words_behind(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     console = Console(2000, DREAMER, progress=True)
+    console.says = lambda: "62 days left"
     console.tick(1000)  # resumed here
-    assert (console._bar.initial, console._bar.n) == (1000, 1000)
+    assert terminal.getvalue().count("1.00k/2.00k frames") == 1
     console.tick(1500)
-    assert (console._bar.initial, console._bar.n) == (1000, 1500)
     console.close()
     console.close()
+    last = terminal.getvalue().rpartition("\r")[2]
+    assert "75%" in last and "1.50k/2.00k frames" in last and "62 days left" in last
+
+
+def test_a_run_that_nobody_watches_says_now_and_then_where_it_is(capsys):
+    """After a minute without a line, then after two, four, eight, and every ten."""
+    now = [0.0]
+    console = Console(2_000_010, DREAMER, clock=lambda: now[0])
+    console.says = lambda: "62 days left"
+    spoken = []
+    for now[0] in range(0, 60 * 60, 5):
+        console.tick(4000)
+        if said := capsys.readouterr().out:
+            spoken.append(now[0])
+            assert "4000" in said and "2000010" in said and "62 days left" in said
+    minutes = [sum(waits) for waits in [(1,), (1, 2), (1, 2, 4), (1, 2, 4, 8)]]
+    assert spoken == [60 * minute for minute in (*minutes, 25, 35, 45, 55)]
+    console.say("something else")
+    now[0] += 595
+    console.tick(4000)
+    assert "days" not in capsys.readouterr().out
+    now[0] += 5
+    console.tick(4000)
+    assert "days" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_no_such_lines_where_the_bar_is_asked_for_or_unwanted(capsys, progress):
+    now = [0.0]
+    console = Console(100, DREAMER, progress, clock=lambda: now[0])
+    for now[0] in range(0, 10_000, 100):
+        console.tick(50)
+    console.close()
+    assert capsys.readouterr().out == ""
 
 
 def test_lines_do_not_tear_the_bar():
