@@ -85,14 +85,16 @@ def evaluate(
     action_repeat: int,
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
+    begins: Callable[[int, int], None] = lambda number, of: None,
 ) -> Evaluation | None:
     """Run ``episodes`` episodes of ``env``, which draw from ``seed``; None when ``should_stop`` became true.
 
-    The environment keeps its own random stream.
+    The environment keeps its own random stream. ``begins`` is told which episode begins, from 1 on, and of how many.
     """
     returns, lengths, frames = [], [], np.empty(0)
     with own_randomness(agent.device, seed):
         for index in range(episodes):
+            begins(index + 1, episodes)
             played = play(agent, env, should_stop=should_stop)
             if played is None:
                 return None

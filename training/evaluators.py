@@ -38,6 +38,8 @@ class Stage:
     """See :class:`training.run.Counters`."""
     stopped: Callable[[], bool]
     """Whether the run is to stop."""
+    begins: Callable[[int, int], None]
+    """Told which episode of an evaluation begins, from 1 on, and of how many."""
     film: Callable[..., None] | None
     """Saves a video, see :meth:`training.run.Run.video`; None where none is wanted."""
 
@@ -75,6 +77,7 @@ class MeanActions:
             action_repeat=stage.clock.frames,
             seed=derive(stage.seed, EVALUATION, stage.counters.evaluations),
             should_stop=stage.stopped,
+            begins=stage.begins,
         )
         if result is None:
             return False
@@ -155,10 +158,12 @@ class EverySkill:
         skills = stage.agent.shown.dim
         grid = SkillGrid(skills, self.length, VIDEO_SIZE) if stage.film is not None and skills else None
         found: dict[int, list[Brought]] = {}
-        for skill in stage.agent.shown.candidates(stage.agent.device):
+        candidates = stage.agent.shown.candidates(stage.agent.device)
+        for skill in candidates:
             number = skill_number(skill.cpu().numpy())
             found[number] = []
             for index in range(self.episodes):
+                stage.begins((len(found) - 1) * self.episodes + index + 1, len(candidates) * self.episodes)
                 brought = self._play_one(stage, skill, grid, films=stage.film is not None and index == 0)
                 if brought is None:
                     return None

@@ -65,6 +65,7 @@ class OffPolicyRun(Run):
             counters=self.counters,
             clock=clock,
             stopped=lambda: self.stop.received,
+            begins=self.work.at,
             film=self.video if settings.save_video else None,
         )
         self.outlook = Outlook(settings, origin.phase, self.stage, self.replay, self.work)

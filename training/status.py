@@ -14,13 +14,16 @@ NAMED: dict[Kind, str] = {
 NOTABLE = 1.0
 """Seconds of a piece of work after which it is named."""
 
+PARTS: dict[Kind, str] = {"evaluation": ", episode"}
+"""What the parts of one piece are called; other kinds are counted in pieces."""
+
 
 def doing(work: Work) -> str:
     """``update 3 of 100, 12 of 26 s``; empty where nothing takes long."""
     piece, busy = work.now, work.busy
     if piece is None or piece.kind not in NAMED or (busy < NOTABLE and piece.of == 1):
         return ""
-    which = f" {piece.number} of {piece.of}" if piece.of > 1 else ""
+    which = f"{PARTS.get(piece.kind, '')} {piece.number} of {piece.of}" if piece.of > 1 else ""
     seconds = work.paces[piece.kind].seconds
     if busy < NOTABLE:
         return f"{NAMED[piece.kind]}{which}"

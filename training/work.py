@@ -41,7 +41,7 @@ class Piece(NamedTuple):
 
     kind: Kind
     number: int
-    """Which of :attr:`of` pieces in a row it is, from 1 on."""
+    """Which of :attr:`of` pieces in a row it is, from 1 on; of an evaluation, the episode that is played."""
     of: int
     began: float
     """On the clock of :class:`Work`, in seconds."""
@@ -80,6 +80,11 @@ class Work:
             self._skips[kind] -= 1
         else:
             self.paces[kind].add(own)
+
+    def at(self, number: int, of: int) -> None:
+        """The present piece consists of ``of`` parts, and is at this one (from 1 on)."""
+        if self.now is not None:
+            self.now = self.now._replace(number=number, of=of)
 
     @contextmanager
     def round(self) -> Iterator[None]:

@@ -100,6 +100,9 @@ def test_what_is_being_done_in_words(clock):
     with work.piece("evaluation"):
         clock.now += 200
         assert doing(work) == "evaluation, 3.3 min"
+        work.at(4, 10)
+        assert doing(work) == "evaluation, episode 4 of 10, 3.3 min"
+    assert seconds(work)["evaluation"] == 200.0
 
 
 @pytest.mark.parametrize(
