@@ -17,8 +17,8 @@ from training.learner import Learner, NumericalFault
 from training.settings import RunKeys
 from training.status import awaited, doing
 from training.work import Work
-from utils.compile import EAGER_CALLS
 from utils.errors import UserError
+from utils.graphs import EAGER_CALLS
 from utils.logger import Logger, Prefix
 from utils.seeding import random_state, set_random_state
 

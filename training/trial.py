@@ -76,7 +76,7 @@ def _tried(
     if stopped():
         return None
     first, changes = acting(), 0
-    while changes < MOST_CHANGES and not stopped() and twin.adapt(last_frame, replay.sample):
+    while changes < MOST_CHANGES and not stopped() and twin.adapt(last_frame, replay):
         changes += 1
     last = acting() if changes and not stopped() else first
     alike = all(late < 1.5 * early for late, early in zip(last, first, strict=True))
