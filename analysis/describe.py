@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from replay.files import readable
 from training import checkpoint
 from utils.errors import exit_status
 from utils.nested import tensors_in
+from utils.plain_yaml import dump
 
 _HEADER = ("kind", "format", "agent", "run", "frame", "step", "episode", "updates", "commit", "device")
 
@@ -31,7 +30,7 @@ def describe(content: Mapping[str, Any]) -> str:
         lines += ["", "made for"]
         lines += [f"  {key:<24} {dtype} {tuple(shape)}" for key, (shape, dtype) in content["spec"].items()]
     if "config" in content:
-        lines += ["", "configuration", OmegaConf.to_yaml(OmegaConf.create(dict(content["config"]))).rstrip()]
+        lines += ["", "configuration", dump(content["config"]).rstrip()]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ search raises its own objective from one iteration to the next, and what it cost
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,9 @@ from scipy import stats
 
 from agents.dreamer.agent import DreamerAgent
 from agents.dreamer.planner import Plan, Planner
-from analysis.snapshot_tool import ACTING, add_env_factory, build_env, check_request, progress, read_snapshot
+from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, progress, read_snapshot
 from training.evaluation import play
-from training.parts import restore_agent
+from training.restored import restore_agent
 from utils.errors import UserError, exit_status
 from utils.report import write_json
 from utils.seeding import derive, own_randomness
@@ -58,15 +58,18 @@ class Paired(NamedTuple):
         return float(gain.mean()), float(gain.mean()) - half, float(gain.mean()) + half
 
 
-def load_agent(path: Path) -> tuple[DreamerAgent, WatchedPlanner, dict[str, Any]]:
-    """The fine-tuned agent of ``path`` on the CPU, its planner, and the snapshot's content. Raises UserError."""
+def load_agent(path: Path, named: Collection[str] = ()) -> tuple[DreamerAgent, WatchedPlanner, dict[str, Any]]:
+    """The fine-tuned agent of ``path`` on the CPU, its planner, and the snapshot's content. Raises UserError.
+
+    ``named`` are the import paths that the user names.
+    """
     content = read_snapshot(path, "fine-tuned snapshot, such as .../finetuned_snapshot.pt")
     if not content["phase"] == "finetune":
         raise UserError(f"{path} is of a pre-training, which has no reward head for a task. Fine-tune it first.")
-    agent = restore_agent(content)
+    agent = restore_agent(content, named=named)
     if not isinstance(agent, DreamerAgent):
         raise UserError(f"{path} is of agent={content['agent']}, which cannot plan.")
-    planner = WatchedPlanner(**content["config"]["planner"])
+    planner = WatchedPlanner(**agent.settings.planner.plain())
     agent.planner = planner
     return agent.eval(), planner, content
 
@@ -126,8 +129,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.episodes < 2:
         raise UserError(f"--episodes={options.episodes} is not possible: an interval needs two or more.")
     check_request(options.seed, {"--json": options.json})
-    agent, planner, content = load_agent(options.snapshot)
-    env = build_env(content["config"], options.seed, options.env_factory)
+    agent, planner, content = load_agent(options.snapshot, options.named)
+    env = build_env(content["config"], options.seed, options.named, content["spec"])
     try:
         paired = compare(agent, env, options.episodes, options.seed)
     finally:
@@ -141,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt")
     made.add_argument("--episodes", type=int, default=10, help="starts, each played twice (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the starts (default: 0)")
-    add_env_factory(made)
+    add_named(made)
     made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
     return made
 

@@ -12,7 +12,7 @@ skill, so that every episode is held out exactly once, in a fold with one of eac
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +27,11 @@ from sklearn.preprocessing import StandardScaler
 
 from agents.agent import Acts, Agent
 from analysis.cells import MEASURES, coverage
-from analysis.snapshot_tool import ACTING, add_env_factory, build_env, check_request, read_snapshot
+from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, read_snapshot
 from analysis.snapshot_tool import progress as show_progress
 from training.evaluation import play
 from training.judged import Judged, judge, share_named
-from training.parts import restore_agent
+from training.restored import restore_agent
 from utils.errors import UserError, exit_status
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
@@ -103,15 +103,18 @@ def probe(features: np.ndarray, labels: np.ndarray) -> Probe:
     return Probe(hits / len(labels), *wilson(hits, len(labels)))
 
 
-def load_agent(path: Path, seed: int, *, untrained: bool = False) -> tuple[Agent, dict[str, Any]]:
+def load_agent(
+    path: Path, seed: int, *, untrained: bool = False, named: Collection[str] = ()
+) -> tuple[Agent, dict[str, Any]]:
     """The agent of the snapshot ``path`` on the CPU, and the snapshot's content.
 
-    With ``untrained`` the weights are fresh, drawn from ``seed``. Raises :class:`UserError` when there is no such
-    file, its agent has no skills to tell apart, or its weights do not fit.
+    ``named`` are the import paths that the user names. With ``untrained`` the weights are fresh, drawn from ``seed``.
+    Raises :class:`UserError` when there is no such file, its agent has no skills to tell apart, or its weights do not
+    fit.
     """
     content = read_snapshot(path, "snapshot file, such as .../snapshot_100000.pt")
     seed_everything(seed)
-    agent = restore_agent(content, untrained=untrained)
+    agent = restore_agent(content, untrained=untrained, named=named)
     if len(skills_of(agent)) < 2:
         raise UserError(f"{path} is of agent={content['agent']}, which has no skills to tell apart.")
     return agent, content
@@ -226,9 +229,9 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     if options.episodes < 2:
         raise UserError(f"--episodes={options.episodes} is not possible: one is held out, others are learned from.")
     check_request(options.seed, {"--json": options.json, "--frames-png": options.frames_png})
-    agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained)
+    agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained, named=options.named)
     config = content["config"]
-    env = build_env(config, options.seed, options.env_factory)
+    env = build_env(content["config"], options.seed, options.named, content["spec"])
     try:
         made = rollouts(agent, env, options.episodes, options.seed, show_progress)
     finally:
@@ -251,7 +254,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--untrained", action="store_true", help="fresh random weights in place of the snapshot's")
     made.add_argument("--episodes", type=int, default=10, help="per skill (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the episodes, and of untrained weights (default: 0)")
-    add_env_factory(made)
+    add_named(made)
     made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
     made.add_argument("--frames-png", type=Path, metavar="PATH", help="write a picture of the last images")
     return made

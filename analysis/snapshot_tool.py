@@ -2,19 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from envs.contract import refuse_unnamed
 from envs.make import make
 from envs.settings import EnvironmentKeys
 from training import checkpoint
-from training.parts import env_arguments
+from training.parts import env_arguments, plain_spec
 from utils.errors import UserError
 from utils.folders import check_writable
+from utils.own_code import options, refuse_unnamed
+from utils.regular import check_file
 from utils.seeding import derive
 from utils.settings import parse, pick
 
@@ -36,27 +37,47 @@ def check_request(seed: int, outputs: Mapping[str, Path | None]) -> None:
 
 def read_snapshot(path: Path, wanted: str) -> dict[str, Any]:
     """The content of a snapshot file. Raises :class:`UserError`, which says what is ``wanted``, when there is none."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. Name a {wanted}.")
+    check_file(path, f"Name a {wanted}.")
     return checkpoint.load(path, "snapshot")
 
 
-def build_env(config: Mapping[str, Any], seed: int, env_factory: str | None = None) -> gymnasium.Env:
+def build_env(
+    config: Mapping[str, Any], seed: int, named: Collection[str | None] = (), spec: Mapping[str, Any] | None = None
+) -> gymnasium.Env:
     """The environment of the task and rendering in ``config``, with its own initial states.
 
-    Raises :class:`UserError` for one whose code only the snapshot names: ``env_factory`` is what the user names.
+    Raises :class:`UserError` where there is none, its code is neither this project's nor among the import paths that
+    are ``named``, or what it shows and takes is not the ``spec`` of the snapshot.
     """
-    refuse_unnamed(config.get("env_factory"), env_factory, "the snapshot", "--env-factory")
+    refuse_unnamed(config, named, "the snapshot", options)
     settings = parse(EnvironmentKeys, pick(EnvironmentKeys, config))
-    return make(settings.task, seed=derive(seed, ENV), **env_arguments(settings))
+    env = make(settings.task, seed=derive(seed, ENV), **env_arguments(settings))
+    spaces: dict[str, Any] = {"observation": env.observation_space["observation"], "action": env.action_space}  # type: ignore[index]
+    made = plain_spec({key: (space.shape, space.dtype) for key, space in spaces.items()})
+    if spec is not None and made != {key: spec[key] for key in made}:
+        env.close()
+        raise UserError(
+            f"the snapshot is of {dict(spec)}, and its task={settings.task} gives {made}. Take another one."
+        )
+    return env
 
 
-def add_env_factory(parser: argparse.ArgumentParser) -> None:
-    """The option ``--env-factory``."""
+def add_named(parser: argparse.ArgumentParser) -> None:
+    """The options with which a user names code of their own."""
     parser.add_argument(
         "--env-factory",
+        dest="named",
+        action="append",
+        default=[],
         metavar="PACKAGE.MAKE",
         help="allows importing it, for a snapshot of an environment of your own",
+    )
+    parser.add_argument(
+        "--import",
+        dest="named",
+        action="append",
+        metavar="PACKAGE.NAME",
+        help="the same of an agent, a method or drives of your own; may be given several times",
     )
 
 

@@ -23,8 +23,17 @@ def run_folder(request: Request) -> Path:
 
 def snapshot(request: Request) -> Row:
     """The snapshot that the run starts from exists and can be read."""
-    if request.run_dir is not None and (request.run_dir / "checkpoint.pt").is_file():
-        return ok("not needed, the run has a checkpoint")
+    if request.run_dir is not None:
+        from training import checkpoint
+        from training.resumed import refuse_strays
+        from training.run import CHECKPOINT
+        from utils.config import CONFIG_FILE
+
+        if not (request.run_dir / CONFIG_FILE).exists():
+            refuse_strays(request.run_dir)
+        elif (request.run_dir / CHECKPOINT).exists():
+            checkpoint.load(request.run_dir / CHECKPOINT, "checkpoint")
+            return ok("not needed, the run has a checkpoint")
     source = request.script.source(request.settings)
     if source is None:
         return ok("not needed: from scratch")

@@ -169,15 +169,13 @@ def _resumed(folder: Path, line: CommandLine) -> Request:
     """The stored settings of a run that would go on, with what the command line may and does change."""
     from entry.scripts import SCRIPTS
     from entry.settings import settings_of
-    from entry.stored import PHASE, stored_settings
-    from envs.contract import refuse_unnamed
+    from entry.stored import PHASE, read_config, stored_settings
     from utils.config import get, put
 
-    phase = stored_settings(folder, {})[PHASE]  # of the run itself, whichever script the words would fit
+    phase = read_config(folder)[PHASE]  # of the run itself, whichever script the words would fit
     asked, _ = _compose(phase, line)
     given = {word.lstrip("+").partition("=")[0] for word in line.overrides}
     settings = stored_settings(folder, asked)
-    refuse_unnamed(settings["env_factory"], asked["env_factory"], f"resume={folder}")
     for key in given & set(SCRIPTS[phase].safe_on_resume):
         put(settings, key, get(asked, key))
     return Request(phase, settings_of(phase, settings), folder, False)

@@ -51,7 +51,7 @@ def job_errors(job: Job) -> Job:
                 raise
             raise SystemExit(f"error: {str(error).strip()}") from None
         except KeyboardInterrupt:
-            words = resume_words(folder, config.get("env_factory"))
+            words = resume_words(folder, config)
             print(f"\nstopped; the run's files are in {folder} (continue with {words})", file=sys.stderr)
             raise
 

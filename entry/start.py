@@ -7,19 +7,19 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from entry.cli import run_folder
 from entry.lock import FolderLock
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
 from entry.stored import CHOICES, PHASE, stored_settings
-from envs.contract import refuse_unnamed
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
 from training.off_policy import OffPolicyRun
 from training.parts import Parts
+from training.resumed import check_folder, read_checkpoint, refuse_strays
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
@@ -27,6 +27,7 @@ from utils.config import CONFIG_FILE, get, put, resume_words, to_plain
 from utils.device import resolve_device
 from utils.errors import UserError
 from utils.logger import Logger
+from utils.plain_yaml import dump
 from utils.settings import in_words
 from utils.wandb_log import wandb_settings
 
@@ -67,25 +68,34 @@ def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = F
 def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> OffPolicyRun:
     settings = settings_of(phase, asked)
     device = resolve_device(settings.device)
+    check_folder(run_dir)
     with FolderLock(run_dir):
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
                 f"hydra.run.dir={run_dir} already holds a run. "
-                f"Continue it with {resume_words(run_dir, settings.env_factory)} or choose another."
+                f"Continue it with {resume_words(run_dir, settings.plain())} or choose another."
             )
+        if not resume:
+            refuse_strays(run_dir)
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
-        source = None if (run_dir / CHECKPOINT).exists() else script.source(settings)
+        saved = read_checkpoint(run_dir, settings, need.layout, script.phase) if resume else None
+        source = script.source(settings) if saved is None else None
         parts = script.build(settings, run_dir, script.phase, device, source)
         try:
             with _logger(script, settings, run_dir, phase, parts, resume) as logger:
-                with atomic_path(run_dir / CONFIG_FILE) as path:
-                    OmegaConf.save(OmegaConf.create(asked | {PHASE: phase}), path)
                 run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}))
                 if not resume and not run.lineage:  # these keep their sizes
                     run.outlook.smaller = smaller(run.clock, asked.get(CHOICES, {}))
                 notes = [in_words(f"note: {text}", script.aliases.published) for text in (*tight, *run.notes)]
-                return _run(run, [need.describe(), *notes], resume)
+                for line in (f"run folder: {run_dir}", *run.describe(), need.describe(), *notes):
+                    logger.say(line)
+                if resume:
+                    run.load_checkpoint(saved)
+                    del saved  # as large as the agent and its optimisers
+                with atomic_path(run_dir / CONFIG_FILE) as path:
+                    path.write_text(dump(asked | {PHASE: phase}))
+                return _run(run)
         finally:
             parts.close()
 
@@ -109,12 +119,8 @@ def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
     return f"preset=small{shorter}"
 
 
-def _run(run: OffPolicyRun, opening: list[str], resume: bool) -> OffPolicyRun:
+def _run(run: OffPolicyRun) -> OffPolicyRun:
     say, folder = run.logger.say, run.run_dir
-    for line in (f"run folder: {folder}", *run.describe(), *opening):
-        say(line)
-    if resume:
-        run.load_checkpoint()
     if run.lineage:
         say(f"fine-tuning from {run.lineage[0]['path']}")
     if run.clock.over:
@@ -172,7 +178,6 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: str) -> dict[str,
     """The run's own settings with the command line's safe changes; others are refused by name."""
     asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
     stored = stored_settings(run_dir, asked)
-    refuse_unnamed(stored["env_factory"], asked["env_factory"], f"resume={run_dir}")
     if stored[PHASE] != phase:
         raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
     safe = SCRIPTS[phase].safe_on_resume
@@ -181,7 +186,7 @@ def _stored_settings(run_dir: Path, config: DictConfig, phase: str) -> dict[str,
         name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
         try:
             then, now = get(stored, name), get(asked, name)
-        except KeyError:
+        except (KeyError, TypeError):
             raise UserError(f"{override}: this run was started without the key {key}; leave it out.") from None
         if key == "resume" or now == then:
             continue

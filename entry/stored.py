@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from omegaconf import OmegaConf
+from pydantic import ConfigDict
 
 from training.older import current_settings
-from utils.config import CONFIG_FILE, to_plain
+from utils.config import CONFIG_FILE
+from utils.errors import UserError, unknown_value
+from utils.own_code import code_in, refuse_unnamed
+from utils.plain_yaml import read
+from utils.rules import Rule, Text, shown
+from utils.settings import MissingKey, Section, SettingError, parse
 
 FORMER_PRESET = "drq_preset"
 """What the group ``preset`` of ``drq_train.py`` was called; stored settings may still name it so."""
@@ -19,16 +24,46 @@ PHASE = "phase"
 """Key of the stored configuration that names the script."""
 
 
-def stored_settings(run_dir: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run in ``run_dir`` was started with; keys that have come into the code since take their ``defaults``.
+class StoredRun(Section):
+    """What every run folder names besides the settings of its script, which are checked as those of a command line."""
 
-    Not those of the agent, which depend on the agent.
+    model_config = ConfigDict(extra="ignore")
+
+    phase: Text
+    choices: Annotated[dict, Rule("the chosen files of groups", lambda v: isinstance(v, dict))] = {}  # noqa: RUF012
+    agent: Annotated[dict, Rule("a section", lambda v: isinstance(v, dict))]
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The settings in ``run_dir`` as they were written, of a script there is. Raises :class:`UserError`."""
+    from entry.scripts import SCRIPTS
+
+    path = run_dir / CONFIG_FILE
+    advice = "Name a run folder; one whose settings are damaged cannot go on."
+    stored = current_settings(read(path, advice))
+    try:
+        phase = parse(StoredRun, stored).phase
+    except MissingKey as error:
+        raise UserError(f"{path} lacks {error.key}. {advice}") from error
+    except SettingError as error:
+        raise UserError(f"{path}: {error} {advice}") from error
+    if phase not in SCRIPTS:
+        raise unknown_value(f"{path}: phase", shown(phase), SCRIPTS)
+    return stored
+
+
+def stored_settings(run_dir: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run in ``run_dir`` was started with; keys that have come into the code since are as in ``asked``, what
+    the present command line composes to. Not those of the agent, which depend on the agent.
+
+    Raises :class:`UserError` for a file that holds no settings of a run, or names code that ``asked`` does not.
     """
-    stored = current_settings(to_plain(OmegaConf.load(run_dir / CONFIG_FILE)))  # type: ignore[arg-type]
-    choices = stored.get(CHOICES, {})
+    stored = read_config(run_dir)
+    refuse_unnamed(stored, code_in(asked).values(), f"resume={run_dir}")
+    choices = stored.setdefault(CHOICES, {})
     if FORMER_PRESET in choices:
         choices["preset"] = choices.pop(FORMER_PRESET)
-    _add_missing(stored, {key: value for key, value in defaults.items() if key not in ("agent", CHOICES)})
+    _add_missing(stored, {key: value for key, value in asked.items() if key not in ("agent", CHOICES)})
     return stored
 
 

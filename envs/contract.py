@@ -39,9 +39,6 @@ from utils.errors import UserError, exit_status
 
 Factory = Callable[..., gymnasium.Env]
 
-PACKAGE = "envs."
-"""What lies in here is this project's own."""
-
 
 class Sizes(NamedTuple):
     """What is planned with before any environment of a run is made."""
@@ -90,25 +87,6 @@ def load_factory(path: str) -> Factory:
     if not callable(found):
         raise UserError(f"env_factory={path} is a {type(found).__name__}, no function that makes an environment.")
     return found
-
-
-def refuse_unnamed(stored: str | None, named: str | None, source: object, option: str = "env_factory") -> None:
-    """Sees to it that code which only a file names is not imported.
-
-    Args:
-        stored: the factory that the file names, if any.
-        named: the one of the present command line.
-        source: the file, for the message.
-        option: how the command line names a factory.
-
-    Raises:
-        UserError: the command line does not name the factory of the file, and it is not this project's own.
-    """
-    if stored is not None and stored != named and not stored.startswith(PACKAGE):
-        raise UserError(
-            f"{source} needs the environment of env_factory={stored}, and code that a file names is only imported if "
-            f"the command line names it, too. If you trust it, add {option}={stored}."
-        )
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from agents.agent import Phase
 from replay import Layout, plan
 from replay.files import readable
 from replay.ring import ring_bytes
-from training.parts import build_agent, env_sizes, record_spec, ring_device, total_records
+from training.parts import build_agent, env_sizes, outline_agent, record_spec, ring_device, total_records
 from training.settings import OffPolicyKeys
 from utils.nested import tensors_in
 
@@ -162,14 +162,12 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
 
 
 def _without_memory(settings: OffPolicyKeys, shape: tuple[int, ...], action: int, phase: Phase) -> Any:
-    """The agent on the ``meta`` device; on the CPU where its constructor reads a tensor, which has no values there."""
-    meta, cpu = torch.device("meta"), torch.device("cpu")
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with meta:  # networks whose constructor names no device are made there, too
-                return build_agent(settings, shape, action, phase, meta)
-        except (NotImplementedError, RuntimeError):
-            return build_agent(settings, shape, action, phase, cpu)
+    """The agent without memory; on the CPU where its constructor reads a tensor, which has no values then."""
+    try:
+        return outline_agent(settings, shape, action, phase)
+    except (NotImplementedError, RuntimeError):
+        with torch.random.fork_rng(devices=[]):
+            return build_agent(settings, shape, action, phase, torch.device("cpu"))
 
 
 def _size(state: Any) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from contents_kit import CONFIG, SPEC, write_snapshot
 
 from training import checkpoint
 
@@ -71,8 +72,7 @@ def test_a_damaged_snapshot_and_one_of_another_body(tmp_path):
     folder = tmp_path / "pretrained_models" / "pixels" / "walker" / "dreamer" / "1"
     folder.mkdir(parents=True)
     (folder / "snapshot_100.pt").write_bytes(b"PK\x03\x04 broken")
-    spec = {"observation": [[3, 64, 64], "|u1"], "action": [[12], "<f4"]}
-    checkpoint.save(folder / "snapshot_200.pt", "snapshot", {"agent": "dreamer", "spec": spec, "modules": {}})
+    write_snapshot(folder / "snapshot_200.pt", spec=SPEC | {"action": [[12], "<f4"]})
     before = files(tmp_path)
     for frames, expected in ((100, "not a readable snapshot"), (200, "action=[[12], '<f4']")):
         done = run(tmp_path, "dreamer_finetune.py", *DEBUG, f"snapshot_ts={frames}")
@@ -171,7 +171,7 @@ def test_no_working_gl(tmp_path, monkeypatch):
 
 def test_a_tool_whose_reader_has_seen_enough_ends_quietly(tmp_path):
     path = tmp_path / "a.pt"
-    checkpoint.save(path, "snapshot", {"agent": "dreamer", "config": {f"key_{i}": i for i in range(20_000)}})
+    write_snapshot(path, config=CONFIG | {f"key_{i}": i for i in range(20_000)})
     shown = f"{sys.executable} -m analysis.describe {path}"
     done = subprocess.run(
         f"set -o pipefail; {shown} | head -n 1",

@@ -18,10 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from training.older import current
+from training.contents import checked
 from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.moved import run_moved
+from utils.regular import check_file
+from utils.rules import is_int
 from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
@@ -92,31 +94,35 @@ def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
 def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
     """Read a file written by :func:`save` onto the CPU; any ``kind`` unless one is asked for.
 
-    Raises :class:`UserError` for a file that is damaged, of another kind, or of a version that cannot be read.
+    Raises :class:`UserError` for a file that is damaged, of another kind, of a version that cannot be read, or that
+    holds anything but what :mod:`training.contents` says.
     """
     wanted = kind or "snapshot or checkpoint"
+    check_file(path, f"Name a {wanted}.")
     content, sealed = _read(path, wanted)
     found = content.get("kind") if isinstance(content, dict) else None
-    if found not in FORMATS or found != (kind or found):
+    if not isinstance(found, str) or found not in FORMATS or found != (kind or found):
         raise UserError(f"{path} is not a {wanted} of this project. Take a file written by it.")
-    version, readable = content.get("format"), FORMATS[found]
-    if version not in readable:
-        age = "older" if isinstance(version, int) and version < readable[0] else "newer"
+    version, readable = content.get("format"), FORMATS[found]  # type: ignore[index]
+    if not is_int(version) or version not in readable:
+        age = "older" if is_int(version) and version < readable[0] else "newer"
         raise UserError(
-            f"{path} has format {version}, {age} than the formats {readable[0]} to {readable[-1]} that this version "
-            f"reads. It was written by commit {content.get('commit')}: use that version of the code."
+            f"{path} has format {version!s:.20}, {age} than the formats {readable[0]} to {readable[-1]} that this "
+            f"version reads. It was written by commit {content.get('commit')!s:.50}: use that version of the code."
         )
-    if version >= SEALED_SINCE[found] and not sealed:
-        raise UserError(f"{path} is not a readable {found} (its checksum is gone). Take another one or write it again.")
-    return content if version == readable[-1] else current(content)
+    try:
+        if version >= SEALED_SINCE[found] and not sealed:  # type: ignore[index]
+            raise ValueError("its checksum is gone")
+        return checked(content, found, translate=version != readable[-1])
+    except ValueError as error:
+        raise UserError(f"{path} is not a readable {found} ({error}). Take another one or write it again.") from error
 
 
 def _read(path: Path, wanted: str) -> tuple[Any, bool]:
     """The content of a file, and whether it carries a checksum (that is right)."""
     try:
         sealed = is_sealed(path)
-        if not sealed:
-            _check_members(path)
+        _check_members(path, sealed)
         return torch.load(path, map_location="cpu", weights_only=True), sealed
     except Exception as error:
         # damaged archives raise almost anything; the user needs one message
@@ -132,10 +138,14 @@ def _reason(error: Exception) -> str:
     return lines[0][:120] if lines else type(error).__name__
 
 
-def _check_members(path: Path) -> None:
-    """For files from before the seal: the zip members' own checksums, which torch does not look at."""
+def _check_members(path: Path, sealed: bool) -> None:
+    """The members of the zip file take as much memory as they take room in it; of files from before the seal, their own
+    checksums, which torch does not look at.
+    """
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it is compressed")
+        damaged = None if sealed else archive.testzip()
     if damaged is not None:
         raise ValueError(f"checksum of {damaged} is wrong")
 

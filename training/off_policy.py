@@ -81,7 +81,7 @@ class OffPolicyRun(Run):
 
     @property
     def go_on(self) -> str:
-        return resume_words(self.run_dir, self.settings.env_factory)
+        return resume_words(self.run_dir, self.settings.plain())
 
     def describe(self) -> list[str]:
         return [self.replay.describe()]
@@ -240,14 +240,16 @@ class OffPolicyRun(Run):
     def saved(self, state: Mapping[str, Any]) -> None:
         self.replay.release(state["replay"])
 
-    def load_state(self, state: Mapping[str, Any] | None) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.collector.load_state_dict(state["collector"])
+        self.eval_env.set_state(checkpoint.tensors_to_arrays(state["eval_env"]))  # type: ignore[attr-defined]
+
+    def load_files(self, state: Mapping[str, Any] | None) -> None:
         if state is None:
             self.replay.clear()
             self.episode_log.load_state_dict(None)
             return
         self._load_replay(state["replay"])
-        self.collector.load_state_dict(state["collector"])
-        self.eval_env.set_state(checkpoint.tensors_to_arrays(state["eval_env"]))  # type: ignore[attr-defined]
         self.episode_log.load_state_dict(state.get("own", {}))
 
     def _load_replay(self, state: Mapping[str, Any]) -> None:

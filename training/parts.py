@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from training.pretrained import Pretrained, load_pretrained
 from training.settings import OffPolicyKeys
 from utils.compile import compile_agent
 from utils.seeding import derive, seed_everything
-from utils.settings import SettingError, parse, pick
+from utils.settings import SettingError
 
 # what each random stream is for, so that none shares a seed with another
 TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY, REPORT = range(6)
@@ -125,8 +124,8 @@ def agent_class(path: str) -> Any:
         raise SettingError(
             f"`agent._target_`={path} cannot be imported ({reason}). Name package.module.Class."
         ) from error
-    if not inspect.isclass(found):
-        raise SettingError(f"`agent._target_`={path} is not a class. Name package.module.Class.")
+    if not inspect.isclass(found) or getattr(found, "_is_protocol", False):
+        raise SettingError(f"`agent._target_`={path} is not a class of agents. Name package.module.Class.")
     if missing := [name for name in ASKED if not hasattr(found, name)]:
         raise SettingError(f"`agent._target_`={path} is no agent: it lacks {', '.join(missing)} of agents.agent.Agent.")
     return found
@@ -139,19 +138,15 @@ def build_agent(
     return agent_class(settings.agent.target)(settings, obs_shape, action_dim, phase=phase, device=device)
 
 
-def restore_agent(content: Mapping[str, Any], *, untrained: bool = False) -> Agent:
-    """The agent of a snapshot's ``content`` on the CPU, to act as it did; fresh weights with ``untrained``.
+def outline_agent(settings: AgentSettings, obs_shape: tuple[int, ...], action_dim: int, phase: Phase) -> Agent:
+    """The agent of ``settings`` whose tensors have shapes and no memory: on torch's ``meta`` device.
 
-    Raises :class:`UserError` when it cannot be built or its weights do not fit.
+    Nothing is drawn from the random streams. Raises what a constructor raises that reads a tensor, which has no values
+    there.
     """
-    config, spec = content["config"], content["spec"]
-    schema = agent_class(config["agent"]["_target_"]).schema(config["agent"])
-    settings = parse(schema, pick(schema, config))
-    shape, action_dim = tuple(spec["observation"][0]), spec["action"][0][0]
-    agent = build_agent(settings, shape, action_dim, content["phase"], torch.device("cpu"))
-    if not untrained:
-        agent.load_weights(content["modules"])
-    return agent
+    meta = torch.device("meta")
+    with torch.random.fork_rng(devices=[]), meta:  # networks whose constructor names no device are made there, too
+        return build_agent(settings, obs_shape, action_dim, phase, meta)
 
 
 def record_spec(

@@ -67,7 +67,7 @@ class Run(ABC):
     """One run in one folder; :meth:`run` takes it from where it is to its end.
 
     A kind of run says what a step is (:meth:`iterate`), what it waits for before it learns (:attr:`can_learn`) and what
-    else a checkpoint holds (:meth:`state` and :meth:`load_state`).
+    else a checkpoint holds (:meth:`state`, :meth:`load_state` and :meth:`load_files`).
     """
 
     def __init__(
@@ -287,8 +287,11 @@ class Run(ABC):
     def saved(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """A checkpoint with this :meth:`state` is on the disk: what only older ones need may go."""
 
-    def load_state(self, state: Mapping[str, Any] | None) -> None:  # noqa: B027
-        """Back to what :meth:`state` returned; None: to the beginning of the run."""
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Back to what :meth:`state` returned, as far as that is in memory."""
+
+    def load_files(self, state: Mapping[str, Any] | None) -> None:  # noqa: B027
+        """Take the files back to what :meth:`state` returned; None: to the beginning of the run."""
 
     def save_checkpoint(self) -> None:
         """Write ``checkpoint.pt``, from which :meth:`load_checkpoint` continues exactly."""
@@ -311,15 +314,16 @@ class Run(ABC):
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
         self.saved(state)
 
-    def load_checkpoint(self) -> None:
-        """Put everything back to where ``checkpoint.pt`` was written; without one, start over."""
-        path = self.run_dir / CHECKPOINT
-        if not path.is_file():
+    def load_checkpoint(self, content: Mapping[str, Any] | None) -> None:
+        """Put everything back to where the checkpoint with this ``content`` was written; without one, start over.
+
+        Raises :class:`UserError` if a part of the run does not take its share; no file was touched then.
+        """
+        if content is None:
             self.logger.say(f"resume: {self.run_dir} has no {CHECKPOINT}; starting this run from its beginning")
             self.logger.truncate(-1)
-            self.load_state(None)
+            self.load_files(None)
             return
-        content = checkpoint.load(path, "checkpoint")
         how = {"device": content["device"], "compile": content["config"].get("compile", "off")}
         then, now = content["versions"] | how, checkpoint.versions()
         for name, value in (now | {"device": str(self.device), "compile": self.settings.compile}).items():
@@ -328,9 +332,19 @@ class Run(ABC):
         vars(self.counters).update(content["counters"])
         self.clock.step = self.counters.step
         self.lineage = content.get("lineage", [])
-        self.agent.load_training_state(content["agent"])
-        self.load_state(content)
+        try:
+            self.agent.load_training_state(content["agent"])
+            self.load_state(content)
+            set_random_state(content["random"], self.device)
+        except UserError:
+            raise
+        except Exception as error:  # whatever agents and environments raise for what is not their own
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise UserError(
+                f"{self.run_dir / CHECKPOINT} cannot be gone on from ({reason}). Nothing was changed. Put the run's "
+                "own one back; without any, the run starts from its beginning."
+            ) from error
+        self.load_files(content)
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
-        set_random_state(content["random"], self.device)
         self.logger.say(f"resume: continuing at frame {self.frame} of {self.clock.last_frame}")

@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from utils.errors import UserError
+from utils.own_code import foreign_in, overrides
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 """Where the scripts' YAML lies: beside the packages, in the checkout or, installed without ``-e``, among the others."""
@@ -81,9 +82,9 @@ def domain_of(env_factory: str | None, otherwise: str) -> str:
     return str(env_factory).rpartition(".")[0].replace(".", "_") or "own"
 
 
-def resume_words(folder: Path | str, env_factory: str | None) -> str:
-    """The overrides with which the run in ``folder`` goes on."""
-    return f"resume={folder}" + ("" if env_factory is None else f" env_factory={env_factory}")
+def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
+    """The overrides with which the run in ``folder`` goes on: they name the code of the user's own in ``config``."""
+    return " ".join([f"resume={folder}", *overrides(foreign_in(config))])
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)

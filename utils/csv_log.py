@@ -141,6 +141,12 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     return {key: [float(row[i]) if row[i] else math.nan for row in rows] for i, key in enumerate(columns)}
 
 
+def rows_below(path: Path, order_by: str, value: float, text: Collection[str] = ()) -> int:
+    """How many rows of a CSV log have a smaller ``order_by``. Raises UserError for what is no log of ours."""
+    columns, rows, _ = _parse(path, order_by, text)
+    return sum(float(row[columns.index(order_by)]) < value for row in rows) if columns else 0
+
+
 def format_cell(value: float | str) -> str:
     """A number as text that reads back exactly; whole numbers below 2**53 without a decimal point. Words stay."""
     if isinstance(value, str):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contents_kit import CONFIG, resumable
 
 from analysis.cells import coverage as coverage_of
 from analysis.coverage import main, run_coverage
@@ -62,8 +63,7 @@ def add(replay: Replay, start: int, end: int) -> None:
 def save(folder: Path, replay: Replay, domain: str = "walker") -> None:
     replay.flush()
     state = replay.state_dict()
-    config = {"domain": domain, "action_repeat": 2}
-    checkpoint.save(folder / CHECKPOINT, "checkpoint", {"replay": state, "config": config})
+    checkpoint.save(folder / CHECKPOINT, "checkpoint", resumable(replay=state, config=CONFIG | {"domain": domain}))
     replay.release(state)
 
 

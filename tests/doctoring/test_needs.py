@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from contents_kit import CONFIG, resumable, write_snapshot
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from settings_kit import typed
@@ -41,13 +42,16 @@ def test_a_missing_a_damaged_and_a_good_snapshot(request_of, tmp_path):
     (folder / "snapshot_100.pt").write_bytes(b"PK\x03\x04 broken")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "not a readable snapshot" in row.found
-    checkpoint.save(folder / "snapshot_100.pt", "snapshot", {"agent": "dreamer", "spec": {}, "modules": {}, "frame": 9})
+    write_snapshot(folder / "snapshot_100.pt", frame=9)
     row = answer(lambda: needs.snapshot(request))
     assert row == (Status.OK, "snapshot_100.pt of agent=dreamer, frame 9", "")
 
 
 def test_no_snapshot_is_needed(request_of, tmp_path):
-    (tmp_path / "checkpoint.pt").touch()
+    checkpoint.save(tmp_path / "checkpoint.pt", "checkpoint", resumable())
+    stray = answer(lambda: needs.snapshot(request_of("finetune", run_dir=tmp_path)))
+    assert stray.status is Status.FAIL and "checkpoint.pt" in stray.found
+    (tmp_path / "config.yaml").touch()
     for request in (
         request_of("pretrain"),
         request_of("finetune", "snapshot_ts=0"),
@@ -61,13 +65,10 @@ def test_a_snapshot_for_drq(request_of, tmp_path):
     request = request_of("drq", f"snapshot={tmp_path}/model_9.pt")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "model_9.pt" in row.found
-    config = {"agent": {"_target_": "agents.drq.agent.DrQAgent"}}
-    content = {"agent": "drq_diayn", "config": config, "spec": {}, "modules": {}, "frame": 36}
-    checkpoint.save(tmp_path / "model_9.pt", "snapshot", content)
+    drq = {"name": "drq_diayn", "_target_": "agents.drq.agent.DrQAgent"}
+    write_snapshot(tmp_path / "model_9.pt", agent="drq_diayn", config=CONFIG | {"agent": drq}, frame=36)
     assert needs.snapshot(request) == (Status.OK, "model_9.pt of agent=drq_diayn, frame 36", "")
-    checkpoint.save(
-        tmp_path / "model_9.pt", "snapshot", content | {"agent": "dreamer", "config": {"agent": {"_target_": "x"}}}
-    )
+    write_snapshot(tmp_path / "model_9.pt")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "not of DrQ" in row.found
 

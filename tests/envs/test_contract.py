@@ -9,7 +9,7 @@ import pytest
 from own_kit import LONGEST, Drift, Forgetful, Pixels
 
 from envs.adapters import PixelObservation, RepeatedActions, ScaledActions, adapt
-from envs.contract import Wanted, check_env, main, refuse_unnamed, sizes
+from envs.contract import Wanted, check_env, main, sizes
 from envs.make import EnvSettings, make
 from envs.make import sizes as sizes_of
 from envs.replayed import ReplayedEnv
@@ -101,15 +101,6 @@ def test_factories_that_make_nothing_are_refused(path, words):
     for call in (lambda: sizes(path, "x", **SETTINGS), lambda: make("x", env_factory=path)):
         said = complaint(call)
         assert f"env_factory={path}" in said and words in said
-
-
-def test_only_the_user_has_code_imported():
-    refuse_unnamed(None, None, "the snapshot")
-    refuse_unnamed("dots.make", "dots.make", "the snapshot")
-    refuse_unnamed("envs.metaworld.make", None, "the snapshot")  # this project's own
-    for stored, named in (("dots.make", None), ("dots.make", "dots.other"), ("environs.make", None)):
-        said = complaint(lambda s=stored, n=named: refuse_unnamed(s, n, "resume=run", "--env-factory"))
-        assert said.startswith("resume=run") and f"--env-factory={stored}" in said
 
 
 def test_the_command(capsys):

@@ -13,7 +13,7 @@ from envs.make import make
 from preflight.forecast import forecast
 from training.evaluation import play
 from training.parts import env_sizes, episode_records, total_records
-from utils.config import domain_of, resume_words
+from utils.config import domain_of
 from utils.errors import UserError
 
 
@@ -45,8 +45,6 @@ def test_nothing_changes_without_a_factory():
 def test_names_that_are_made_of_a_factory():
     assert domain_of("my_lab.envs.make", "walker") == "my_lab_envs"
     assert domain_of(None, "walker") == "walker"
-    assert resume_words("run", "dots.make") == "resume=run env_factory=dots.make"
-    assert resume_words("run", None) == "resume=run"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -109,5 +107,5 @@ def test_a_tool_imports_only_what_its_command_line_names():
     config = checked("pretrain").plain()
     with pytest.raises(UserError, match="--env-factory=own_kit.make"):
         build_env(config, 0)
-    assert build_env(config, 0, "own_kit.make").observation_space["observation"].shape == (3, 64, 64)
+    assert build_env(config, 0, ("own_kit.make",)).observation_space["observation"].shape == (3, 64, 64)
     assert build_env(typed("pretrain", "preset=debug").plain(), 0).action_space == make("walker_stand").action_space

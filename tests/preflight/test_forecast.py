@@ -12,6 +12,7 @@ from preflight import forecast as module
 from preflight.forecast import HEADER_BYTES, forecast
 from replay.records import record_dtype
 from training import parts
+from training.parts import build_agent
 from utils.config import CONFIGS
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
@@ -34,9 +35,9 @@ def test_sizes_are_those_of_the_agent_that_is_built(settings, monkeypatch, agent
 
     def recording(*arguments):
         devices.append(arguments[-1].type)
-        return parts.build_agent(*arguments)
+        return build_agent(*arguments)
 
-    monkeypatch.setattr(module, "build_agent", recording)
+    monkeypatch.setattr(parts, "build_agent", recording)
     before = torch.get_rng_state()
     found = forecast(config, phase)
     assert torch.equal(torch.get_rng_state(), before)
@@ -58,9 +59,9 @@ def test_sizes_are_those_of_drq(settings, monkeypatch, overrides):
 
     def recording(*arguments):
         devices.append(arguments[-1].type)
-        return parts.build_agent(*arguments)
+        return build_agent(*arguments)
 
-    monkeypatch.setattr(module, "build_agent", recording)
+    monkeypatch.setattr(parts, "build_agent", recording)
     found = forecast(config, "pretrain")
     assert devices == ["meta"]
     assert found.state == tensor_bytes(real.training_state())
@@ -117,10 +118,11 @@ def test_an_agent_that_reads_tensors_while_it_is_built_is_built_on_the_cpu(need,
     def reading(config, shape, action, phase, device):
         devices.append(device.type)
         float(torch.zeros(1))  # raises on meta
-        return parts.build_agent(config, shape, action, phase, device)
+        return build_agent(config, shape, action, phase, device)
 
     expected = need("preset=debug").state
-    monkeypatch.setattr(module, "build_agent", reading)
+    for room in (parts, module):
+        monkeypatch.setattr(room, "build_agent", reading)
     before = torch.get_rng_state()
     assert need("preset=debug").state == expected
     assert devices == ["meta", "cpu"]

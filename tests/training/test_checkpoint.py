@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from contents_kit import CONFIG, SPEC
+from contents_kit import write_snapshot as write
 
 from analysis import describe
 from training import checkpoint
@@ -20,11 +22,6 @@ class Evil:
 
     def __reduce__(self):
         return (exec, ("raise SystemExit('code of the file was run')",))
-
-
-def write(path, **changes):
-    checkpoint.save(path, "snapshot", {"agent": "dreamer", "modules": {"encoder": {"w": torch.ones(3)}}, **changes})
-    return path
 
 
 def test_round_trip_with_header(tmp_path):
@@ -155,7 +152,9 @@ def mutated(whole: bytes, draw: random.Random) -> bytes:
 
 def test_300_mutated_files_are_one_message_each_and_run_no_code(tmp_path):
     tensors = {"weight": torch.randn(40, 30), "bias": torch.randn(40), "count": torch.tensor(3)}
-    whole = write(tmp_path / "whole.pt", modules={"encoder": tensors}, frame=7, config={"a": [1, 2]}).read_bytes()
+    whole = write(
+        tmp_path / "whole.pt", modules={"encoder": tensors}, frame=7, config=CONFIG | {"a": [1, 2]}
+    ).read_bytes()
     marker, path = tmp_path / "code_was_run", tmp_path / "file.pt"
     files = pickled(tmp_path / "evil.pt", marker)
     draw, seen = random.Random(0), {whole}
@@ -182,8 +181,8 @@ def test_show_prints_origin_contents_and_configuration(tmp_path, capsys, monkeyp
         tmp_path / "a.pt",
         frame=4000,
         run="exp_local/x",
-        config={"seed": 3, "rssm": {"deter": 200}},
-        spec={"observation": [[3, 64, 64], "|u1"]},
+        config=CONFIG | {"seed": 3, "rssm": {"deter": 200}},
+        spec=SPEC,
         lineage=[{"path": "pt/snapshot_2000.pt", "agent": "dreamer", "frame": 2000, "commit": "abc", "run": "exp"}],
     )
     monkeypatch.setattr(sys, "argv", ["describe", str(path)])
@@ -195,4 +194,4 @@ def test_show_prints_origin_contents_and_configuration(tmp_path, capsys, monkeyp
     assert "encoder" in out and "12 B" in out and "torch" in out
     monkeypatch.setattr(sys, "argv", ["describe", str(tmp_path / "none.pt")])
     assert describe.main() == 1
-    assert "No such file" in capsys.readouterr().err
+    assert "none.pt does not exist" in capsys.readouterr().err

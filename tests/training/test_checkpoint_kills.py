@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contents_kit import resumable
 from kill_kit import child_of, server
 
 from replay import Replay
@@ -52,7 +53,8 @@ def save(folder: Path, replay: Replay, number: int) -> None:
     """As ``OffPolicyRun.save_checkpoint`` does it."""
     replay.flush()
     state = replay.state_dict()
-    checkpoint.save(folder / "checkpoint.pt", "checkpoint", {"number": number, "w": weights(number), "replay": state})
+    content = resumable(replay=state) | {"number": number, "w": weights(number)}
+    checkpoint.save(folder / "checkpoint.pt", "checkpoint", content)
     replay.release(state)
 
 

@@ -3,20 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
+from contents_kit import SPEC, write_snapshot
 from settings_kit import typed
 
-from training import checkpoint
 from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_numbered
 from utils.errors import UserError
-
-SPEC = {"observation": [[3, 64, 64], "|u1"], "action": [[6], "<f4"]}
-
-
-def write(path, **changes):
-    content = {"agent": "dreamer", "spec": SPEC, "config": {}, "modules": {"encoder": {"w": torch.ones(3)}}}
-    checkpoint.save(path, "snapshot", content | changes)
-    return path
 
 
 class Loader(SimpleNamespace):
@@ -30,8 +21,8 @@ def test_missing_snapshot_lists_those_that_exist(tmp_path):
     folder = tmp_path / "pixels" / "walker" / "dreamer" / "1"
     with pytest.raises(UserError, match=r"(?s)snapshot_ts=500\b.*snapshot_ts=0"):
         find_snapshot(folder, 500, tmp_path)
-    write(folder / "snapshot_2000.pt")
-    write(folder / "snapshot_100000.pt")
+    write_snapshot(folder / "snapshot_2000.pt")
+    write_snapshot(folder / "snapshot_100000.pt")
     with pytest.raises(UserError, match="snapshot_ts=2000, 100000"):
         find_snapshot(folder, 500, tmp_path)
     with pytest.raises(UserError, match="snapshot_2000.pt"):
@@ -41,17 +32,17 @@ def test_missing_snapshot_lists_those_that_exist(tmp_path):
 
 def test_path_by_settings_and_by_custom_folder(tmp_path):
     base = f"snapshot_base_dir={tmp_path}"
-    expected = write(tmp_path / "pixels" / "walker" / "dreamer" / "3" / "snapshot_500.pt")
+    expected = write_snapshot(tmp_path / "pixels" / "walker" / "dreamer" / "3" / "snapshot_500.pt")
     config = typed("finetune", base, "seed=3", "snapshot_ts=500", "domain=walker")
     assert read_numbered(config).path == expected
-    other = write(tmp_path / "elsewhere" / "snapshot_700.pt")
+    other = write_snapshot(tmp_path / "elsewhere" / "snapshot_700.pt")
     config = typed("finetune", base, f"custom_snap_dir={tmp_path / 'elsewhere'}", "snapshot_ts=700")
     assert read_numbered(config).path == other
     assert read_numbered(typed("finetune", "snapshot_ts=0")) is None
 
 
 def test_another_agent_is_refused(tmp_path):
-    write(tmp_path / "snapshot_500.pt", agent="random_dreamer")
+    write_snapshot(tmp_path / "snapshot_500.pt", agent="random_dreamer")
     config = typed("finetune", f"custom_snap_dir={tmp_path}", "snapshot_ts=500")
     with pytest.raises(UserError, match="Set agent=random_dreamer"):
         read_numbered(config)
