@@ -69,7 +69,10 @@ def load_agent(path: Path, named: Collection[str] = ()) -> tuple[DreamerAgent, W
     agent = restore_agent(content, named=named)
     if not isinstance(agent, DreamerAgent):
         raise UserError(f"{path} is of agent={content['agent']}, which cannot plan.")
-    planner = WatchedPlanner(**agent.settings.planner.plain())
+    settings = agent.settings.planner
+    if settings.num_elites > settings.candidates:
+        raise UserError(f"{path} has planner.num_elites={settings.num_elites} of {settings.candidates} candidates.")
+    planner = WatchedPlanner(**settings.plain())
     agent.planner = planner
     return agent.eval(), planner, content
 

@@ -48,10 +48,16 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
 def memory_notes(need: Forecast) -> list[str]:
     """A note when less memory is available than the run will take; none where that cannot be read.
 
-    Raises :class:`UserError` when a GPU cannot take the replay's copy.
+    Raises :class:`UserError` when a GPU cannot take the replay's copy, or the machine has not half of what it will
+    take: that is beyond what a forecast may be wrong by.
     """
     notes = ring_notes(need)
-    available = available_memory()
+    available, installed = available_memory(), installed_memory()
+    if installed is not None and need.ram > 2 * installed:
+        raise SettingError(
+            f"the run takes about {readable(need.ram)} of memory, and this machine has {readable(installed)} in all. "
+            "Lower the sizes of the networks, `batch_size` or `num_envs`, or choose preset=small."
+        )
     if available is None or need.ram <= available:
         return notes
     return [
@@ -85,14 +91,28 @@ def ring_notes(need: Forecast) -> list[str]:
     return []
 
 
-def available_memory(table: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that programs can still get without swapping (Linux's MemAvailable); None where there is no such table."""
+TABLE = Path("/proc/meminfo")
+"""Linux's; where it is missing nothing is known."""
+
+
+def available_memory(table: Path = TABLE) -> int | None:
+    """Bytes that programs can still get without swapping (MemAvailable); None where there is no such table."""
+    return _entries(table).get("MemAvailable")
+
+
+def installed_memory(table: Path = TABLE) -> int | None:
+    """Bytes of memory and swap space; None where there is no such table."""
+    entries = _entries(table)
+    return entries["MemTotal"] + entries.get("SwapTotal", 0) if "MemTotal" in entries else None
+
+
+def _entries(table: Path) -> dict[str, int]:
+    """Bytes by name."""
     try:
-        lines = table.read_text().splitlines()
+        rows = [line.split() for line in table.read_text().splitlines()]
     except OSError:
-        return None
-    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
-    return next((1024 * int(kilobytes) for _, kilobytes, *_ in found), None)
+        return {}
+    return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if len(row) == 3 and row[2] == "kB"}
 
 
 def _by_disk(need: Forecast, run_dir: Path) -> dict[Path, int]:

@@ -10,6 +10,7 @@ from gymnasium.vector import AsyncVectorEnv
 from agents.agent import Acting, Acts, Mode
 from envs.vector import get_states, set_states
 from replay import Replay
+from training.actions import executable
 from training.checkpoint import arrays_to_tensors, tensors_to_arrays
 
 
@@ -65,7 +66,7 @@ class Collector:
         observation = torch.from_numpy(self._observation).to(self.agent.device)
         is_first = torch.from_numpy(self._is_first).to(self.agent.device)
         action, self._acting = self.agent.act(observation, self._acting, is_first, mode)
-        actions = action.cpu().numpy()
+        actions = executable(action)
         if isinstance(self.envs, AsyncVectorEnv):
             self.envs.step_async(actions)
         self._sent = actions, mode

@@ -112,7 +112,9 @@ class Made(Stored):
         list,
         Rule(
             "a list of snapshots, each with path, agent, frame and commit",
-            lambda v: _list(v, lambda one: isinstance(one, dict) and is_text(one.get("path"))),
+            lambda v: _list(
+                v, lambda one: isinstance(one, dict) and one.keys() >= {"path", "agent", "frame", "commit"}
+            ),
         ),
     ] = []  # noqa: RUF012
 
@@ -198,6 +200,12 @@ class CheckpointContent(Made):
     device: Text
 
 
+WITH_TENSORS = {
+    "snapshot": ("modules",),
+    "checkpoint": ("agent", "replay", "collector", "eval_env", "own", "random"),
+}
+"""The parts that hold tensors besides plain values."""
+
 SCHEMAS: dict[str, type[Made]] = {"snapshot": SnapshotContent, "checkpoint": CheckpointContent}
 
 
@@ -208,7 +216,7 @@ def checked(content: dict[str, Any], kind: str, *, translate: bool) -> dict[str,
     NaN or infinite.
     """
     for name, value in leaves(content):
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and name.partition(".")[0] in WITH_TENSORS[kind]:
             _check_tensor(name, value)
         else:
             check_plain(name, value)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from agents.agent import Acts, Mode
+from training.actions import executable
 from utils.seeding import own_randomness
 from utils.video import label, tile, upscale
 
@@ -57,7 +58,7 @@ def play(
         observation = torch.from_numpy(seen["observation"])[None].to(agent.device)
         is_first = torch.tensor([len(images) == 1], device=agent.device)
         action, acting = agent.act(observation, acting, is_first, mode)
-        seen, reward, terminated, truncated, info = env.step(action[0].cpu().numpy())
+        seen, reward, terminated, truncated, info = env.step(executable(action)[0])
         done = terminated or truncated
         images.append(seen["observation"])
         states.append(info.get("physics", NO_STATE))

@@ -9,6 +9,7 @@ from training import checkpoint
 from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, SourceKeys
 from utils.config import get
 from utils.errors import UserError
+from utils.regular import kind_of
 from utils.settings import SettingError
 
 SAME_MEANING = (
@@ -69,7 +70,7 @@ def read_file(settings: DrQKeys) -> Pretrained | None:
     if name is None:
         return None
     path = Path(name).absolute()
-    if not path.is_file():
+    if kind_of(path) is None:
         raise UserError(f"snapshot={name}: there is no such file. Name a snapshot that drq_train.py has written.")
     content = checkpoint.load(path, "snapshot")
     if content["config"]["agent"]["_target_"] != settings.agent.target:
@@ -123,7 +124,7 @@ def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
     Raises :class:`UserError` that lists the snapshots which do exist in ``folder``, else those under ``base``.
     """
     path = checkpoint.snapshot_path(folder, frames)
-    if path.is_file():
+    if kind_of(path) is not None:
         return path
     here = sorted(folder.glob("snapshot_*.pt"), key=_frames)
     if here:

@@ -169,10 +169,18 @@ class Run(ABC):
         return ""
 
     def finish(self) -> None:
-        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced."""
-        path = self.final
-        if path is not None and (not path.exists() or checkpoint.load(path, "snapshot")["step"] != self.step):
-            self.save_snapshot(path)
+        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced.
+
+        What cannot be read is kept under another name.
+        """
+        if self.final is None:
+            return
+        try:
+            written = checkpoint.load(self.final, "snapshot")["step"]
+        except UserError:
+            written = None
+        if written != self.step:
+            self.save_snapshot(self.final)
 
     # ---- learning
 

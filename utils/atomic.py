@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     (image and video libraries choose the format by it). If the block raises, it is removed and ``path`` is untouched.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or something lies there that is no file: a device would be replaced.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "something lies there that is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

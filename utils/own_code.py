@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from utils.errors import UserError
+from utils.rules import shown
 
 PACKAGES = {"agent._target_": "agents", "agent.method": "agents", "agent.drives": "agents", "env_factory": "envs"}
 """The settings whose values are import paths, and the package of this project whose content a file may choose."""
@@ -59,7 +60,7 @@ def refuse_unnamed(
     """
     for key, path in code_in(config).items():
         if not isinstance(path, str) or not _PATH.fullmatch(path):
-            raise UserError(f"{source} has {key}={path!s:.80}, which is no import path. Name package.module.Name.")
+            raise UserError(f"{source} has {key}={shown(path)}, which is no import path. Name package.module.Name.")
     unnamed = {key: path for key, path in foreign_in(config).items() if path not in named}
     if unnamed:
         raise UserError(

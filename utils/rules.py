@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     try:
-        text = " ".join(str(value).split())
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(str(value).split()))
     except ValueError:
         return "<thousands of digits>"  # Python refuses to write them out
     return text if len(text) <= 80 else f"{text[:77]}..."

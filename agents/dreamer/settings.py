@@ -22,6 +22,7 @@ from utils.rules import (
     Text,
     Whole,
     choice,
+    whole,
 )
 from utils.settings import Section
 from utils.shared_keys import DomainKey, SeedPhaseKey
@@ -68,9 +69,9 @@ class PlannerSettings(Section):
     """Of a :class:`agents.dreamer.planner.Planner`."""
 
     start_after: Whole
-    horizon: Several
-    iterations: Count
-    num_samples: Count
+    horizon: Annotated[int, whole(2, 100)]
+    iterations: Annotated[int, whole(1, 1000)]
+    num_samples: Annotated[int, whole(1, 2**14)]
     num_elites: Count
     mixture_coef: Fraction
     temperature: NotNegative

@@ -1,7 +1,8 @@
 """What a Dreamer agent is made of besides its world model: its drives by name, and who acts."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 
@@ -13,6 +14,7 @@ from agents.dreamer.settings import DreamerSettings, SkillSection
 from agents.exploration.build import build_method, import_named
 from agents.exploration.intrinsic_reward import CriticHead, Sizes
 from utils.errors import UserError
+from utils.own_code import foreign_in
 
 
 class Setup(NamedTuple):
@@ -30,17 +32,30 @@ Factory = Callable[[DreamerSettings, Sizes, Phase, torch.device], Setup]
 def set_up(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:
     """The setup of the factory that ``agent.drives`` names by its import path; :func:`main_drive` without that key.
 
-    Raises :class:`UserError` for a path that leads to no function.
+    Raises :class:`UserError` for a path that leads to no function, or to one that gives something else.
     """
     path = settings.agent.drives
     factory: Factory = main_drive if path is None else import_named("agent.drives", path)
-    if not callable(factory):
-        raise UserError(f"agent.drives={path} is no function. Name package.module.function.")
+    # of this project's many functions, which a file may name without the user's word, only those that say so are called
+    if not callable(factory) or (not _is_foreign(path) and not _gives_setup(factory)):
+        raise UserError(f"agent.drives={path} is no function that makes drives. Name package.module.function.")
     setup = factory(settings, sizes, phase, device)
+    if not isinstance(setup, Setup):
+        raise UserError(f"agent.drives={path} gave a {type(setup).__name__}, no agents.dreamer.setup.Setup.")
     assert setup.drives[0].name == MAIN, "the first drive is the main one"
     for drive in setup.drives[1:]:
         assert drive.scores != "replay", f"the reward head learns the reward of {MAIN}, not that of {drive.name}"
     return setup
+
+
+def _is_foreign(path: str | None) -> bool:
+    return path is not None and bool(foreign_in({"agent": {"drives": path}}))
+
+
+def _gives_setup(factory: Any) -> bool:
+    if not inspect.isfunction(factory) or factory is set_up or factory.__module__.partition(".")[0] != "agents":
+        return False
+    return get_type_hints(factory).get("return") is Setup
 
 
 def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:

@@ -10,6 +10,10 @@ from utils.errors import UserError
 def load_part(module: nn.Module, name: str, state: Mapping[str, Tensor], advice: str) -> None:
     """Load the part ``name`` of a snapshot. Raises :class:`UserError`, with ``advice``, when it is of other sizes."""
     try:
+        own = module.state_dict()
+        for key, tensor in state.items():
+            if key in own and tensor.dtype != own[key].dtype:
+                raise RuntimeError(f"{key} is {tensor.dtype}, not {own[key].dtype}")
         module.load_state_dict(dict(state))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
