@@ -23,7 +23,7 @@ from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.moved import run_moved
 from utils.regular import check_file
-from utils.rules import is_int
+from utils.rules import is_int, shown
 from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
@@ -107,8 +107,8 @@ def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
     if not is_int(version) or version not in readable:
         age = "older" if is_int(version) and version < readable[0] else "newer"
         raise UserError(
-            f"{path} has format {version!s:.20}, {age} than the formats {readable[0]} to {readable[-1]} that this "
-            f"version reads. It was written by commit {content.get('commit')!s:.50}: use that version of the code."
+            f"{path} has format {shown(version)}, {age} than the formats {readable[0]} to {readable[-1]} that this "
+            f"version reads. It was written by commit {shown(content.get('commit'))}: use that version of the code."
         )
     try:
         if version >= SEALED_SINCE[found] and not sealed:  # type: ignore[index]

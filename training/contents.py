@@ -79,6 +79,10 @@ Tensors = Annotated[list, Rule("a list of tensors", lambda v: _list(v, lambda x:
 Mappings = Annotated[dict, Rule("a section", lambda v: isinstance(v, dict))]
 
 
+ANCESTOR = ("path", "agent", "frame", "commit")
+"""What is said of a snapshot that an agent comes from."""
+
+
 class Stored(Section):
     """What a file holds; it may hold more."""
 
@@ -111,10 +115,8 @@ class Made(Stored):
     lineage: Annotated[
         list,
         Rule(
-            "a list of snapshots, each with path, agent, frame and commit",
-            lambda v: _list(
-                v, lambda one: isinstance(one, dict) and one.keys() >= {"path", "agent", "frame", "commit"}
-            ),
+            f"a list of snapshots, each with {', '.join(ANCESTOR)}",
+            lambda v: _list(v, lambda one: isinstance(one, dict) and one.keys() >= set(ANCESTOR)),
         ),
     ] = []  # noqa: RUF012
 
@@ -176,6 +178,13 @@ class StoredLog(Stored):
     rows: Annotated[dict, Rule("counts of rows", lambda v: _by_prefix(v, _whole))]
 
 
+class StoredEpisodes(Stored):
+    """Of a run that logs every episode."""
+
+    episodes: Whole = 0
+    episode_seconds: NotNegative = 0.0
+
+
 class StoredRandom(Stored):
     python: Annotated[
         list, Rule("a state of Python's", lambda v: _list(v, lambda x: True, 3) and _list(v[1], _whole, 625))
@@ -193,7 +202,7 @@ class CheckpointContent(Made):
     replay: ReplayState
     collector: StoredCollector
     eval_env: Mappings
-    own: Mappings = {}  # noqa: RUF012
+    own: StoredEpisodes = StoredEpisodes()
     logger: StoredLog
     random: StoredRandom
     counters: StoredCounters

@@ -96,8 +96,9 @@ class SkillEpisodeLog(EpisodeLog):
         return {"episodes": len(self._rows), "episode_seconds": self._logger.elapsed - self._began}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        self._rows.truncate_rows(state["episodes"] if state else 0)
-        self._began = self._logger.elapsed - (state["episode_seconds"] if state else 0.0)
+        state = state or {}
+        self._rows.truncate_rows(state.get("episodes", 0))
+        self._began = self._logger.elapsed - state.get("episode_seconds", 0.0)
 
 
 def intrinsic_sum(judged: Judged | None) -> float:
