@@ -19,6 +19,8 @@ from training import checkpoint
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 from utils.errors import UserError, exit_status
+from utils.regular import check_file, kind_of
+from utils.rules import MOST, is_int
 
 CHUNK = 4096
 """Records looked at at once; each brings a page or two of the file into memory."""
@@ -79,12 +81,21 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
 def read_layout(directory: Path) -> Layout:
     """The layout of the replay in ``directory``. Raises :class:`UserError` when there is none to read."""
     path = directory / LAYOUT_FILE
+    advice = "Resume the run: that writes it again."
+    if kind_of(path) is not None:
+        check_file(path, advice)
     try:
         stored = stored_layout(directory) or {}
         spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
-        return Layout(record_dtype(spec), *(stored[name] for name in SIZES))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is missing or damaged. Resume the run: that writes it again.") from error
+        sizes = [stored[name] for name in SIZES]
+        dtype = record_dtype(spec)
+        if dtype.hasobject or ("physics" in spec and len(dtype["physics"].shape) != 1):
+            raise ValueError("no records of a replay")
+        if not all(is_int(size) and 0 < size <= MOST for size in sizes):
+            raise ValueError("no layout of a replay")
+        return Layout(dtype, *sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is missing or damaged. {advice}") from error
 
 
 class StreamPhysics(NamedTuple):
@@ -127,8 +138,9 @@ def _chunks(directory: Path, layout: Layout, cursor: int) -> Iterator[tuple[np.n
     for number in range(stream.first_live, stream.opened):
         path = directory / f"segment_{number:08d}.bin"
         try:
+            check_file(path, "It holds records of the run.")
             segment = np.memmap(path, layout.dtype, mode="r", shape=(layout.segment_steps,))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UserError) as error:
             raise UserError(
                 f"{path} is missing or damaged. If the run is training, it may have just dropped it: try again."
             ) from error

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+CODE = "hostile_code"
+"""A module that the tests can import, and no file may have imported."""
+
 Path_ = tuple[Any, ...]
 
 
@@ -94,11 +97,11 @@ VALUES: dict[str, Callable[[Any], Any]] = {
     "other shape": _other_shape,
     "other type": _other_type,
     "endless view": lambda v: torch.zeros(1).expand(2**40),
-    "sparse": lambda v: torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (2**40,)),
+    "sparse": lambda v: torch.ones(3).to_sparse(),
     "cycle": _cycle,
     "bomb": _bomb,
     "nested": _nested,
-    "class": lambda v: "os.system",
+    "class": lambda v: f"{CODE}.Agent",
     "own function": lambda v: "training.checkpoint.git_commit",
     "own class": lambda v: "agents.dreamer.planner.Planner",
     "protocol": lambda v: "agents.agent.Agent",

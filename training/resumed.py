@@ -133,9 +133,16 @@ def _out_of_step(content: Mapping[str, Any], settings: OffPolicyKeys) -> str | N
 
 
 def _at_odds_with_logs(content: Mapping[str, Any], run_dir: Path) -> str | None:
-    """Rows from before the checkpoint that it does not know: to go on would delete them."""
-    logs = {f"{prefix}.csv": ("frame", content["frame"], rows) for prefix, rows in content["logger"]["rows"].items()}
-    logs[EPISODES] = ("step", content["counters"]["step"], content["own"].get("episodes", 0))
+    """Rows from before the checkpoint that it does not know: to go on would delete them.
+
+    An evaluation at the checkpoint's own step may come after it, a training episode that ends there does not.
+    """
+    frame, rows = content["frame"], content["logger"]["rows"]
+    logs = {
+        "train.csv": ("frame", frame + 1, rows["train"]),
+        "eval.csv": ("frame", frame, rows["eval"]),
+        EPISODES: ("step", content["counters"]["step"], content.get("own", {}).get("episodes", 0)),
+    }
     for name, (column, now, known) in logs.items():
         if (before := rows_below(run_dir / name, column, now, text=("type",))) > known:
             return f"{name} has {before} rows from before it, and it knows of {known}"

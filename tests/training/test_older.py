@@ -1,14 +1,11 @@
 """Files that an older version wrote (commit 9df961d: snapshots of format 2, checkpoints of format 3) still work.
 
-``tests/data/written_by_9df961d.tar.xz`` holds a pre-training with DIAYN on the pendulum, a fine-tuning of its snapshot
-and a run of DrQ with skills, all of them finished, with their replays; and the snapshot.
+See ``old_kit``.
 """
-
-import tarfile
-from pathlib import Path
 
 import pytest
 import torch
+from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from settings_kit import compose_settings
 
@@ -22,21 +19,14 @@ from training.older import current
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 
-ARCHIVE = Path(__file__).parents[1] / "data" / "written_by_9df961d.tar.xz"
-SNAPSHOT = "snaps/pixels/pendulum/diayn_dreamer/1/snapshot_2000.pt"
 SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
 
 
 @pytest.fixture
 def old(tmp_path, monkeypatch):
-    """The archive, unpacked; its settings name folders in here."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    for path in tmp_path.glob(f"*/{CONFIG_FILE}"):
-        then = Path(OmegaConf.load(path).snapshot_base_dir).parent  # stored settings name folders in there
-        path.write_text(path.read_text().replace(str(then), str(tmp_path)))
+    """The archive, unpacked."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return unpack(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""What a hostile file would have imported: ``sys.modules`` tells whether it was."""
+
+
+class Agent:
+    """Nothing."""
