@@ -9,7 +9,6 @@ import torch
 from agents.agent import Agent, Phase
 from replay import Layout
 from replay.state import contradictions
-from replay.storage import Stream
 from training import checkpoint
 from training.episode_log import EPISODES
 from training.parts import env_sizes, outline_agent
@@ -21,7 +20,7 @@ from utils.csv_log import rows_below
 from utils.errors import UserError
 from utils.regular import check_own, kind_of
 
-FILES = (".lock", CONFIG_FILE, CHECKPOINT, "train.csv", "eval.csv", EPISODES, "replay/layout.json")
+FILES = (".lock", CONFIG_FILE, CHECKPOINT, "train.csv", "eval.csv", EPISODES)
 FOLDERS = ("replay", "tb", "videos", "models")
 
 STRAYS = (CHECKPOINT, "train.csv", "eval.csv", EPISODES, "finetuned_snapshot.pt", "models")
@@ -37,10 +36,8 @@ def check_folder(run_dir: Path) -> None:
         check_own(run_dir / name, "a folder")
     for name in FILES:
         check_own(run_dir / name, "a file")
-    for stream in (run_dir / "replay").glob("stream_*"):
+    for stream in (run_dir / "replay").glob("stream_*"):  # what is wrong in there, the replay itself says
         check_own(stream, "a folder")
-        for segment in stream.glob("segment_*.bin"):
-            check_own(segment, "a file")
 
 
 def refuse_strays(run_dir: Path) -> None:
@@ -58,7 +55,7 @@ def refuse_strays(run_dir: Path) -> None:
 def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phase: Phase) -> dict[str, Any] | None:
     """The content of the checkpoint in ``run_dir``, which fits the run with these settings; None where there is none.
 
-    Raises :class:`UserError` for one that is damaged, of another run, at odds with itself, or with the files beside it.
+    Raises :class:`UserError` for one that is damaged, of another run, at odds with itself, or with the logs beside it.
     """
     path = run_dir / CHECKPOINT
     if kind_of(path) is None:
@@ -76,8 +73,6 @@ def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phas
             f"{path} is not of this run: {wrong}. Nothing was changed. Put the run's own one back; without any, the "
             "run starts from its beginning."
         )
-    for env, stream in enumerate(content["replay"]["streams"]):
-        Stream(run_dir / "replay" / f"stream_{env}", layout).check(stream["cursor"])
     return content
 
 
