@@ -4,12 +4,13 @@ Both are one ``torch.save`` file of tensors and plain values, loaded with ``weig
 file is ever run. ``python -m analysis.describe FILE`` prints what one holds.
 """
 
+import os
 import pickle
 import platform
 import re
 import subprocess
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 
 from training.contents import checked
-from utils.atomic import atomic_path
+from utils.aside import put_keeping
+from utils.atomic import atomic_path, remove_leftovers
 from utils.errors import UserError
 from utils.moved import run_moved
 from utils.regular import check_file
@@ -78,11 +80,14 @@ def tensors_to_arrays(value: Any) -> Any:
     return [tensors_to_arrays(item) for item in value] if isinstance(value, list) else value
 
 
-def save(path: Path, kind: Kind, payload: Mapping[str, Any]) -> None:
-    """Write ``payload`` with its header atomically. Raises :class:`UserError` when the file cannot be written."""
+def save(path: Path, kind: Kind, payload: Mapping[str, Any], put: Callable[[Path, Path], object] = os.replace) -> None:
+    """Write ``payload`` with its header atomically; ``put`` as in :func:`utils.atomic.atomic_path`.
+
+    Raises :class:`UserError` when the file cannot be written.
+    """
     header = {"format": FORMATS[kind][-1], "kind": kind, "commit": git_commit(), "versions": versions()}
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path, put) as temporary:
             torch.save({**header, **payload}, temporary)
             seal(temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
@@ -155,22 +160,30 @@ def snapshot_path(folder: Path, frames: int) -> Path:
     return folder / f"snapshot_{frames}.pt"
 
 
-def keep_foreign(path: Path, run: str) -> Path | None:
-    """Move a snapshot that another run wrote to ``path`` out of the way; its new name, None if there was none."""
-    if not path.is_file():
-        return None
-    try:
-        owner = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("run")
-    except Exception:
-        # damaged or not ours: keep it all the same
-        owner = None
-    if owner == run:
-        return None
-    number = 1
-    while (kept := path.with_name(f"previous_{number}_{path.name}")).exists():
-        number += 1
-    path.rename(kept)
-    return kept
+def publish(path: Path, payload: Mapping[str, Any]) -> Path | None:
+    """:func:`save` a snapshot where others may write, too: one that another run wrote is kept, as is any other file.
+
+    Its own, from before it was resumed, is replaced. Returns the new name of what was kept; None if there was nothing.
+    """
+    kept: list[Path | None] = []
+    save(path, "snapshot", payload, lambda written, path: kept.append(put_keeping(written, path, _is_of(payload))))
+    remove_leftovers(path.parent)
+    return kept[0]
+
+
+def _is_of(payload: Mapping[str, Any]) -> Callable[[Path], bool]:
+    """Whether a file was written by the run that has this ``payload`` to write."""
+
+    def ours(path: Path) -> bool:
+        if not path.is_file():
+            return False
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return all(found.get(key) == payload.get(key) for key in ("run", "run_id"))
+        except Exception:  # damaged or not a snapshot: whoever's it is
+            return False
+
+    return ours
 
 
 if __name__ == "__main__":

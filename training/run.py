@@ -61,6 +61,8 @@ class Origin:
     """Observations and actions: see :func:`training.parts.plain_spec`."""
     lineage: list[dict[str, Any]]
     """The snapshot the agent started from, and its ancestors."""
+    run_id: str | None = None
+    """What no two runs share; runs of earlier versions have none."""
 
 
 class Run(ABC):
@@ -263,7 +265,7 @@ class Run(ABC):
     def _header(self) -> dict[str, Any]:
         """What snapshots and checkpoints say about the run that wrote them."""
         origin = {"phase": self.origin.phase, "config": self.origin.config, "lineage": self.lineage}
-        return {"run": str(self.run_dir), "frame": self.frame, **origin}
+        return {"run": str(self.run_dir), "run_id": self.origin.run_id, "frame": self.frame, **origin}
 
     def save_snapshot(self, path: Path) -> None:
         """Write what fine-tuning needs to ``path``."""
@@ -276,10 +278,9 @@ class Run(ABC):
             "episode": self.counters.episode,
             "updates": self.updates,
         }
-        kept = checkpoint.keep_foreign(path, str(self.run_dir))
+        kept = checkpoint.publish(path, content)
         if kept is not None:
-            self.logger.say(f"snapshot: {path} was of another run; kept as {kept.name}")
-        checkpoint.save(path, "snapshot", content)
+            self.logger.say(f"snapshot: what was at {path} is not of this run; kept as {kept.name}")
         self.files.append(path)
         self.logger.say(f"snapshot: {path}")
 

@@ -86,7 +86,7 @@ def test_a_full_disk_is_one_message():
     if not full.exists():
         pytest.skip("needs /dev/full")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "atomic_path", lambda path: nullcontext(full))
+        patch.setattr(checkpoint, "atomic_path", lambda path, put: nullcontext(full))
         with pytest.raises(UserError, match="cannot write .*Free space"):
             checkpoint.save(Path("snapshot.pt"), "snapshot", {"w": torch.ones(1000)})
 
