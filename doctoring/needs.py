@@ -24,13 +24,13 @@ def run_folder(request: Request) -> Path:
 def snapshot(request: Request) -> Row:
     """The snapshot that the run starts from exists and can be read."""
     if request.run_dir is not None:
+        from entry.run_folder import refuse_foreign
         from training import checkpoint
-        from training.resumed import refuse_strays
         from training.run import CHECKPOINT
         from utils.config import CONFIG_FILE
 
         if not (request.run_dir / CONFIG_FILE).exists():
-            refuse_strays(request.run_dir)
+            refuse_foreign(request.run_dir)
         elif (request.run_dir / CHECKPOINT).exists():
             checkpoint.load(request.run_dir / CHECKPOINT, "checkpoint")
             return ok("not needed, the run has a checkpoint")

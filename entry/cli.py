@@ -26,6 +26,7 @@ from entry.stored import FORMER_PRESET
 from entry.unknown_key import hint, other_group
 from utils.config import CONFIG_FILE, configs_of, flatten, resume_words
 from utils.errors import UserError, exit_status, unknown_value
+from utils.folders import remove_empty
 from utils.rules import shown
 
 _job_started = False
@@ -44,7 +45,7 @@ def job_errors(job: Job) -> Job:
         try:
             job(config)
         except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
-            _remove_empty(folder)
+            remove_empty(folder)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 # the sweep's other jobs go on; it ends with exit status 1
                 print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
@@ -100,15 +101,6 @@ def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
 def run_folder() -> Path:
     """The folder Hydra made for this job."""
     return Path(HydraConfig.get().runtime.output_dir)
-
-
-def _remove_empty(folder: Path) -> None:
-    """A refused run leaves no empty folders behind."""
-    for candidate in (folder, folder.parent, folder.parent.parent):
-        try:
-            candidate.rmdir()
-        except OSError:
-            return
 
 
 def check_overrides(config_name: str, arguments: Iterable[str]) -> list[tuple[str, str]]:

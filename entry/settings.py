@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS, Script
-from entry.stored import CHOICES, PHASE
+from entry.stored import CHOICES, PHASE, RUN_ID
 from entry.unknown_key import hint
 from preflight.settings import read_settings
 from training.settings import OffPolicyKeys
@@ -18,7 +18,7 @@ from utils.config import configs_of, to_plain
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
-ADDED = ("hydra", CHOICES, PHASE)
+ADDED = ("hydra", CHOICES, PHASE, RUN_ID)
 """What Hydra and the scripts add to a configuration."""
 
 

@@ -1,6 +1,7 @@
 """From a Hydra configuration to a running or resumed run."""
 
 import errno
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from omegaconf import DictConfig
 
 from entry.cli import run_folder
 from entry.lock import FolderLock
+from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
-from entry.stored import CHOICES, PHASE, stored_settings
+from entry.stored import CHOICES, PHASE, RUN_ID, stored_id, stored_settings
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
 from training.off_policy import OffPolicyRun
 from training.parts import Parts
-from training.resumed import check_folder, read_checkpoint, refuse_strays
+from training.resumed import check_folder, read_checkpoint
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
@@ -44,7 +46,7 @@ def start(config: DictConfig, phase: str) -> OffPolicyRun:
     run_dir = run_folder().absolute()
     resume = config["resume"]
     if resume == AUTO:
-        resume = run_dir if (run_dir / CONFIG_FILE).exists() else None
+        resume = None if begins(AUTO, run_dir) else run_dir
     elif resume is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError(
             f"resume={resume} goes with a single run, not with --multirun. To go on with a whole sweep, give it a "
@@ -68,15 +70,15 @@ def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = F
 def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> OffPolicyRun:
     settings = settings_of(phase, asked)
     device = resolve_device(settings.device)
+    if not resume:
+        refuse_foreign(run_dir)
     check_folder(run_dir)
-    with FolderLock(run_dir):
+    with FolderLock(run_dir) as lock:
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
                 f"hydra.run.dir={run_dir} already holds a run. "
                 f"Continue it with {resume_words(run_dir, settings.plain())} or choose another."
             )
-        if not resume:
-            refuse_strays(run_dir)
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
         saved = read_checkpoint(run_dir, settings, need.layout, script.phase) if resume else None
@@ -84,30 +86,38 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
         parts = script.build(settings, run_dir, script.phase, device, source)
         try:
             with _logger(script, settings, run_dir, phase, parts, resume) as logger:
-                run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}))
+                run_id = stored_id(run_dir) if resume else secrets.token_hex(8)
+                run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}), run_id)
                 if not resume and not run.lineage:  # these keep their sizes
                     run.outlook.smaller = smaller(run.clock, asked.get(CHOICES, {}))
-                notes = [in_words(f"note: {text}", script.aliases.published) for text in (*tight, *run.notes)]
+                told = (*lock.notes, *tight, *run.notes)
+                notes = [in_words(f"note: {text}", script.aliases.published) for text in told]
                 for line in (f"run folder: {run_dir}", *run.describe(), need.describe(), *notes):
                     logger.say(line)
                 if resume:
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    path.write_text(dump(asked | {PHASE: phase}))
+                    path.write_text(dump(asked | {PHASE: phase, RUN_ID: run_id}))
                 return _run(run)
         finally:
             parts.close()
 
 
 def assemble(
-    phase: str, settings: OffPolicyKeys, run_dir: Path, parts: Parts, logger: Logger, choices: dict[str, str]
+    phase: str,
+    settings: OffPolicyKeys,
+    run_dir: Path,
+    parts: Parts,
+    logger: Logger,
+    choices: dict[str, str],
+    run_id: str | None = None,
 ) -> OffPolicyRun:
     """The run of the script ``phase`` from what was built for it; ``choices`` are the chosen files of each group."""
     script = SCRIPTS[phase]
     clock = Clock(*script.length, settings.schedule.steps, settings.action_repeat)
     config = settings.plain() | {PHASE: phase, CHOICES: choices}
-    origin = Origin(script.phase, config, parts.spec, parts.lineage)
+    origin = Origin(script.phase, config, parts.spec, parts.lineage, run_id)
     return script.run(settings, run_dir, parts, clock, logger, origin)
 
 
@@ -161,9 +171,9 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
             progress=None if settings.progress == "auto" else settings.progress,
             layout=script.layout,
         )
-    except UserError:
+    except BaseException:
         if not resume:
-            # a refused run leaves nothing behind
+            # a run that does not begin leaves nothing behind
             parts.replay.abandon()
         raise
 

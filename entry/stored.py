@@ -23,6 +23,9 @@ CHOICES = "choices"
 PHASE = "phase"
 """Key of the stored configuration that names the script."""
 
+RUN_ID = "run_id"
+"""Key of the stored configuration that no two runs share, whatever their folders are called."""
+
 
 class StoredRun(Section):
     """What every run folder names besides the settings of its script, which are checked as those of a command line."""
@@ -65,6 +68,12 @@ def stored_settings(run_dir: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
         choices["preset"] = choices.pop(FORMER_PRESET)
     _add_missing(stored, {key: value for key, value in asked.items() if key not in ("agent", CHOICES)})
     return stored
+
+
+def stored_id(run_dir: Path) -> str | None:
+    """Which run the one in ``run_dir`` is; None where an earlier version began it."""
+    found = read_config(run_dir).get(RUN_ID)
+    return None if found is None else str(found)
 
 
 def _add_missing(stored: dict[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from replay import files
 from replay.records import RecordSpec, fields_of, record_dtype
 from utils.atomic import atomic_path
 from utils.errors import UserError
+from utils.folders import remove_empty, will_make
 from utils.settings import SettingError
 
 FORMAT = 1
@@ -171,7 +171,8 @@ def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> b
     They have this layout then, unless there is no ``layout.json`` to tell: :func:`check_layout` is for the one who
     knows more of them. ``needed`` as in :func:`check_disk`.
 
-    Raises ``UserError`` when the disk is too small, the folder cannot be used or its segments have another layout.
+    Raises ``UserError`` when the disk is too small, the folder cannot be used, its segments have another layout, or a
+    file of others' has the name of the layout's.
     """
     _refuse_closed(directory)
     try:
@@ -179,6 +180,8 @@ def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> b
         if any(directory.glob("stream_*/segment_*.bin")):
             compare_layout(directory, layout)
             return True
+        _refuse_foreign(directory / LAYOUT_FILE)
+        will_make(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_layout(directory, layout)
     except OSError as error:
@@ -196,11 +199,11 @@ def _refuse_closed(directory: Path) -> None:
             raise UserError(f"{folder} cannot be read and written. Change its rights; nothing was touched.")
 
 
-def take_back_folder(directory: Path) -> None:
-    """Undo :func:`open_folder` where it found no segments; a folder with other files in it stays."""
-    (directory / LAYOUT_FILE).unlink(missing_ok=True)
-    with suppress(OSError):
-        directory.rmdir()
+def take_back_folder(directory: Path, layout_too: bool) -> None:
+    """Undo :func:`open_folder` where it found no segments: ``layout.json``, if it made that, and folders it made."""
+    if layout_too:
+        (directory / LAYOUT_FILE).unlink(missing_ok=True)
+    remove_empty(directory)
 
 
 def write_layout(directory: Path, layout: Layout) -> None:
@@ -273,6 +276,17 @@ def _compare(directory: Path, stored: Mapping[str, Any], layout: Layout, source:
             f"The replay in {directory} was written with other settings, says {source} ({'; '.join(found)}). "
             f"Use the stored ones or another folder.{own if source == LAYOUT_FILE else ''}"
         )
+
+
+def _refuse_foreign(path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        ours = "record" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise UserError(f"{path} is not of a replay, which would have a file of that name. Use another folder.")
 
 
 def _divide(share: int, run: int, num_envs: int) -> tuple[int, int, int]:

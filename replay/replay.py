@@ -15,7 +15,7 @@ from replay.batch import Gather, Gathers, Host, WindowGather, read
 from replay.checksum import Say
 from replay.damage import DamagedReplay, Known, Verify
 from replay.episodes import EpisodeTracker
-from replay.layout import check_layout, open_folder, plan, restore_layout, take_back_folder
+from replay.layout import LAYOUT_FILE, check_layout, open_folder, plan, restore_layout, take_back_folder
 from replay.prefetch import Drawn, Origin, Prefetch
 from replay.records import RecordCheck, RecordSpec
 from replay.ring import Ring, RingGather
@@ -96,6 +96,7 @@ class Replay:
             episode_length=episode_length,
         )
         needed = None if total_records is None else self.layout.bytes_after(total_records)
+        self._new = not (self.directory / LAYOUT_FILE).exists()
         self._undecided = open_folder(self.directory, self.layout, needed)
         self.batch_size = batch_size
         self.batch_length = batch_length
@@ -363,7 +364,7 @@ class Replay:
     def abandon(self) -> None:
         """Take back what the constructor made; records, and files that others put in the folder, stay."""
         if not self._undecided and not self.total_written:
-            take_back_folder(self.directory)
+            take_back_folder(self.directory, self._new)
 
     def _make_room(self, envs: list[int]) -> None:
         if self.make_room is None:

@@ -23,9 +23,6 @@ from utils.regular import check_own, kind_of
 FILES = (".lock", CONFIG_FILE, CHECKPOINT, "train.csv", "eval.csv", EPISODES)
 FOLDERS = ("replay", "tb", "videos", "models")
 
-STRAYS = (CHECKPOINT, "train.csv", "eval.csv", EPISODES, "finetuned_snapshot.pt", "models")
-"""What a run leaves in its folder, and a new one would take for its own."""
-
 SAME_RUN = ("agent.name", "agent._target_", "agent.method", "task", "seed", "obs_type", "action_repeat", "num_envs")
 """Settings by which a checkpoint is told to be of another run."""
 
@@ -38,18 +35,6 @@ def check_folder(run_dir: Path) -> None:
         check_own(run_dir / name, "a file")
     for stream in (run_dir / "replay").glob("stream_*"):  # what is wrong in there, the replay itself says
         check_own(stream, "a folder")
-
-
-def refuse_strays(run_dir: Path) -> None:
-    """Raise :class:`UserError` for what another run has left where a new one is to begin.
-
-    Nothing there is read, changed or removed: to go on with a run is asked for by ``resume=`` and has its settings.
-    """
-    if there := [name for name in STRAYS if kind_of(run_dir / name) is not None]:
-        raise UserError(
-            f"hydra.run.dir={run_dir} holds {', '.join(there)}, but no run ({CONFIG_FILE} is missing). A new run "
-            "neither goes on from such files nor writes over them. Move them away, or choose another folder."
-        )
 
 
 def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phase: Phase) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from utils.errors import UserError
+from utils.folders import will_make
 from utils.own_code import foreign_in, overrides
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -42,6 +43,7 @@ def _run_folder(resume: str | None, fresh: str) -> str:
 
 
 def _claim(folder: Path) -> bool:
+    will_make(folder)
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
