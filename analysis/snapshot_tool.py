@@ -13,9 +13,9 @@ from envs.settings import EnvironmentKeys
 from training import checkpoint
 from training.parts import env_arguments, plain_spec
 from utils.errors import UserError
-from utils.folders import check_writable
 from utils.own_code import options, refuse_unnamed
 from utils.regular import check_file
+from utils.report import check_output
 from utils.seeding import derive
 from utils.settings import parse, pick
 
@@ -24,7 +24,8 @@ ENV, ACTING = range(2)
 
 
 def check_request(seed: int, outputs: Mapping[str, Path | None]) -> None:
-    """Raise :class:`UserError` for an impossible ``--seed``, or a file (by its option) that could not be written.
+    """Raise :class:`UserError` for an impossible ``--seed``, or a file (by its option) that could not be written,
+    or would be written over one of another kind.
 
     Made at the start rather than after the episodes.
     """
@@ -32,7 +33,7 @@ def check_request(seed: int, outputs: Mapping[str, Path | None]) -> None:
         raise UserError(f"--seed={seed} is not possible. Set it to a whole number from 0 to {2**32 - 1}.")
     for option, path in outputs.items():
         if path is not None:
-            check_writable(option, str(path.absolute().parent))
+            check_output(option, path)
 
 
 def read_snapshot(path: Path, wanted: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import yaml
 
 from utils.errors import UserError
 from utils.folders import check_writable
+from utils.report import check_output
 from utils.rules import COUNT, TEXT, Rule, optional, shown
 
 RULES: dict[str, Rule] = {"threads": COUNT, "json": optional(TEXT)}
@@ -104,4 +105,4 @@ def _check_each(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 def _check_file(path: str) -> None:
     if Path(path).is_dir():
         raise UserError(f"json={path} is a folder. Name a file, such as json={path}/benchmark.json.")
-    check_writable("json", str(Path(path).absolute().parent))
+    check_output("json", Path(path))

@@ -23,12 +23,14 @@ from training.learner import Learner
 from training.off_policy import OffPolicyRun
 from training.run import CHECKPOINT
 
-Place = Literal["update", "collect", "finish", "checkpoint"]
+Place = Literal["update", "collect", "finish", "checkpoint", "snapshot", "evaluation"]
 PLACES: dict[Place, tuple[type, str]] = {
     "update": (Learner, "update"),
     "collect": (Collector, "step"),
     "finish": (Collector, "finish_step"),
     "checkpoint": (OffPolicyRun, "save_checkpoint"),
+    "snapshot": (OffPolicyRun, "save_snapshot"),
+    "evaluation": (OffPolicyRun, "evaluate_if_due"),
 }
 
 # a server that has imported everything forks warm children; it renders nothing, so no GL context is forked

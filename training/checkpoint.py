@@ -4,7 +4,6 @@ Both are one ``torch.save`` file of tensors and plain values, loaded with ``weig
 file is ever run. ``python -m analysis.describe FILE`` prints what one holds.
 """
 
-import os
 import pickle
 import platform
 import re
@@ -80,7 +79,7 @@ def tensors_to_arrays(value: Any) -> Any:
     return [tensors_to_arrays(item) for item in value] if isinstance(value, list) else value
 
 
-def save(path: Path, kind: Kind, payload: Mapping[str, Any], put: Callable[[Path, Path], object] = os.replace) -> None:
+def save(path: Path, kind: Kind, payload: Mapping[str, Any], put: Callable[[Path, Path], object] | None = None) -> None:
     """Write ``payload`` with its header atomically; ``put`` as in :func:`utils.atomic.atomic_path`.
 
     Raises :class:`UserError` when the file cannot be written.

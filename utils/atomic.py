@@ -14,14 +14,14 @@ _TEMPORARY = re.compile(r"\..*\.somnia-[0-9a-f]{16}\.tmp(\..*)?", re.DOTALL)
 
 
 @contextmanager
-def atomic_path(path: Path, put: Callable[[Path, Path], object] = os.replace) -> Iterator[Path]:
+def atomic_path(path: Path, put: Callable[[Path, Path], object] | None = None) -> Iterator[Path]:
     """Give a temporary path to write to; when the block ends well, sync it and rename it to ``path``.
 
     The temporary file lies in the same folder (a rename is atomic only inside one file system) and keeps the suffix
     (image and video libraries choose the format by it). It is there, empty, from the start, and locked until the end:
     see :func:`remove_leftovers`. If the block raises, it is removed and ``path`` is untouched.
 
-    ``put(temporary, path)`` may be another way to bring it there.
+    ``put(temporary, path)`` is another way to bring it there than ``os.replace``.
 
     Raises:
         OSError: the folder cannot be written to, or something lies there that is no file: a device would be replaced.
@@ -37,7 +37,7 @@ def atomic_path(path: Path, put: Callable[[Path, Path], object] = os.replace) ->
             lock(descriptor)
         yield temporary
         sync(temporary)
-        put(temporary, path)
+        (put or os.replace)(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
+from utils.aside import set_aside
 from utils.atomic import atomic_path
 from utils.errors import UserError
 
@@ -21,7 +22,7 @@ class CsvLog:
     The header is declared by the first row: ``columns`` in the given order, then that row's other keys, sorted. Absent
     values are empty cells. A key that appears later becomes a new column on the right; the file is then rewritten
     atomically and older rows get empty cells. An existing file is continued under its own header; what a kill left
-    half-written at its end is cut.
+    half-written at its end is cut. A file with other lines that are no rows is kept as ``previous_<n>_<name>``.
 
     Args:
         path: the file; it exists once it has a row.
@@ -41,12 +42,14 @@ class CsvLog:
         self._order_by = order_by
         self._text = frozenset(text)
         self._handle: TextIO | None = None
-        self._columns, rows, broken = _parse(self.path, order_by, self._text)
-        self._count = len(rows)
-        if broken:
-            _log.warning("%s: dropped %d incomplete line(s) left by an interrupted run", self.path, broken)
-        if broken or (self.path.exists() and not rows):
-            self._rewrite(rows)
+        found = _parse(self.path, order_by, self._text)
+        self._columns, self._count = found.columns, len(found.rows)
+        if found.broken:
+            kept = set_aside(self.path) if found.odd else None
+            whole = f"; the file with them is kept as {kept.name}" if kept else ""
+            _log.warning("%s: dropped %d incomplete line(s)%s", self.path, found.broken, whole)
+        if found.broken or (self.path.exists() and not found.rows):
+            self._rewrite(found.rows)
 
     def __len__(self) -> int:
         """Number of rows, without the header."""
@@ -70,7 +73,7 @@ class CsvLog:
             self._rewrite([self._cells(row)])
             return
         if new or not set(self._base) <= set(self._columns):
-            _, rows, _ = _parse(self.path, self._order_by, self._text)
+            rows = self._rows()
             missing = [key for key in self._base if key not in self._columns and key not in new]
             self._columns = self._columns + missing + new
             self._rewrite([*rows, self._cells(row)])
@@ -83,16 +86,15 @@ class CsvLog:
 
     def truncate(self, frame: float) -> None:
         """Cut the rows whose ``order_by`` value is greater than ``frame`` (all rows: the file goes)."""
-        columns, rows, _ = _parse(self.path, self._order_by, self._text)
-        if columns is not None:
-            index = columns.index(self._order_by)
-            self._keep([row for row in rows if float(row[index]) <= frame])
+        found = _parse(self.path, self._order_by, self._text)
+        if found.columns is not None:
+            index = found.columns.index(self._order_by)
+            self._keep([row for row in found.rows if float(row[index]) <= frame])
 
     def truncate_rows(self, count: int) -> None:
         """Keep the first ``count`` rows at most."""
         if count < self._count:
-            _, rows, _ = _parse(self.path, self._order_by, self._text)
-            self._keep(rows[:count])
+            self._keep(self._rows()[:count])
 
     def flush(self) -> None:
         """Wait until all rows are on the disk, so that a checkpoint written next may rely on them."""
@@ -109,6 +111,9 @@ class CsvLog:
 
     def _cells(self, row: Mapping[str, float | str]) -> list[str]:
         return [format_cell(row[key]) if key in row else "" for key in self._columns or ()]
+
+    def _rows(self) -> list[list[str]]:
+        return _parse(self.path, self._order_by, self._text).rows
 
     def _keep(self, rows: list[list[str]]) -> None:
         if len(rows) < self._count:
@@ -135,10 +140,10 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such CSV file. Give the train.csv or eval.csv of a run folder.")
-    columns, rows, _ = _parse(path, None)
-    if columns is None:
+    found = _parse(path, None)
+    if found.columns is None:
         raise UserError(f"{path}: the file is empty or has no header line.")
-    return {key: [float(row[i]) if row[i] else math.nan for row in rows] for i, key in enumerate(columns)}
+    return {key: [float(row[i]) if row[i] else math.nan for row in found.rows] for i, key in enumerate(found.columns)}
 
 
 def rows_below(path: Path, order_by: str, value: float, text: Collection[str] = ()) -> int:
@@ -161,23 +166,27 @@ def _to_text(rows: list[list[str]]) -> str:
     return text.getvalue()
 
 
-def _parse(
-    path: Path, order_by: str | None, words: Collection[str] = ()
-) -> tuple[list[str] | None, list[list[str]], int]:
-    """Header (None if there is none), complete rows, number of lines that are not complete."""
+class _Parsed(NamedTuple):
+    columns: list[str] | None
+    """None without a header."""
+    rows: list[list[str]]
+    broken: int
+    """Lines that are no rows."""
+    odd: bool
+    """Whether one of them is finished and says something: no kill has left it so."""
+
+
+def _parse(path: Path, order_by: str | None, words: Collection[str] = ()) -> _Parsed:
     if not path.is_file():
-        return None, [], 0
+        return _Parsed(None, [], 0, False)
     *lines, rest = path.read_bytes().split(b"\n")  # what follows the last line end was never finished
-    broken = int(bool(rest))
     texts = [line.decode("utf-8", errors="replace").rstrip("\r") for line in lines]
-    if not texts:
-        return None, [], broken
-    columns = next(csv.reader([texts[0]]), None)
+    columns = next(csv.reader(texts[:1]), None)
     if not columns:
-        return None, [], broken + len(texts)
+        return _Parsed(None, [], bool(rest) + len(texts), any(map(_says, texts)))
     if order_by is not None and order_by not in columns:
         raise UserError(f"{path}: no column {order_by!r}, so this is no log of ours. Move the file away.")
-    rows = []
+    rows, broken = [], []
     for text in texts[1:]:
         row = [] if "\0" in text else next(csv.reader([text]), [])  # a power cut may leave zero bytes
         numbers = [cell for cell, column in zip(row, columns, strict=False) if column not in words]
@@ -188,8 +197,12 @@ def _parse(
         ):
             rows.append(row)
         else:
-            broken += 1
-    return columns, rows, broken
+            broken.append(text)
+    return _Parsed(columns, rows, bool(rest) + len(broken), any(map(_says, broken)))
+
+
+def _says(line: str) -> bool:
+    return bool(line.strip("\0 \t"))
 
 
 def _is_number(cell: str) -> bool:

@@ -7,6 +7,28 @@ from typing import Any
 
 from utils.atomic import atomic_path
 from utils.errors import UserError
+from utils.folders import check_writable
+
+BEGINS = {"json": b"{", "png": b"\x89PNG"}
+"""First bytes of what is written for an option, by the end of its name: such a file may be written over."""
+
+
+def check_output(option: str, path: Path) -> None:
+    """Raise :class:`UserError` unless ``path`` can be written to and nothing but an earlier output is lost by it.
+
+    Made at the start rather than after the work.
+    """
+    check_writable(option, str(path.absolute().parent))
+    if not path.exists() or path.is_dir():  # the latter is said where it cannot be written
+        return
+    begin = BEGINS[option.rpartition("-")[2]]
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(begin)) if path.is_file() else b"no file"
+    except OSError as error:
+        raise UserError(f"{option}={path} cannot be used ({error.strerror}). Name another file.") from error
+    if found not in (b"", begin):
+        raise UserError(f"{option}={path} is there and was not written by this option. Name another file.")
 
 
 def write_file(path: Path | None, write: Callable[[Path], object]) -> None:

@@ -100,6 +100,23 @@ def test_broken_last_line_is_cut(path, tail, caplog):
     assert cells(path)[1:] == [["", "10", "", "1.5"], ["", "20", "", "2.5"], ["", "30", "", "3.5"]]
 
 
+@pytest.mark.parametrize(
+    ("content", "odd"),
+    [
+        ("frame,step\n10,5\n# tuned by hand\n20,10\n", True),
+        ("\nframe,step\n10,5\n", True),
+        ("frame,step\n10,5\n20;10\n", True),
+        ("frame,step\n10,5\n\n\0\0\n20,1", False),
+        ("", False),
+    ],
+)
+def test_a_file_with_lines_that_no_kill_left_is_kept(path, content, odd):
+    path.write_text(content)
+    CsvLog(path, COLUMNS)
+    kept = path.with_name("previous_1_train.csv")
+    assert (kept.read_text() if kept.exists() else None) == (content if odd else None)
+
+
 @pytest.mark.parametrize("content", ["", "episode,fra", "episode,frame,step,a\n", "episode,frame,step,a\n1,2"])
 def test_a_file_without_a_row_begins_again(path, content):
     path.write_text(content)
