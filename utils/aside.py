@@ -13,6 +13,8 @@ PATIENCE = 30.0
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
 
+_MEANWHILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what was there is gone, or something else is there
+
 
 def put_keeping(temporary: Path, path: Path, ours: Callable[[Path], bool]) -> Path | None:
     """Rename ``temporary`` to ``path``; what lies there is replaced if it is ``ours``, else kept.
@@ -87,9 +89,9 @@ def _take(path: Path) -> Path | None:
             continue
         try:
             os.rename(path, kept)
-        except OSError:
+        except OSError as error:
             kept.rmdir() if folder else kept.unlink()
-            if os.path.lexists(path):
+            if error.errno not in _MEANWHILE:
                 raise
             return None
         return kept
