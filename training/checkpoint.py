@@ -90,7 +90,8 @@ def save(path: Path, kind: Kind, payload: Mapping[str, Any], put: Callable[[Path
             torch.save({**header, **payload}, temporary)
             seal(temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        text = str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or f"no space is left, as it seems ({text})"
         stands = "; the file from before is as it was" if path.exists() else ""
         raise UserError(f"cannot write {path}: {reason}{stands}. Free space or choose another folder.") from error
 

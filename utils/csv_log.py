@@ -148,8 +148,9 @@ def read_columns(path: Path) -> dict[str, list[float]]:
 
 def rows_below(path: Path, order_by: str, value: float, text: Collection[str] = ()) -> int:
     """How many rows of a CSV log have a smaller ``order_by``. Raises UserError for what is no log of ours."""
-    columns, rows, _ = _parse(path, order_by, text)
-    return sum(float(row[columns.index(order_by)]) < value for row in rows) if columns else 0
+    found = _parse(path, order_by, text)
+    columns = found.columns
+    return sum(float(row[columns.index(order_by)]) < value for row in found.rows) if columns else 0
 
 
 def format_cell(value: float | str) -> str:

@@ -176,6 +176,28 @@ def refused(path: Path) -> bool:
     return str(path) in message and "\n" not in message and "\x1b" not in message and len(message) < 400
 
 
+@pytest.mark.parametrize("what", ["text", "folder", "checkpoint", "link", "list", "of an earlier version"])
+def test_whatever_lies_where_a_snapshot_is_to_go_is_kept(tmp_path, what):
+    path, kept = tmp_path / "snapshot_10.pt", tmp_path / "previous_1_snapshot_10.pt"
+    payload = {"run": "a", "run_id": "1"}
+    if what == "folder":
+        (path / "notes").mkdir(parents=True)
+    elif what == "link":
+        path.symlink_to("nowhere")
+    elif what == "text":
+        path.write_text("mine")
+    elif what == "list":
+        torch.save([1], path)
+    else:
+        checkpoint.save(path, "checkpoint", {"run": "a"} | ({"run_id": "2"} if what == "checkpoint" else {}))
+    before = path.read_bytes() if path.is_file() else None
+    assert checkpoint.publish(path, payload) == kept
+    assert checkpoint.load(path, "snapshot")["run_id"] == "1"
+    assert kept.read_bytes() == before if before else (kept / "notes").is_dir() or kept.is_symlink()
+    assert checkpoint.publish(path, payload) is None  # its own
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, kept.name}
+
+
 def test_show_prints_origin_contents_and_configuration(tmp_path, capsys, monkeypatch):
     path = write(
         tmp_path / "a.pt",

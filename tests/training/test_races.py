@@ -7,7 +7,6 @@ import torch
 from kill_kit import child_of, in_child, play, server
 
 from entry.start import launch
-from training import checkpoint
 from training.checkpoint import load
 from training.run import CHECKPOINT, Run
 
@@ -84,24 +83,3 @@ def test_a_run_in_the_folder_of_one_that_was_moved_away_keeps_its_snapshots(conf
     (tmp_path / "run" / CHECKPOINT).unlink()
     launch(config, tmp_path / "run", "pretrain", resume=True)  # its own are replaced
     assert len(list((tmp_path / "shared").iterdir())) == 2 * len(MARKS)
-
-
-@pytest.mark.parametrize("what", ["text", "folder", "checkpoint", "link"])
-def test_a_file_of_the_users_own_where_a_snapshot_is_to_go_is_kept(config, tmp_path, capsys, what):
-    path, kept = tmp_path / "shared/snapshot_1000.pt", tmp_path / "shared/previous_1_snapshot_1000.pt"
-    path.parent.mkdir()
-    if what == "folder":
-        (path / "notes").mkdir(parents=True)
-    elif what == "link":
-        path.symlink_to("nowhere")
-    elif what == "text":
-        path.write_text("mine")
-    else:
-        checkpoint.save(path, "checkpoint", {"run": 3})
-    held = None if what in ("folder", "link") else path.read_bytes()
-    launch(config | {"snapshots": [1000]}, tmp_path / "run", "pretrain")
-    assert load(path, "snapshot")["frame"] == 1000 and kept.name in capsys.readouterr().out
-    if held is None:
-        assert (kept / "notes").is_dir() or kept.is_symlink()
-    else:
-        assert kept.read_bytes() == held
