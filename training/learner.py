@@ -67,22 +67,26 @@ class Kept:
 
     def __init__(self, agent: Learns) -> None:
         self._agent = agent
-        self._live: list[Tensor] = []
-        self._copies: list[Tensor] = []
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
+        """Tensors of one kind, and their copies: only those of one kind are copied by a few kernels, not one by one."""
         self._updates = 0
 
     @torch.no_grad()
     def store(self) -> None:
         """Copy everything as it is now."""
-        if not self._live:
+        if not self._pairs:
             # not before: a checkpoint that is loaded brings tensors of its own
-            self._live = list(tensors_in(self._agent.training_state()))
-            self._copies = [torch.empty_like(tensor) for tensor in self._live]
-        torch._foreach_copy_(self._copies, self._live)
+            kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+            for tensor in tensors_in(self._agent.training_state()):
+                kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+            self._pairs = [(live, [torch.empty_like(tensor) for tensor in live]) for live in kinds.values()]
+        for live, copies in self._pairs:
+            torch._foreach_copy_(copies, live)
         self._updates = self._agent.updates
 
     @torch.no_grad()
     def put_back(self) -> None:
         """Undo whatever happened to the agent since :meth:`store`."""
-        torch._foreach_copy_(self._live, self._copies)
+        for live, copies in self._pairs:
+            torch._foreach_copy_(live, copies)
         self._agent.updates = self._updates

@@ -23,6 +23,7 @@ from training.off_policy import OffPolicyRun
 from training.parts import build_agent
 from training.run import CHECKPOINT
 from utils.errors import UserError
+from utils.nested import tensors_in
 
 
 class Batches:
@@ -101,6 +102,16 @@ def test_a_faulty_update_leaves_nothing_behind(settings, monkeypatch, agent, scr
         twin.update()
     assert differing(after, twin.agent.training_state()) == []
     assert differing(after, state)
+
+
+def test_what_is_kept_is_copied_in_groups_of_one_kind(settings, monkeypatch):
+    """On a GPU a group takes a few kernels, one of several kinds a copy for each tensor."""
+    learner = make_learner(settings, "deviation_dreamer", "pretrain")
+    groups, copy = [], torch._foreach_copy_
+    monkeypatch.setattr(torch, "_foreach_copy_", lambda into, of: groups.append(into) or copy(into, of))
+    learner._kept.store()
+    assert len(groups) == 2 and all(len({x.dtype for x in group}) == 1 for group in groups)
+    assert sum(map(len, groups)) == len(list(tensors_in(learner.agent.training_state())))
 
 
 def test_an_update_would_not_take_itself_back(settings, monkeypatch):
