@@ -37,7 +37,7 @@ AUTO = "auto"
 """Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 
 
-SHORT = 100_010
+SHORT_RUN = 100_010
 """A length, in the unit of the script, that shows on a small machine whether something is learned."""
 
 
@@ -125,7 +125,9 @@ def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
     """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already."""
     if choices.get("preset") != "published":
         return None
-    shorter = f" {clock.key}={SHORT}" if clock.steps * (clock.frames if clock.unit == "frames" else 1) > SHORT else ""
+    shorter = (
+        f" {clock.key}={SHORT_RUN}" if clock.steps * (clock.frames if clock.unit == "frames" else 1) > SHORT_RUN else ""
+    )
     return f"preset=small{shorter}"
 
 

@@ -5,20 +5,28 @@ from types import SimpleNamespace
 
 import pytest
 from kill_kit import assert_same_runs
+from run_kit import DEBUG, SHORT
 from settings_kit import compose_settings, typed
 
 import training.outlook
 from entry.scripts import SCRIPTS
 from entry.settings import composed, settings_of
-from entry.start import SHORT, assemble, launch, smaller
+from entry.start import SHORT_RUN, assemble, launch, smaller
 from training.clock import Clock
 from training.outlook import Outlook
 from training.run import Counters
 from training.trial import Acting, Trial, attempt
 from training.work import Work
 
-DEBUG = ("preset=debug", "device=cpu", "progress=false", "save_video=false", "use_tb=false", "snapshots=[]")
-DREAMER = (*DEBUG, "action_repeat=10", "num_seed_frames=1500", "num_train_frames=1600", "eval_every_frames=5000")
+DREAMER = (
+    *SHORT,
+    "save_video=false",
+    "use_tb=false",
+    "snapshots=[]",
+    "num_seed_frames=1500",
+    "num_train_frames=1600",
+    "eval_every_frames=5000",
+)
 DRQ = ("preset=debug", "task=cartpole_swingup", "device=cpu", "progress=false", "save_video=false", "log_save_tb=false")
 PLANS = ("snapshot_ts=0", "mpc=true", "planner.start_after=20", "agent.num_init_frames=1540")
 
@@ -126,7 +134,7 @@ def test_a_run_of_days_advises_overrides_that_the_script_takes(script):
     outlook.look()
     key, overrides = SCRIPTS[script].length[0], overrides_in(said)
     assert overrides[0] == "preset=small" and {word.partition("=")[0] for word in overrides[1:]} == {key}
-    assert f"{key}={SHORT}" in overrides or script == "finetune"  # which is no longer as it is
+    assert f"{key}={SHORT_RUN}" in overrides or script == "finetune"  # which is no longer as it is
     for line in said:
         if words := overrides_in([line]):
             settings_of(script, composed(script, words))
@@ -137,7 +145,7 @@ def test_a_run_of_days_advises_overrides_that_the_script_takes(script):
 
 def test_what_is_small_already_or_keeps_its_sizes_is_not_told_to_be_smaller():
     clock = Clock("num_train_frames", "frames", 1_000_005, 2)
-    assert smaller(clock, {"preset": "published"}) == f"preset=small num_train_frames={SHORT}"
+    assert smaller(clock, {"preset": "published"}) == f"preset=small num_train_frames={SHORT_RUN}"
     assert smaller(Clock("num_train_frames", "frames", 10_000, 2), {"preset": "published"}) == "preset=small"
     assert [smaller(clock, {"preset": name}) for name in ("small", "quickstart", "debug")] == [None] * 3
     assert smaller(clock, {}) is None
