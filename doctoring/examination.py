@@ -83,10 +83,10 @@ class Examination:
         """A setting; from the command line's own words while the settings as a whole are refused."""
         if self._known:
             return getattr(self.request.settings, key)
-        given = [word.partition("=")[2] for word in split(self.arguments).overrides if word.startswith(f"{key}=")]
-        if not given:
+        given = split(self.arguments).value(key)
+        if given is None:
             return default
-        return given[-1].lower() == "true" if isinstance(default, bool) else given[-1]
+        return given.lower() == "true" if isinstance(default, bool) else given
 
     def _rendered(self) -> Row:
         if self._setting("obs_type", "pixels") != "pixels":

@@ -5,15 +5,15 @@ Imports Hydra and torch when it is read, not before.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from utils.errors import UserError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from entry.scripts import Script
     from training.settings import OffPolicyKeys
-
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--hydra-help")
 
 
 class Request(NamedTuple):
@@ -43,57 +43,48 @@ class Request(NamedTuple):
 
 
 class CommandLine(NamedTuple):
-    """The words of a command line, sorted; flags such as ``--multirun`` are dropped."""
+    """The words of a command line, the script's name apart."""
 
     script: str | None
     """File name of the script it names, None without."""
-    overrides: list[str]
-    hydra: list[str]
-    """Overrides of Hydra itself."""
+    words: list[str]
 
-    @property
-    def run_dir(self) -> Path | None:
-        """``hydra.run.dir``, as far as it is known before the run: up to the first value that Hydra fills in."""
-        given = [word.partition("=")[2] for word in self.hydra if word.startswith("hydra.run.dir=")]
-        path = given[-1].strip("'\"").partition("${")[0] if given else ""
-        return Path(path).absolute() if path else None
+    def value(self, key: str) -> str | None:
+        """What the words themselves say of a key, for where they lead to no settings."""
+        given = [word.partition("=")[2] for word in self.words if word.startswith(f"{key}=")]
+        return given[-1] if given else None
 
 
 def split(arguments: Sequence[str]) -> CommandLine:
-    """Sort the words of a command line; a script's name may stand in front of them."""
-    overrides: list[str] = []
-    hydra: list[str] = []
-    script = None
-    words = iter(arguments)
-    for word in words:
-        if word.startswith("-"):
-            if word in FLAGS_WITH_VALUE:
-                next(words, None)
-        elif "=" not in word and word.endswith(".py"):
-            script = Path(word).name
-        elif word.lstrip("+~").startswith("hydra"):
-            hydra.append(word)
-        elif word.startswith("drq_preset="):  # its former name says which script is meant
-            script = script or "drq_train.py"
-            overrides.append(word.removeprefix("drq_"))
-        else:
-            overrides.append(word)
-    return CommandLine(script, overrides, hydra)
+    """Take the script's name, which may stand in front, out of the words of a command line."""
+    names = [word for word in arguments if word.endswith(".py") and "=" not in word and not word.startswith("-")]
+    words = [word for word in arguments if word not in names]
+    script = Path(names[-1]).name if names else None
+    if any(word.startswith("drq_preset=") for word in words):  # its former name says which script is meant
+        script = script or "drq_train.py"
+        words = [
+            word.replace("drq_preset=", "preset=", 1) if word.startswith("drq_preset=") else word for word in words
+        ]
+    return CommandLine(script, words)
 
 
 def read(arguments: Sequence[str]) -> Request:
     """Compose and check the settings as the scripts do. Raises :class:`UserError`, or what Hydra raises."""
-    line = split(arguments)
-    for word in line.overrides:
-        if "=" not in word and not word.startswith("~"):
-            raise UserError(f"{word} is no override. Write key=value.")
-    from entry.settings import settings_of
+    from entry.cli import checked
+    from entry.composing import read_words
+    from entry.folders import given_folder, with_home
+    from entry.settings import settings_of, settled
 
-    phase = _fitting(line) if line.script is None else _named(line.script)
-    settings, first_of_sweep = _compose(phase, line)
-    if (folder := _folder_to_resume(settings["resume"], line)) is not None:
-        return _resumed(folder, line)
-    return Request(phase, settings_of(phase, settings), line.run_dir, first_of_sweep)
+    line = split(arguments)
+    asked = read_words(with_home(line.words), sorted_by_us=True)
+    phase = _fitting(asked) if line.script is None else _named(line.script)
+    found = checked(phase, asked)
+    settings = settled(found)
+    folder = given_folder(found.jobs[0], found.sweep)
+    resumed = _folder_to_resume(settings["resume"], folder, phase if line.script else None)
+    if resumed is not None:
+        return _resumed(resumed, asked)
+    return Request(phase, settings_of(phase, settings), folder, found.sweep)
 
 
 def _named(script: str) -> str:
@@ -106,76 +97,62 @@ def _named(script: str) -> str:
     return phases[script]
 
 
-def _fitting(line: CommandLine) -> str:
+def _fitting(asked: "Namespace") -> str:
     """The first script whose keys accept all overrides; without one, that which refuses the fewest.
 
     Its complaint is then the one to be shown.
     """
+    from argparse import Namespace
+
     from entry.scripts import SCRIPTS
 
     refused: dict[str, int] = {}
     for phase in SCRIPTS:
-        if _accepts(phase, [*line.overrides, *line.hydra]):
+        if _accepts(phase, asked):
             return phase
-        refused[phase] = sum(not _accepts(phase, [word, *line.hydra]) for word in line.overrides)
+        alone = (Namespace(**vars(asked) | {"overrides": [word]}) for word in asked.overrides)
+        refused[phase] = sum(not _accepts(phase, one) for one in alone)
     return min(refused, key=lambda phase: refused[phase])
 
 
-def _accepts(phase: str, overrides: list[str]) -> bool:
-    from hydra.errors import HydraException
-
-    from entry.cli import check_overrides
+def _accepts(phase: str, asked: "Namespace") -> bool:
+    from entry.composing import REFUSALS, compose
 
     try:
-        check_overrides(phase, overrides)
-    except (UserError, HydraException):  # the latter for a group of another script
+        compose(phase, asked)
+    except (UserError, *REFUSALS):
         return False
     return True
 
 
-def _compose(phase: str, line: CommandLine) -> tuple[dict[str, Any], bool]:
-    """The settings of the (first) job, and whether there would be more."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from entry.cli import check_overrides
-    from utils.config import configs_of, to_plain
-
-    check_overrides(phase, [*line.overrides, *line.hydra])
-    parsed = [OverridesParser.create().parse_override(word) for word in line.overrides]
-    sweeps = any(override.is_sweep_override() for override in parsed)
-    first = [
-        f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
-        if override.is_sweep_override()
-        else override.input_line
-        for override in parsed
-    ]
-    with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
-        return to_plain(compose(phase, [word for word in first if word])), sweeps
-
-
-def _folder_to_resume(resume: str | None, line: CommandLine) -> Path | None:
+def _folder_to_resume(resume: str | None, given: Path | None, phase: str | None) -> Path | None:
     """The run folder that ``resume=`` names; None for a fresh run, also of ``resume=auto``."""
-    from utils.config import CONFIG_FILE, latest_run
+    import os
 
-    if resume == "auto":
-        return line.run_dir if line.run_dir is not None and (line.run_dir / CONFIG_FILE).is_file() else None
+    from entry.folders import AUTO, LATEST
+    from entry.scripts import SCRIPTS
+    from utils.latest import CONFIG_FILE, latest_run
+
+    if resume == AUTO:
+        return given if given is not None and (given / CONFIG_FILE).is_file() else None
     if resume is None:
         return None
-    return (latest_run() if resume == "latest" else Path(resume)).absolute()
+    if resume == LATEST:
+        asking = SCRIPTS.values() if phase is None else [SCRIPTS[phase]]
+        return latest_run(*(folder for script in asking for folder in script.folders), phase=phase).absolute()
+    return Path(os.path.expanduser(resume)).absolute()
 
 
-def _resumed(folder: Path, line: CommandLine) -> Request:
-    """The stored settings of a run that would go on, with what the command line may and does change."""
-    from entry.scripts import SCRIPTS
-    from entry.settings import settings_of
-    from entry.stored import PHASE, read_config, stored_settings
-    from utils.config import get, put
+def _resumed(folder: Path, asked: "Namespace") -> Request:
+    """The stored settings of a run that would go on, with what the command line changes."""
+    from entry.cli import checked
+    from entry.places import absolute
+    from entry.resumed import resumed_settings
+    from entry.settings import settings_of, settled
+    from entry.stored import CHOICES, PHASE, read_config
 
     phase = read_config(folder)[PHASE]  # of the run itself, whichever script the words would fit
-    asked, _ = _compose(phase, line)
-    given = {word.lstrip("+").partition("=")[0] for word in line.overrides}
-    settings = stored_settings(folder, asked)
-    for key in given & set(SCRIPTS[phase].safe_on_resume):
-        put(settings, key, get(asked, key))
-    return Request(phase, settings_of(phase, settings), folder, False)
+    found = checked(phase, asked)
+    words = [str(word) for word in found.jobs[0].hydra.overrides.task]
+    now = absolute(settled(found), Path.cwd()) | {CHOICES: found.choices}
+    return Request(phase, settings_of(phase, resumed_settings(folder, now, words, phase)), folder, False)

@@ -1,33 +1,29 @@
 """The command line: Hydra's entry with errors a user can read, run folders, and checks of overrides."""
 
 import functools
-import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entry.help import FLAGS, help_text
+from entry.composing import REFUSALS, Composed, compose, read_words
+from entry.folders import check_resume, home_of, with_home
+from entry.help import help_text
+from entry.refusal import told
 from entry.stored import FORMER_PRESET
-from entry.unknown_key import hint, other_group
-from utils.config import CONFIG_FILE, configs_of, flatten, resume_words
-from utils.errors import UserError, exit_status, unknown_value
+from utils.advice import ROOT
+from utils.config import resume_words
+from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
-from utils.rules import shown
+from utils.latest import asked_by
 
 _job_started = False
 
@@ -63,14 +59,24 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback."""
     # let exceptions come here instead of Hydra's own report
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    asked_by(config_name)
+    asked = None
     try:
-        sys.argv[1:] = present_names(config_name, sys.argv[1:])
-        chosen = check_overrides(config_name, sys.argv[1:])
-        if set(FLAGS) & set(sys.argv[1:]):
-            sys.exit(exit_status(print)(help_text(config_name, chosen)))
+        sys.argv[1:] = present_names(config_name, with_home(sys.argv[1:]))
+        asked = read_words(sys.argv[1:])
+        if asked.help:
+            sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
+        if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.experimental_rerun):
+            last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
+            sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
         main()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except UserError as error:
         raise SystemExit(f"error: {str(error).strip()}") from None
+    except REFUSALS as error:
+        if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):
+            raise
+        refused = error if asked is None else told(config_name, asked, error)
+        raise SystemExit(f"error: {str(refused).strip()}") from None
     except OSError as error:
         if _job_started or error.filename is None:
             raise
@@ -98,116 +104,37 @@ def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
     return words
 
 
+def begin(composed: Composed) -> list[str]:
+    """Prepare this process for the jobs; returns overrides to go after those of the command line."""
+    if composed.sweep:  # launchers start processes that have to import the packages, whatever folder they start in
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    return home_of(composed.jobs[0], composed.sweep)
+
+
 def run_folder() -> Path:
     """The folder Hydra made for this job."""
-    return Path(HydraConfig.get().runtime.output_dir)
+    # not resolved: its name may have a ${ in it
+    runtime = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    assert isinstance(runtime, dict)
+    return Path(runtime["output_dir"])
 
 
-def check_overrides(config_name: str, arguments: Iterable[str]) -> list[tuple[str, str]]:
-    """Refuse unknown keys and unknown group options of a command line, naming the nearest match.
+def check_overrides(config_name: str, arguments: Sequence[str]) -> Composed:
+    """What Hydra makes of a command line of the script ``config_name``.
 
-    Returns the (group, option) pairs it chooses. Raises :class:`UserError`. Keys that ``+`` adds are left to
-    :func:`entry.settings.settings_of`.
+    Raises :class:`UserError` where it makes nothing of it, naming the nearest match, and where ``resume`` and the
+    folders do not go together. Values, and keys that ``+`` adds, are left to :func:`entry.settings.settings_of`.
     """
-    arguments = list(arguments)
-    parser = OverridesParser.create()
-    overrides = [_parse(parser, a) for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    own = _own_folders(arguments, overrides)
-    for override in overrides:
-        if not override.is_add() and (elsewhere := other_group(override.key_or_group, config_name)):
-            raise UserError(f"{override.input_line}: {elsewhere}")
-    with initialize_config_dir(str(configs_of(config_name)), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        groups = {o.key_or_group: o for o in overrides if loader.get_group_options(o.key_or_group)}
-        for name, override in groups.items():
-            _check_options(_options(loader, name, own), name, override)
-        chosen = _chosen(groups.values())
-        known = _known_keys(config_name, chosen, own)
-        known_or_group = [*known, *loader.get_group_options("", ObjectType.GROUP)]
-    for override in overrides:
-        key = override.key_or_group
-        if key in groups or key.startswith("hydra") or override.is_add() or override.is_delete():
-            continue
-        if key == "resume":
-            _check_resume(override.value(), {o.key_or_group: o.value() for o in overrides})
-        if key not in known and not any(name.startswith(f"{key}.") for name in known):
-            near = hint(key, known_or_group)
-            raise UserError(f"{override.input_line}: there is no key {key}.{near} --cfg job prints them all.")
-    return [(override.key_or_group, option) for override, option in chosen]
+    return checked(config_name, read_words(arguments))
 
 
-def _own_folders(arguments: Sequence[str], overrides: Iterable[Override]) -> list[str]:
-    """Where a command line has Hydra look for configurations besides ours, as entries of ``hydra.searchpath``."""
-    folders = [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
-    folders += [folder for flag, folder in pairwise(arguments) if flag in ("--config-dir", "-cd")]
-    own = [f"file://{Path(folder).absolute()}" for folder in folders]
-    for override in overrides:
-        if override.key_or_group == "hydra.searchpath" and isinstance(paths := override.value(), list):
-            own += [str(path) for path in paths]
-    return own
-
-
-def _options(loader: ConfigLoader, group: str, own: Iterable[str]) -> list[str]:
-    """The options of a group, also those in the folders ``own``."""
-    folders = [Path(path.removeprefix("file://"), group) for path in own if path.startswith("file://")]
-    return sorted({*loader.get_group_options(group), *(path.stem for f in folders for path in f.glob("*.yaml"))})
-
-
-def _parse(parser: OverridesParser, argument: str) -> Override:
+def checked(config_name: str, asked: Namespace) -> Composed:
+    """:func:`check_overrides` for words that are sorted."""
     try:
-        override = parser.parse_override(argument)
-    except (HydraException, ValueError) as error:  # the latter from a number of thousands of digits
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{shown(argument)}: not a valid override ({reason}). Write key=value, quoted for lists: 'a=[1,2]'."
-        ) from None
-    if not override.key_or_group:
-        raise UserError(f"{shown(argument)}: there is no key before the =. Write key=value.")
-    return override
-
-
-def _check_options(options: Sequence[str], name: str, override: Override) -> None:
-    value = override.value()
-    values = value.list if isinstance(value, ChoiceSweep) else [value]
-    if override.is_delete():
-        if not name.startswith("hydra"):
-            raise UserError(f"~{name}: a run needs one. Set {name} to one of {', '.join(options)}.")
-        return
-    for option in values:
-        # Hydra itself has groups of which one may choose several
-        if not (name.startswith("hydra") and isinstance(option, list)) and option not in options:
-            raise unknown_value(name, shown(option), options)
-
-
-def _check_resume(folder: object, given: Mapping[str, object]) -> None:
-    if folder == "auto" and not {"hydra.run.dir", "hydra.sweep.dir"} & set(given):
-        raise UserError(
-            "resume=auto needs a folder that stays the same: add hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> "
-            "with --multirun."
-        )
-    if folder in (None, "auto"):
-        return
-    other = given.get("hydra.run.dir", folder)
-    if other != folder:
-        raise UserError(
-            f"resume={folder} goes on in the folder of that run, not in hydra.run.dir={other}. Leave that out; "
-            "a job that begins there or goes on takes resume=auto."
-        )
-    if folder != "latest" and not (Path(str(folder)) / CONFIG_FILE).is_file():
-        raise UserError(
-            f"resume={folder}: this folder holds no run ({CONFIG_FILE} is missing). Name a run folder, or latest."
-        )
-
-
-def _chosen(groups: Iterable[Override]) -> list[tuple[Override, str]]:
-    """Each with the option it chooses, the first one where it is a sweep."""
-    values = ((override, override.value()) for override in groups)
-    options = ((override, v.list[0] if isinstance(v, ChoiceSweep) else v) for override, v in values)
-    return [(override, option) for override, option in options if isinstance(option, str)]
-
-
-def _known_keys(config_name: str, chosen: Iterable[tuple[Override, str]], own: Sequence[str]) -> list[str]:
-    # a group that + adds is not in the defaults
-    words = [f"{'+' if override.is_add() else ''}{override.key_or_group}={option}" for override, option in chosen]
-    words += [f"hydra.searchpath={json.dumps(own)}"] if own else []
-    return list(flatten(compose(config_name, words)))
+        composed = compose(config_name, asked)
+        for job in composed.jobs:
+            check_resume(job, composed.sweep)
+    except REFUSALS as error:
+        raise told(config_name, asked, error) from error
+    return composed

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -12,8 +12,6 @@ from omegaconf import OmegaConf
 from entry.unknown_key import bases, scripts
 from utils.config import CONFIGS, configs_of
 
-FLAGS = ("-h", "--help")
-
 HYDRA = """\
 hydra.run.dir=<folder>   the run folder
 --multirun, -m           every combination of key=a,b values, one after the other; hydra.sweep.dir=<folder> holds them
@@ -22,15 +20,15 @@ hydra.run.dir=<folder>   the run folder
 --hydra-help             what Hydra itself takes"""
 
 
-def help_text(config_name: str, chosen: Collection[tuple[str, str]] = ()) -> str:
+def help_text(config_name: str, chosen: Mapping[str, Any]) -> str:
     """The help of the script whose configuration is ``config_name``.
 
-    ``chosen``: (group, option) pairs of the command line; the keys of an agent are those of the chosen one.
+    ``chosen``: the option that the command line has of each group; the keys of an agent are those of the chosen one.
     """
     script = scripts()[config_name]
     folder = configs_of(config_name)
     options = _defaults(folder / f"{config_name}.yaml")
-    options |= {group: option for group, option in chosen if group in options}
+    options |= {group: option for group, option in chosen.items() if group in options}
     parts = [f"python {script} [key=value ...] [--multirun] [--cfg job]", _docstring(CONFIGS.parent / script)]
     parts.append("== groups: group=option, here with what is taken where the command line says nothing else")
     parts += [_group(folder / group, option) for group, option in options.items()]

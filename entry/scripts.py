@@ -28,9 +28,14 @@ SAFE = (
     "replay.prefetch",
     "replay.verify",
     "save_video",
+    "snapshot_base_dir",
+    "snapshot_dir",
     "use_wandb",
 )
 """Keys that may change when a run of any script is resumed; others would make it another run."""
+
+SOURCES = ("custom_snap_dir", "snapshot")
+"""Where the snapshot to start from lies: keys that may change as long as a run has no checkpoint."""
 
 SAFE_DREAMER = ("log_every_frames", "num_train_frames", "recon_every_frames", "use_tb")
 

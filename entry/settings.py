@@ -4,17 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from entry.cli import check_overrides
+from entry.composing import Composed, plain
 from entry.scripts import SCRIPTS, Script
 from entry.stored import CHOICES, PHASE, RUN_ID
 from entry.unknown_key import hint
 from preflight.settings import read_settings
 from training.settings import OffPolicyKeys
-from utils.config import configs_of, to_plain
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
@@ -27,11 +25,14 @@ def composed(phase: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises :class:`UserError` for overrides that lead to none; values are for :func:`settings_of` to check.
     """
-    check_overrides(phase, overrides)
+    return settled(check_overrides(phase, overrides))
+
+
+def settled(found: Composed) -> dict[str, Any]:
+    """The plain configuration of the first job. Raises :class:`UserError` for a ``${...}`` that leads nowhere."""
     try:
-        with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
-            return to_plain(compose(phase, list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+        return plain(found.jobs[0])
+    except OmegaConfBaseException as error:
         raise UserError(str(error).strip()) from error
 
 
@@ -42,8 +43,8 @@ def settings_of(phase: str, config: Mapping[str, Any]) -> OffPolicyKeys:
     """
     script = SCRIPTS[phase]
     with worded(script):
-        plain = {key: value for key, value in config.items() if key not in ADDED}
-        return read_settings(script.keys, script.aliases.internal(plain))
+        asked = {key: value for key, value in config.items() if key not in ADDED}
+        return read_settings(script.keys, script.aliases.internal(asked))
 
 
 @contextmanager

@@ -11,11 +11,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from entry.cli import run_folder
+from entry.composing import choices_of
+from entry.folders import AUTO, no_sweep
 from entry.lock import FolderLock
+from entry.places import absolute, portable
+from entry.resumed import resumed_settings
 from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
-from entry.stored import CHOICES, PHASE, RUN_ID, stored_id, stored_settings
+from entry.stored import CHOICES, PHASE, RUN_ID, stored_id
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
@@ -25,17 +29,13 @@ from training.resumed import check_folder, read_checkpoint
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
 from utils.atomic import atomic_path
-from utils.config import CONFIG_FILE, get, put, resume_words, to_plain
+from utils.config import CONFIG_FILE, resume_words, to_plain
 from utils.device import resolve_device
 from utils.errors import UserError
 from utils.logger import Logger
 from utils.plain_yaml import dump
 from utils.settings import in_words
 from utils.wandb_log import wandb_settings
-
-AUTO = "auto"
-"""Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
-
 
 SHORT_RUN = 100_010
 """A length, in the unit of the script, that shows on a small machine whether something is learned."""
@@ -48,13 +48,12 @@ def start(config: DictConfig, phase: str) -> OffPolicyRun:
     if resume == AUTO:
         resume = None if begins(AUTO, run_dir) else run_dir
     elif resume is not None and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise UserError(
-            f"resume={resume} goes with a single run, not with --multirun. To go on with a whole sweep, give it a "
-            f"fixed folder and resume={AUTO}: hydra.sweep.dir=<folder> resume={AUTO}."
-        )
-    if resume is not None:
-        return launch(_stored_settings(run_dir, config, phase), run_dir, phase, resume=True)
-    return launch(_absolute(to_plain(config)) | {CHOICES: _choices()}, run_dir, phase)
+        raise no_sweep(resume)
+    asked = _asked(config)
+    if resume is None:
+        return launch(asked, run_dir, phase)
+    words = [str(word) for word in HydraConfig.get().overrides.task]
+    return launch(resumed_settings(run_dir, asked, words, phase), run_dir, phase, resume=True)
 
 
 def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = False) -> OffPolicyRun:
@@ -98,7 +97,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    path.write_text(dump(asked | {PHASE: phase, RUN_ID: run_id}))
+                    path.write_text(dump(portable(asked, run_dir) | {PHASE: phase, RUN_ID: run_id}))
                 return _run(run)
         finally:
             parts.close()
@@ -180,38 +179,7 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
         raise
 
 
-def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
-    """Folders as seen from where the run was started, so that it can be resumed from anywhere."""
-    folders = {key: settings.get(key) for key in ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot")}
-    return settings | {key: str(Path(path).absolute()) for key, path in folders.items() if path is not None}
-
-
-def _stored_settings(run_dir: Path, config: DictConfig, phase: str) -> dict[str, Any]:
-    """The run's own settings with the command line's safe changes; others are refused by name."""
-    asked = _absolute(to_plain(config)) | {CHOICES: _choices()}
-    stored = stored_settings(run_dir, asked)
-    if stored[PHASE] != phase:
-        raise UserError(f"resume={run_dir} is a run of {SCRIPTS[stored[PHASE]].file}; resume it with that script.")
-    safe = SCRIPTS[phase].safe_on_resume
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").partition("=")[0]
-        name = f"{CHOICES}.{key}" if key in stored[CHOICES] else key
-        try:
-            then, now = get(stored, name), get(asked, name)
-        except (KeyError, TypeError):
-            raise UserError(f"{override}: this run was started without the key {key}; leave it out.") from None
-        if key == "resume" or now == then:
-            continue
-        if key not in safe:
-            raise UserError(
-                f"{override}: this run has {key}={then} and keeps it. On resume you may change "
-                f"{', '.join(safe)}; for anything else start a new run."
-            )
-        put(stored, key, now)
-    return stored
-
-
-def _choices() -> dict[str, str]:
-    """Which file of each configuration group was chosen."""
-    choices = HydraConfig.get().runtime.choices
-    return {key: str(value) for key, value in choices.items() if not key.startswith("hydra/")}
+def _asked(config: DictConfig) -> dict[str, Any]:
+    """The configuration of the command line in plain form, with its paths as seen from where it was given."""
+    started_in = Path(HydraConfig.get().runtime.cwd)  # hydra.job.chdir may have changed it since
+    return absolute(to_plain(config), started_in) | {CHOICES: choices_of(HydraConfig.get().runtime.choices)}

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict
 
+from entry.places import located
 from training.older import current_settings
+from utils.advice import override
 from utils.config import CONFIG_FILE
 from utils.errors import UserError, unknown_value
 from utils.own_code import code_in, refuse_unnamed
@@ -61,8 +63,8 @@ def stored_settings(run_dir: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises :class:`UserError` for a file that holds no settings of a run, or names code that ``asked`` does not.
     """
-    stored = read_config(run_dir)
-    refuse_unnamed(stored, code_in(asked).values(), f"resume={run_dir}")
+    stored = located(read_config(run_dir), run_dir.absolute())
+    refuse_unnamed(stored, code_in(asked).values(), override("resume", run_dir))
     choices = stored.setdefault(CHOICES, {})
     if FORMER_PRESET in choices:
         choices["preset"] = choices.pop(FORMER_PRESET)

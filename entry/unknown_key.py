@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from omegaconf import DictConfig, OmegaConf
 
 from utils.config import CONFIGS, configs_of, flatten
+from utils.errors import UserError
 
 
 def scripts() -> dict[str, str]:
@@ -38,6 +39,13 @@ def other_group(name: str, config_name: str) -> str:
     return (
         f"{scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
     )
+
+
+def check_sections(config_name: str, job: DictConfig) -> None:
+    """Raise :class:`UserError` for a section of a job that was given like a group, which only other scripts have."""
+    for name in {name for config in scripts() for name in groups(config)} & _keys(config_name):
+        if (elsewhere := other_group(name, config_name)) and not OmegaConf.is_dict(job._get_node(name)):
+            raise UserError(f"{name}={job[name]}: {elsewhere}")
 
 
 def groups(config_name: str) -> list[str]:

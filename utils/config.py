@@ -1,6 +1,7 @@
 """Configurations: where they lie, the resolvers they use, names of their keys."""
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,15 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from utils.errors import UserError
+from utils.advice import override
 from utils.folders import will_make
+from utils.latest import CONFIG_FILE, RUNS, latest_run
 from utils.own_code import foreign_in, overrides
+
+__all__ = ["CONFIG_FILE", "RUNS", "latest_run"]
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 """Where the scripts' YAML lies: beside the packages, in the checkout or, installed without ``-e``, among the others."""
-
-RUNS = Path("exp_local")
-CONFIG_FILE = "config.yaml"
-"""Written into every run folder; what ``resume=`` reads."""
 
 
 def configs_of(script: str) -> Path:
@@ -32,10 +32,15 @@ def configs_of(script: str) -> Path:
 _claimed: dict[str, str] = {}
 
 
-def _run_folder(resume: str | None, fresh: str) -> str:
-    """The folder of the run to resume; else ``fresh``, with a suffix when another process took it this very second."""
+def _run_folder(resume: str | None, fresh: str, sweeps: str | None = None) -> str:
+    """The folder of the run to resume; else ``fresh``, with a suffix when another process took it this very second.
+
+    ``resume=latest`` looks where the fresh run's folder would be, two levels up, and in the folder ``sweeps``.
+    """
+    if resume == "latest":
+        return str(latest_run(Path(fresh).parents[1], *([] if sweeps is None else [sweeps])))
     if resume is not None:
-        return str(latest_run(Path(fresh).parents[1]) if resume == "latest" else resume)
+        return os.path.expanduser(resume)
     if fresh not in _claimed:  # asked for several times in one process
         candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
         _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))
@@ -49,15 +54,6 @@ def _claim(folder: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def latest_run(root: Path = RUNS) -> Path:
-    """The newest run folder under ``root``. Raises :class:`UserError` when there is none."""
-    found = [path for path in root.rglob(CONFIG_FILE) if (path.parent / "replay").is_dir()]
-    found.sort(key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UserError(f"resume=latest: there is no run under {root}/. Name the run folder: resume=<folder>.")
-    return found[-1].parent
 
 
 def _store_agent_presets() -> None:
@@ -85,8 +81,8 @@ def domain_of(env_factory: str | None, otherwise: str) -> str:
 
 
 def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
-    """The overrides with which the run in ``folder`` goes on: they name the code of the user's own in ``config``."""
-    return " ".join([f"resume={folder}", *overrides(foreign_in(config))])
+    """The overrides with which the run in ``folder`` goes on, as one types them, with the user's own code in ``config``."""
+    return " ".join([override("resume", folder), *overrides(foreign_in(config))])
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)

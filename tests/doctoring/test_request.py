@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from doctoring.request import read, split
+from doctoring.request import read
 from entry.scripts import SCRIPTS
 from utils.errors import UserError
 
@@ -73,13 +73,21 @@ def test_the_scripts_own_messages(overrides, part):
     assert part in str(refused.value)
 
 
-def test_words_of_hydra_are_set_aside():
-    words = ["-m", "--multirun", "--cfg", "job", "hydra.run.dir='a b/c'", "hydra/launcher=joblib", "seed=3"]
-    line = split(words)
-    assert line.overrides == ["seed=3"]
-    assert line.run_dir == Path("a b/c").absolute()
-    assert split(["hydra.run.dir=runs/${now:%Y}/x"]).run_dir == Path("runs").absolute()
-    assert split(["seed=3"]).run_dir is None
+def test_flags_and_overrides_of_hydra_are_read_by_hydra(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read(["--cfg", "job", "hydra.run.dir='a b/c'", "seed=3", *SMALL]).run_dir == tmp_path / "a b" / "c"
+    assert read(["hydra.run.dir=runs/${seed}/x", "seed=3", *SMALL]).run_dir == tmp_path / "runs" / "3" / "x"
+    assert read(["hydra.run.dir=~/x", *SMALL]).run_dir == Path.home() / "x"
+    assert read(["seed=3", *SMALL]).run_dir is None
+    sweep = read(["seed=3,4", "-m", "hydra.sweep.dir=there", *SMALL])
+    assert (sweep.run_dir, sweep.first_of_sweep) == (tmp_path / "there", True)
+
+
+def test_configurations_of_the_users_own_are_found(tmp_path):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "mine.yaml").write_text("defaults: [icm_dreamer]\nname: mine\n")
+    for words in (["--config-dir", str(tmp_path)], [f"hydra.searchpath=[{tmp_path}]"]):
+        assert read([*words, "agent=mine", *SMALL]).settings.agent.name == "mine"
 
 
 def test_the_first_job_of_a_sweep():

@@ -38,7 +38,7 @@ def test_the_script_that_has_it_is_named(script, argument, answer):
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        ("drq", ["preset=small,debug", "hydra/launcher=basic"]),
+        ("drq", ["--multirun", "preset=small,debug", "hydra/launcher=basic"]),
         ("pretrain", ["preset=debug", "agent=icm_dreamer", "configs=dmc_pixels"]),
         ("drq", ["+configs=dmc_pixels"]),  # what is added is checked later
     ],

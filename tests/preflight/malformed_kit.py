@@ -1,9 +1,11 @@
 """Sound configurations to spoil, and a guard: whoever builds anything meanwhile fails."""
 
-import pytest
-from hydra import compose
+import copy
 
-from entry import cli
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
+
 from utils.config import CONFIGS, to_plain
 
 SCRIPTS = ("pretrain", "finetune")
@@ -41,32 +43,31 @@ class Reached(Exception):
     """Something was about to be built."""
 
 
-@pytest.fixture(scope="module")
-def cached():
-    """``compose`` of the scripts, which takes most of the time, once for every script and agent."""
-    found = {}
+@pytest.fixture(scope="module", autouse=True)
+def composed_once():
+    """Composing takes most of the time: once for every script and command line."""
+    original, found = Hydra.compose_config, {}
 
-    def once(script, overrides):
-        key = (script, tuple(sorted(overrides)))
+    def once(hydra, config_name, overrides, run_mode, *rest, **options):
+        key = (config_name, tuple(overrides), run_mode, repr(hydra.config_loader.get_search_path()))
         if key not in found:
-            found[key] = compose(script, list(overrides))
-        return found[key]
+            found[key] = original(hydra, config_name, overrides, run_mode, *rest, **options)
+        return copy.deepcopy(found[key])
 
-    return once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "compose_config", once)
+        yield
 
 
 @pytest.fixture(scope="module")
-def bases(cached):
+def bases(composed_once):
     """The sound configuration of every script and agent, in plain form."""
-    found = {}
-    with cli.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        for script, agent in BASES:
-            found[script, agent] = to_plain(cached(script, [f"agent={agent}"]))
-    return found
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return {(script, agent): to_plain(compose(script, [f"agent={agent}"])) for script, agent in BASES}
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_built(tmp_path, monkeypatch, cached):
+def nothing_is_built(tmp_path, monkeypatch):
     """In an empty folder, which stays empty; whoever builds anything fails."""
 
     def reached(*args, **kwargs):
@@ -78,7 +79,6 @@ def nothing_is_built(tmp_path, monkeypatch, cached):
     monkeypatch.setattr("training.parts.make_vector", reached)
     monkeypatch.setattr("torch.nn.Module.__init__", reached)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(cli, "compose", cached)
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from malformed_kit import BASES, SCRIPTS, bases, cached, misspelt_key, nothing_is_built
+from malformed_kit import BASES, SCRIPTS, bases, composed_once, misspelt_key, nothing_is_built
 from omegaconf.errors import OmegaConfBaseException
 
 from entry import cli
@@ -13,16 +13,14 @@ from entry.start import launch
 from utils.config import CONFIGS, flatten, to_plain
 from utils.errors import UserError
 
-__all__ = ["bases", "cached", "nothing_is_built"]  # fixtures
-
-MISSPELT_EACH = 4
+__all__ = ["bases", "composed_once", "nothing_is_built"]  # fixtures
 
 
 def refusal(script, arguments, tmp_path):
     """The message that a command line is refused with, by the functions the scripts call; fails if it is not."""
     try:
         cli.check_overrides(script, arguments)
-        with cli.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose(script, arguments)
         launch(to_plain(config), tmp_path / "work" / "run", script)
     except (UserError, HydraException, OmegaConfBaseException) as error:  # what entry.cli.cli catches
@@ -30,18 +28,19 @@ def refusal(script, arguments, tmp_path):
     raise AssertionError(f"{script} {arguments}: was not refused")
 
 
-def test_misspelt_keys_of_the_command_line(bases, tmp_path):
+@pytest.mark.parametrize("each", [1, pytest.param(4, marks=pytest.mark.long)])
+def test_misspelt_keys_of_the_command_line(each, bases, tmp_path):
     draw = random.Random(3)
     near = total = 0
     for script, agent in BASES:
         keys = list(flatten(bases[script, agent]))
-        for _ in range(MISSPELT_EACH):
+        for _ in range(each):
             wrong, meant = misspelt_key(draw, keys)
             message = refusal(script, [f"agent={agent}", f"{wrong}=3"], tmp_path)
             assert f"there is no key {wrong}." in message
             near += f"Did you mean {meant}?" in message
             total += 1
-    assert total == MISSPELT_EACH * len(BASES) and near > 0.8 * total
+    assert total == each * len(BASES) and near > 0.8 * total
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -101,7 +100,7 @@ def test_command_lines_that_are_refused_later(script, argument, named, tmp_path)
         ("pretrain", "agent.knn_kk=3", "there is no key agent.knn_kk. --cfg"),
         ("pretrain", "plannner.horizon=3", "Did you mean planner.horizon?"),
         ("pretrain", "deter=3", "Did you mean rssm.deter?"),
-        ("pretrain", "snapshots.0=3", "Did you mean snapshots?"),
+        ("pretrain", "snapshot.0=3", "Did you mean snapshots?"),
         ("pretrain", "learning_speed=3", "there is no key learning_speed. --cfg"),
     ],
 )

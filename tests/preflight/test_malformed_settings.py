@@ -5,13 +5,13 @@ import random
 from typing import NamedTuple
 
 import pytest
-from malformed_kit import BASES, SCRIPTS, Reached, bases, cached, misspelt_key, nothing_is_built
+from malformed_kit import BASES, SCRIPTS, Reached, bases, composed_once, misspelt_key, nothing_is_built
 
 from entry.start import launch
 from utils.config import CONFIGS, flatten, get
 from utils.errors import UserError
 
-__all__ = ["bases", "cached", "nothing_is_built"]  # fixtures
+__all__ = ["bases", "composed_once", "nothing_is_built"]  # fixtures
 
 A_FILE = str(CONFIGS / "dreamer.yaml")
 

@@ -1,0 +1,65 @@
+"""``resume=latest``: the newest run of the script that asks."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.errors import UserError
+
+RUNS = Path("exp_local")
+CONFIG_FILE = "config.yaml"
+"""Written into every run folder; what ``resume=`` reads."""
+
+_PHASE = re.compile(r"^phase: *(\w+)\s*$", re.MULTILINE)
+_asking: list[str] = []
+
+
+def asked_by(phase: str) -> None:
+    """From here on this process is the script ``phase``: ``latest`` means the newest of its runs."""
+    _asking[:] = [phase]
+
+
+def latest_run(*roots: Path | str, phase: str | None = None) -> Path:
+    """The run folder under ``roots`` that was started or resumed last; links to folders are followed.
+
+    Args:
+        roots: single runs and sweeps of a script lie in one each; none is :data:`RUNS`.
+        phase: only runs of this script; None takes those of the script that this process is, or any without one.
+
+    Raises:
+        UserError: there is none.
+    """
+    phase = phase or next(iter(_asking), None)
+    places = [Path(root) for root in roots or (RUNS,)]
+    found = [(config.stat().st_mtime, config) for root in dict.fromkeys(places) for config in _configs(root)]
+    for _, config in sorted(found, reverse=True):
+        if phase is None or _phase_of(config) == phase:
+            return config.parent
+    where = " or ".join(f"{place}/" for place in dict.fromkeys(places))
+    of = "" if phase is None else " of this script"
+    raise UserError(f"resume=latest: there is no run{of} under {where}. Name the run folder: resume=<folder>.")
+
+
+def _configs(root: Path) -> Iterator[Path]:
+    """The settings of every run under ``root``, itself included; nothing is looked for inside of a run."""
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads upwards
+            inner.clear()
+            continue
+        seen.add(real)
+        if CONFIG_FILE in files and "replay" in inner:
+            inner.clear()
+            if (config := Path(folder, CONFIG_FILE)).is_file():
+                yield config
+
+
+def _phase_of(config: Path) -> str | None:
+    """The script whose settings a file holds; None where it is none of ours, or cannot be read."""
+    try:
+        found = _PHASE.search(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[1] if found else None
