@@ -28,6 +28,7 @@ from training.parts import Parts
 from training.resumed import check_folder, read_checkpoint
 from training.run import CHECKPOINT, Origin
 from training.settings import OffPolicyKeys
+from utils.advice import override
 from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE, resume_words, to_plain
 from utils.device import resolve_device
@@ -75,8 +76,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
     with FolderLock(run_dir) as lock:
         if not resume and (run_dir / CONFIG_FILE).exists():
             raise UserError(
-                f"hydra.run.dir={run_dir} already holds a run. "
-                f"Continue it with {resume_words(run_dir, settings.plain())} or choose another."
+                f"{override('hydra.run.dir', run_dir)} already holds a run. "
+                f"Continue it with {_again(run_dir, settings)} or choose another."
             )
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
@@ -101,6 +102,12 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 return _run(run)
         finally:
             parts.close()
+
+
+def _again(run_dir: Path, settings: OffPolicyKeys) -> str:
+    """The overrides that make a command which would begin a run go on with the one in ``run_dir``."""
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return f"resume={AUTO}" if in_sweep else resume_words(run_dir, settings.plain())
 
 
 def assemble(

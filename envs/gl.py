@@ -14,6 +14,7 @@ from utils.errors import UserError, exit_status
 
 CANDIDATES = ("egl", "osmesa") if sys.platform.startswith("linux") else ("glfw",)
 NO_RENDERING = ("disabled", "disable", "off", "false", "0", "none", "no")
+UNSET = "Start again without it (unset MUJOCO_GL): a backend that works here is then chosen."
 OK_VARIABLE = "SOMNIA_GL_OK"  # the backend that a parent process found to work
 
 # Two at once: several EGL renderers on one GPU have hung where a single one worked (google-deepmind/mujoco#3444).
@@ -57,16 +58,13 @@ def choose_backend(timeout: float = PROBE_TIMEOUT) -> str:
         if loaded.BACKEND in (None, "off"):
             raise UserError(
                 f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: dm_control was loaded without a GL backend, pixels need "
-                f"one. Start again with MUJOCO_GL unset or one of {', '.join(CANDIDATES)}, or use obs_type=states."
+                f"one. {UNSET}"
             )
         return loaded.BACKEND
 
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
     if asked in NO_RENDERING:
-        raise UserError(
-            f"MUJOCO_GL={asked} switches rendering off, but obs_type=pixels needs it. Unset MUJOCO_GL, set it to one "
-            f"of {', '.join(CANDIDATES)}, or use obs_type=states."
-        )
+        raise UserError(f"MUJOCO_GL={asked} switches rendering off, but obs_type=pixels needs it. {UNSET}")
     if asked and os.environ.get(OK_VARIABLE) == asked:
         _export(asked)
         return asked
@@ -136,7 +134,7 @@ def _explain(asked: str, failures: dict[str, str]) -> str:
     message += "\n  apt-get install libosmesa6                (MUJOCO_GL=osmesa, software)"
     if asked:
         return message + "\nor unset MUJOCO_GL to have a working backend chosen."
-    return message + "\nThe choice is automatic; set MUJOCO_GL=egl or MUJOCO_GL=osmesa to force one."
+    return message
 
 
 @exit_status

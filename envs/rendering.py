@@ -1,5 +1,6 @@
 """One camera of one simulation, at the suite's own quality or at a much faster one."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from dm_control import _render, mujoco
 from mujoco import mjr_resizeOffscreen
 
 from envs.checks import check_render_quality
+from envs.gl import UNSET
 from utils.errors import UserError
 
 
@@ -33,8 +35,8 @@ class Renderer:
         check_render_quality(quality)
         if _render.BACKEND in (None, "off"):
             raise UserError(
-                "This process cannot render: dm_control was loaded without a GL backend. Start again with "
-                "MUJOCO_GL=egl or MUJOCO_GL=osmesa (or unset it); `python -m envs.gl` tells which one works."
+                f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: dm_control was loaded without a GL backend, pixels need "
+                f"one. {UNSET}"
             )
         visual = physics.model.vis
         # MuJoCo would allocate 640x480, and clear all of it for every frame.

@@ -19,6 +19,7 @@ from gymnasium.vector.async_vector_env import _async_worker
 
 from utils.errors import UserError
 
+SPAWN = "spawn"
 START_SECONDS = 120.0
 """A worker that imports its libraries and loads its model from a busy network disk may take this long at least."""
 RESTORE_FACTOR = 10
@@ -62,8 +63,9 @@ class WorkerVectorEnv(AsyncVectorEnv):
         self._starting = ExitStack()
         with self._starting:
             self._starting.enter_context(_for_children(ONE_THREAD))
+            self._starting.enter_context(_start_method(SPAWN))
             super().__init__(
-                makers, context="spawn", worker=_worker, autoreset_mode=AutoresetMode.DISABLED, shared_memory=True
+                makers, context=SPAWN, worker=_worker, autoreset_mode=AutoresetMode.DISABLED, shared_memory=True
             )
 
     def reset_async(self, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> None:
@@ -175,7 +177,9 @@ class WorkerVectorEnv(AsyncVectorEnv):
         except (queue.Empty, Exception):  # what was raised cannot be pickled
             index, kind, value, trace = successes.index(False), Exception, "unknown", ""
         raise self._failure(
-            index, f"raised {kind.__name__}: {str(value).rstrip('.')}. With collect.workers=false a run says where"
+            index,
+            f"raised {kind.__name__}: {str(value).rstrip('.')}. A new run with collect.workers=false "
+            "collect.async=false says where",
         ) from RuntimeError(trace)
 
     def _failure(self, index: int, what: str) -> WorkerFailure:
@@ -207,6 +211,22 @@ def _die_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _start_method(name: str) -> Iterator[None]:
+    """Child processes started inside take ``name`` for their default, where they would take this process's: that of a
+    joblib worker is ``loky``, which no process but joblib's own knows.
+    """
+    before = multiprocessing.get_start_method(allow_none=True)
+    if before in (None, name):
+        yield
+        return
+    multiprocessing.set_start_method(name, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 @contextmanager

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.agent import Finetunes
+from agents.agent import Agent
 from training import checkpoint
 from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, SourceKeys
+from utils.advice import in_hydra, override
 from utils.config import get
 from utils.errors import UserError
 from utils.regular import kind_of
-from utils.settings import SettingError
+from utils.rules import is_int
+from utils.settings import SettingError, keys_of
 
 SAME_MEANING = (
     "render.quality",
@@ -26,6 +28,10 @@ SAME_MEANING = (
 
 SAME_VALUES = ("discount", "reward_state")
 """Likewise, of the critic only."""
+
+
+MOST_NAMED = 6
+"""Sizes that a message names besides the preset; where more differ, it is the preset."""
 
 
 class Pretrained(NamedTuple):
@@ -57,7 +63,8 @@ def read_numbered(settings: FinetuneKeys) -> Pretrained | None:
     path = find_snapshot(folder, settings.snapshot_ts, base)
     content = checkpoint.load(path, "snapshot")
     if content["agent"] != name:
-        raise UserError(f"{path} is of agent={content['agent']}, not agent={name}. Set agent={content['agent']}.")
+        option = content["config"].get("choices", {}).get("agent", content["agent"])
+        raise UserError(f"{path} is of agent={content['agent']}, not agent={name}. Set {override('agent', option)}.")
     return Pretrained(path, content)
 
 
@@ -80,9 +87,7 @@ def read_file(settings: DrQKeys) -> Pretrained | None:
     return Pretrained(path, content)
 
 
-def load_pretrained(
-    agent: Finetunes, source: Pretrained, settings: OffPolicyKeys, spec: Mapping[str, Any]
-) -> list[str]:
+def load_pretrained(agent: Agent, source: Pretrained, settings: OffPolicyKeys, spec: Mapping[str, Any]) -> list[str]:
     """Check ``source`` against the environment's ``spec`` and the settings, then load it into ``agent``.
 
     Returns notes for the user on settings that differ. Raises :class:`UserError` where they must not.
@@ -101,13 +106,40 @@ def load_pretrained(
             f"`action_repeat`={before['action_repeat']}."
         )
     init_critic = settings.init_critic
-    agent.load_snapshot(source.content["modules"], init_actor=settings.init_actor, init_critic=init_critic)
+    try:
+        agent.load_snapshot(source.content["modules"], init_actor=settings.init_actor, init_critic=init_critic)
+    except UserError as error:
+        schema = type(agent).schema(before["agent"])
+        raise SettingError(f"{error} {_made_with(before, now, list(keys_of(schema)))}") from error
     keys = (*SAME_MEANING, *(SAME_VALUES if init_critic else ()))
     return [
         f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(now, key)}"
         for key in keys
         if _has(before, key) and _has(now, key) and get(before, key) != get(now, key)
     ]
+
+
+def _made_with(before: Mapping[str, Any], now: Mapping[str, Any], keys: list[str]) -> str:
+    """A sentence on the preset that a snapshot stores, and on those of the agent's ``keys`` that are whole numbers and
+    others in its settings ``before`` than ``now``: sizes, mostly.
+    """
+    choices = before.get("choices", {})
+    preset = choices.get("preset", choices.get("drq_preset"))
+    pairs = [(key, get(before, key)) for key in keys if _has(before, key) and _has(now, key)]
+    sizes = [_named(key, then) for key, then in pairs if _is_size(then) and then != get(now, key)]
+    words = [] if preset is None else [override("preset", preset)]
+    if preset is None or len(sizes) <= MOST_NAMED:
+        words += sizes[:MOST_NAMED]
+    return f"The snapshot was made with {' '.join(words)}." if words else ""
+
+
+def _named(key: str, value: int | list[int]) -> str:
+    text = f"`{key}`={in_hydra(value)}"
+    return f'"{text}"' if isinstance(value, list) else text
+
+
+def _is_size(value: Any) -> bool:
+    return is_int(value) or (isinstance(value, list) and all(map(is_int, value)))
 
 
 def _has(config: Mapping[str, Any], dotted: str) -> bool:
@@ -128,7 +160,7 @@ def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
         return path
     here = sorted(folder.glob("snapshot_*.pt"), key=_frames)
     if here:
-        there = "snapshot_ts=" + ", ".join(str(_frames(p)) for p in here)
+        there = " or ".join(f"snapshot_ts={_frames(p)}" for p in here)
         raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
     others = sorted(base.glob("*/*/*/*/snapshot_*.pt"))
     listing = (

@@ -81,7 +81,7 @@ def domain_of(env_factory: str | None, otherwise: str) -> str:
 
 
 def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
-    """The overrides with which the run in ``folder`` goes on, as one types them, with the user's own code in ``config``."""
+    """The overrides to type for the run in ``folder`` to go on; they name the code of the user's own in ``config``."""
     return " ".join([override("resume", folder), *overrides(foreign_in(config))])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.errors import UserError
+from utils.settings import SettingError
 from utils.video import Frames, encode_gif
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ class TensorBoardLog:
         try:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError as error:
-            raise UserError("use_tb=true needs TensorBoard: pip install tensorboard, or set use_tb=false.") from error
+            raise SettingError(
+                "`use_tb`=true needs TensorBoard: pip install tensorboard, or set `use_tb`=false."
+            ) from error
         self._folder = Path(folder)
         self._purge_step: int | None = None
         self._writer: SummaryWriter | None = None

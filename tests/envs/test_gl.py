@@ -130,7 +130,8 @@ def test_child_processes_do_not_probe_again(choose):
 @pytest.mark.parametrize("value", ["disabled", "none", "off"])
 def test_rendering_switched_off_is_an_error_at_once(choose, value):
     out, tried = choose(MUJOCO_GL=value)
-    assert f"MUJOCO_GL={value}" in out and "obs_type=states" in out and tried == []
+    assert f"MUJOCO_GL={value}" in out and "unset MUJOCO_GL" in out and tried == []
+    assert "obs_type=states" not in out  # which every script refuses
 
 
 def test_the_real_probe_prints_backend_and_time():
