@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,9 @@ from utils.advice import ROOT
 from utils.config import resume_words
 from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
-from utils.latest import asked_by
+from utils.latest import asking
+
+SLURM = "submitit_slurm"
 
 _job_started = False
 
@@ -59,24 +62,11 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback."""
     # let exceptions come here instead of Hydra's own report
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    asked_by(config_name)
-    asked = None
     try:
         sys.argv[1:] = present_names(config_name, with_home(sys.argv[1:]))
-        asked = read_words(sys.argv[1:])
-        if asked.help:
-            sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
-        if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.experimental_rerun):
-            last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
-            sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
-        main()
+        _start(main, config_name, read_words(sys.argv[1:]))
     except UserError as error:
         raise SystemExit(f"error: {str(error).strip()}") from None
-    except REFUSALS as error:
-        if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):
-            raise
-        refused = error if asked is None else told(config_name, asked, error)
-        raise SystemExit(f"error: {str(refused).strip()}") from None
     except OSError as error:
         if _job_started or error.filename is None:
             raise
@@ -85,6 +75,22 @@ def cli(main: Callable[[], None], config_name: str) -> None:
         ) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None:
+    """Hand a command line that leads to something to Hydra. Raises :class:`UserError` for one that does not."""
+    if asked.help:
+        sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
+    if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.experimental_rerun):
+        last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
+        sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
+    try:
+        with asking(config_name):
+            main()
+    except REFUSALS as error:
+        if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):
+            raise
+        raise told(config_name, asked, error) from error
 
 
 def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
@@ -106,18 +112,32 @@ def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
 
 def begin(composed: Composed) -> list[str]:
     """Prepare this process for the jobs; returns overrides to go after those of the command line."""
+    job = composed.jobs[0]
     if composed.sweep:  # launchers start processes that have to import the packages, whatever folder they start in
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    return home_of(composed.jobs[0], composed.sweep)
+        if job.hydra.runtime.choices.get("hydra/launcher") == SLURM and shutil.which("srun") is None:
+            raise UserError(
+                f"hydra/launcher={SLURM}: there is no srun here, so this is no machine of a Slurm cluster. Start it "
+                "on one, or take hydra/launcher=submitit_local."
+            )
+    return home_of(job, composed.sweep)
 
 
 def run_folder() -> Path:
     """The folder Hydra made for this job."""
-    # not resolved: its name may have a ${ in it
-    runtime = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    return _known("output_dir")
+
+
+def started_in() -> Path:
+    """The folder the command was given in; ``hydra.job.chdir`` may have left it since."""
+    return _known("cwd")
+
+
+def _known(key: str) -> Path:
+    runtime = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)  # a name may have a ${ in it
     assert isinstance(runtime, dict)
-    return Path(runtime["output_dir"])
+    return Path(runtime[key])
 
 
 def check_overrides(config_name: str, arguments: Sequence[str]) -> Composed:
@@ -135,6 +155,6 @@ def checked(config_name: str, asked: Namespace) -> Composed:
         composed = compose(config_name, asked)
         for job in composed.jobs:
             check_resume(job, composed.sweep)
-    except REFUSALS as error:
+    except (*REFUSALS, OSError) as error:  # the latter for files of the user's own
         raise told(config_name, asked, error) from error
     return composed

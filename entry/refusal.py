@@ -161,6 +161,10 @@ def _find(config: dict[str, Any], key: str) -> Any:
 
 def _shortened(error: Exception) -> str:
     """Hydra's message with its cause, without the list of places that were searched."""
+    if isinstance(error, RecursionError):
+        return "the files that this command line chooses name each other in their defaults lists, in a circle."
+    if isinstance(error.__cause__, UserError):  # of a resolver of ours
+        return str(error.__cause__)
     parts = [str(error), str(error.__cause__ or "") if isinstance(error, HydraException) else ""]
     text = "\n".join(part.strip() for part in parts if part.strip()) or type(error).__name__
     return text.partition("\nConfig search path:")[0].strip()

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from entry.cli import run_folder
+from entry.cli import run_folder, started_in
 from entry.composing import choices_of
 from entry.folders import AUTO, no_sweep
 from entry.lock import FolderLock
@@ -188,5 +188,4 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
 
 def _asked(config: DictConfig) -> dict[str, Any]:
     """The configuration of the command line in plain form, with its paths as seen from where it was given."""
-    started_in = Path(HydraConfig.get().runtime.cwd)  # hydra.job.chdir may have changed it since
-    return absolute(to_plain(config), started_in) | {CHOICES: choices_of(HydraConfig.get().runtime.choices)}
+    return absolute(to_plain(config), started_in()) | {CHOICES: choices_of(HydraConfig.get().runtime.choices)}

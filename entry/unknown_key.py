@@ -42,10 +42,16 @@ def other_group(name: str, config_name: str) -> str:
 
 
 def check_sections(config_name: str, job: DictConfig) -> None:
-    """Raise :class:`UserError` for a section of a job that was given like a group, which only other scripts have."""
+    """Raise :class:`UserError` for a section of a job that was given like a group, which only other scripts have, and
+    for an agent without a name, of which folders are made.
+    """
     for name in {name for config in scripts() for name in groups(config)} & _keys(config_name):
         if (elsewhere := other_group(name, config_name)) and not OmegaConf.is_dict(job._get_node(name)):
             raise UserError(f"{name}={job[name]}: {elsewhere}")
+    agent = job._get_node("agent")
+    if not isinstance(agent, DictConfig) or "name" not in agent:
+        option = job.hydra.runtime.choices.get("agent", config_name)
+        raise UserError(f"agent={option}: agent.name is missing, and every agent needs it. Add it to the agent's file.")
 
 
 def groups(config_name: str) -> list[str]:

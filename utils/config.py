@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from utils.advice import override
@@ -41,6 +42,8 @@ def _run_folder(resume: str | None, fresh: str, sweeps: str | None = None) -> st
         return str(latest_run(Path(fresh).parents[1], *([] if sweeps is None else [sweeps])))
     if resume is not None:
         return os.path.expanduser(resume)
+    if not HydraConfig.initialized():  # no job begins: configurations are merged, and this one may not stay
+        return fresh
     if fresh not in _claimed:  # asked for several times in one process
         candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
         _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))

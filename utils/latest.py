@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
@@ -15,9 +16,14 @@ _PHASE = re.compile(r"^phase: *(\w+)\s*$", re.MULTILINE)
 _asking: list[str] = []
 
 
-def asked_by(phase: str) -> None:
-    """From here on this process is the script ``phase``: ``latest`` means the newest of its runs."""
-    _asking[:] = [phase]
+@contextmanager
+def asking(phase: str) -> Iterator[None]:
+    """In the block this process is the script ``phase``: ``latest`` means the newest of its runs."""
+    _asking.append(phase)
+    try:
+        yield
+    finally:
+        _asking.pop()
 
 
 def latest_run(*roots: Path | str, phase: str | None = None) -> Path:
@@ -30,7 +36,7 @@ def latest_run(*roots: Path | str, phase: str | None = None) -> Path:
     Raises:
         UserError: there is none.
     """
-    phase = phase or next(iter(_asking), None)
+    phase = phase or (_asking[-1] if _asking else None)
     places = [Path(root) for root in roots or (RUNS,)]
     found = [(config.stat().st_mtime, config) for root in dict.fromkeys(places) for config in _configs(root)]
     for _, config in sorted(found, reverse=True):

@@ -1,0 +1,77 @@
+"""What is refused comes with what to write instead, and that is accepted."""
+
+import re
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from entry.cli import check_overrides
+from entry.refusal import LAUNCHERS
+from entry.settings import settings_of, settled
+from utils.advice import ROOT
+from utils.errors import UserError
+
+
+def refusal(script, words):
+    with pytest.raises(UserError) as refused:
+        settings_of(script, settled(check_overrides(script, words)))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "wrong", "instead"),
+    [
+        ("pretrain", ["seed=1,2"], "seed=1,2", ["--multirun", "seed=1,2"]),
+        ("drq", ["preset=small,debug"], "preset=small,debug", ["--multirun", "preset=small,debug"]),
+        ("pretrain", ["seed=range(1,3)"], "seed=range(1,3)", ["--multirun", "seed=range(1,3)"]),
+        ("pretrain", ["project_name=a,b"], "project_name=a,b", ["project_name='a,b'"]),
+        ("pretrain", ["snapshots=1000,2000"], "snapshots=1000,2000", ["snapshots=[1000,2000]"]),
+        ("pretrain", ["+preset=debug"], "+preset=debug", ["preset=debug"]),
+        ("pretrain", ["agent@other=icm_dreamer"], "agent@other=icm_dreamer", ["agent=icm_dreamer"]),
+        ("pretrain", ["agent=dreemer"], "agent=dreemer", ["agent=dreamer"]),
+        ("pretrain", ["hydra.run.dri=x"], "hydra.run.dri=x", None),
+        ("pretrain", ["~seeed"], "~seeed", None),
+        ("pretrain", ["~preset"], "~preset", None),
+        (
+            "pretrain",
+            ["--multirun", "agent=deviation_dreamer,diayn_dreamer", "agent.skill_dim=4"],
+            "agent.skill_dim=4",
+            ["++agent.skill_dim=4"],
+        ),
+        ("pretrain", ["agent=deviation_dreamer", "domain=hopper"], "domain=hopper", ["+agent.explor_rate.hopper=0.01"]),
+        ("pretrain", ["agent=deviation_dreamer", "domain=hopper"], "domain=hopper", ["agent.explor_rate=0.01"]),
+        ("pretrain", ["task=quadruped_run"], "task=quadruped_run", ["domain=quadruped"]),
+        ("pretrain", ["num_seed_frames=1001"], "num_seed_frames=1001", None),
+        ("pretrain", ["collect.async=true", "collect.workers=false"], "collect.async=true", None),
+    ],
+    ids=str,
+)
+def test_what_is_written_instead_is_accepted(script, words, wrong, instead):
+    said = refusal(script, words)
+    assert wrong in said
+    if instead is None:
+        return
+    for word in instead:
+        assert word in said, said
+    flags = [word for word in (*words, *instead) if word.startswith("-")]
+    kept = [word for word in words if word != wrong and not word.startswith("-")]
+    asked = [*dict.fromkeys(flags), *kept, *(word for word in instead if not word.startswith("-"))]
+    settings_of(script, settled(check_overrides(script, asked)))
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins") is not None, reason="a launcher is installed")
+def test_a_launcher_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
+    (tmp_path / "cluster.yaml").write_text("defaults: [pretrain, override hydra/launcher: joblib, _self_]\n")
+    extras = re.search(r"^launchers = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+    assert set(re.findall(r'"([\w-]+)', extras)) == set(LAUNCHERS.values())
+    monkeypatch.chdir(tmp_path)
+    for words, option in (
+        (["--multirun", "hydra/launcher=submitit_slurm"], "submitit_slurm"),
+        (["--config-dir", ".", "--config-name", "cluster"], "joblib"),
+    ):
+        said = refusal("pretrain", words)
+        assert f"hydra/launcher={option}" in said and LAUNCHERS[option] in said
+        place = Path(shlex.split(said.partition("pip install -e ")[2])[0].removesuffix("[launchers]"))
+        assert (place / "pyproject.toml").is_file()
