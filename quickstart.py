@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 
 from envs.gl import choose_backend
+from utils.advice import ROOT, command, in_shell, override
 from utils.config import RUNS
 from utils.errors import UserError
 from utils.plot import learning_curve
 
-ROOT = Path(__file__).resolve().parent
 AGENT = "deviation_dreamer"
 PRESET = "quickstart"
 PRETRAIN_FRAMES = 6000
@@ -30,9 +30,10 @@ SNAPSHOTS = Path("pretrained_models/pixels/walker") / AGENT / "1"
 def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     """Run one of the project's own commands and show it."""
     fixed = ["configs=dmc_pixels", f"agent={AGENT}", f"preset={PRESET}"]
-    command = [str(ROOT / script), *fixed, *overrides, f"hydra.run.dir={run_dir}"]
-    print(f"\n== {title}\npython {shlex.join([script, *command[1:]])}", flush=True)
-    child = subprocess.Popen([sys.executable, *command])
+    words = [in_shell(word) for word in (*fixed, *overrides)]
+    line = command(script, *words, override("hydra.run.dir", run_dir))
+    print(f"\n== {title}\n{line}", flush=True)
+    child = subprocess.Popen([sys.executable, str(ROOT / script), *shlex.split(line)[2:]])
     try:
         failed = child.wait()
     except KeyboardInterrupt:
@@ -69,10 +70,14 @@ def summary(folder: Path, started: float) -> str:
             f"skills after pre-training: {skills}",
             f"curve: {folder}/learning_curve.png",
             f"watch: tensorboard --logdir {folder}",
-            "go on: python dreamer_finetune.py "
-            f"agent={AGENT} task=walker_walk snapshot_ts={PRETRAIN_FRAMES} preset=small",
+            f"go on: {command('dreamer_finetune.py', *next_words())}",
         ]
     )
+
+
+def next_words() -> list[str]:
+    """What to try after this."""
+    return [f"agent={AGENT}", "task=walker_walk", f"snapshot_ts={PRETRAIN_FRAMES}", "preset=small"]
 
 
 def main() -> None:

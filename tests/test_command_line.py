@@ -2,17 +2,21 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS
+from entry.settings import composed, settings_of
 from entry.unknown_key import groups
-from utils.config import configs_of
+from utils.advice import override
+from utils.config import configs_of, flatten, get
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +103,27 @@ def test_help_lists_what_the_script_takes_and_nothing_else(script, flag, here, m
             assert re.search(rf"^  {path.stem} ", said, re.MULTILINE), f"{group}={path.stem}"
     keys = {line.partition(":")[0] for line in said.splitlines() if re.match(r"[a-z_]+:( |$)", line)}
     assert keys == set(settings(script))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_help_advertises_is_accepted(script, here, monkeypatch, capfd):
+    """Every key of the help, with the value that it has, and every option of its groups."""
+    _, said = call(monkeypatch, capfd, script, "--help")
+    listed, _, rest = said.partition("\n== keys")
+    shown = yaml.safe_load(rest.partition("\n\n")[2].partition("\n== of Hydra")[0])
+    base = ["snapshot_ts=0"] if script == "finetune" else []
+    plain = composed(script, base)
+    leaves = [key for key in flatten(shown) if not isinstance(get(shown, key), dict)]
+    assert len(leaves) > 60
+    words = [shlex.split(override(key, get(plain, key)))[0] for key in leaves if key != "snapshot_ts"]
+    assert settings_of(script, composed(script, [*base, *words])) == settings_of(script, plain)
+    for group in groups(script):
+        options = re.search(rf"^{group}=.*\n((?:  .*\n)*)", listed, re.MULTILINE)
+        for option in re.findall(r"^  (\w+)", options[1], re.MULTILINE) if options else ():
+            check_overrides(script, [f"{group}={option}"])
+    for line in re.findall(rf"^python {SCRIPTS[script].file} (.*=.*)$", said, re.MULTILINE):
+        if "[" not in line and "resume" not in line:
+            check_overrides(script, line.split())
 
 
 def test_help_shows_the_agent_that_is_asked_for(here, monkeypatch, capfd):

@@ -1,9 +1,17 @@
 """The quickstart with a few frames: both commands run, and the summary names files that are there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import quickstart
+from entry.cli import check_overrides
+from entry.scripts import SCRIPTS
+from entry.settings import composed, settings_of, settled
+from training.parts import agent_class
+from training.pretrained import sizes_apart
+
+PHASES = {script.file: phase for phase, script in SCRIPTS.items()}
 
 
 def test_the_summary_is_true(tmp_path, monkeypatch, capfd):
@@ -24,3 +32,15 @@ def test_the_summary_is_true(tmp_path, monkeypatch, capfd):
     first, last = map(int, re.search(r"evaluations: (\d+) at frame 0, (\d+) at frame 1000", out).groups())
     rows = quickstart.returns(next(path for path in named if path.name == "eval.csv" and "finetune" in path.parts))
     assert [round(rows[0][1]), round(rows[-1][1])] == [first, last]
+    commands = re.findall(r"^(?:go on: )?(\S+ (\S+/(\w+\.py)) .*)$", out, re.MULTILINE)
+    assert [name for _, _, name in commands] == ["dreamer_pretrain.py", "dreamer_finetune.py", "dreamer_finetune.py"]
+    for line, path, name in commands:
+        assert Path(path).is_file()
+        settings_of(PHASES[name], settled(check_overrides(PHASES[name], shlex.split(line)[2:])))
+
+
+def test_the_snapshot_fits_what_is_to_be_tried_next():
+    made = composed("pretrain", [f"agent={quickstart.AGENT}", f"preset={quickstart.PRESET}", "domain=walker"])
+    now = settings_of("finetune", composed("finetune", quickstart.next_words()))
+    apart = sizes_apart(made, now.plain(), agent_class(now.agent.target).schema(made["agent"]))
+    assert [key for key in apart if not key.endswith("_frames")] == []

@@ -12,7 +12,7 @@ from utils.config import get
 from utils.errors import UserError
 from utils.regular import kind_of
 from utils.rules import is_int
-from utils.settings import SettingError, keys_of
+from utils.settings import Section, SettingError, keys_of
 
 SAME_MEANING = (
     "render.quality",
@@ -109,8 +109,8 @@ def load_pretrained(agent: Agent, source: Pretrained, settings: OffPolicyKeys, s
     try:
         agent.load_snapshot(source.content["modules"], init_actor=settings.init_actor, init_critic=init_critic)
     except UserError as error:
-        schema = type(agent).schema(before["agent"])
-        raise SettingError(f"{error} {_made_with(before, now, list(keys_of(schema)))}") from error
+        words = _made_with(before, now, type(agent).schema(before["agent"]))
+        raise SettingError(f"{error} {words}") from error
     keys = (*SAME_MEANING, *(SAME_VALUES if init_critic else ()))
     return [
         f"the snapshot was made with {key}={get(before, key)}, this run has {key}={get(now, key)}"
@@ -119,15 +119,20 @@ def load_pretrained(agent: Agent, source: Pretrained, settings: OffPolicyKeys, s
     ]
 
 
-def _made_with(before: Mapping[str, Any], now: Mapping[str, Any], keys: list[str]) -> str:
-    """A sentence on the preset that a snapshot stores, and on those of the agent's ``keys`` that are whole numbers and
-    others in its settings ``before`` than ``now``: sizes, mostly.
+def sizes_apart(before: Mapping[str, Any], now: Mapping[str, Any], schema: type[Section]) -> dict[str, Any]:
+    """What the keys of ``schema`` that are whole numbers, or lists of them, are ``before``, where they are others
+    ``now``: sizes, mostly.
     """
+    both = [key for key in keys_of(schema) if _has(before, key) and _has(now, key)]
+    return {key: get(before, key) for key in both if _is_size(get(before, key)) and get(before, key) != get(now, key)}
+
+
+def _made_with(before: Mapping[str, Any], now: Mapping[str, Any], schema: type[Section]) -> str:
+    """A sentence on the preset that a snapshot stores, and on the sizes that were chosen besides."""
     choices = before.get("choices", {})
     preset = choices.get("preset", choices.get("drq_preset"))
-    pairs = [(key, get(before, key)) for key in keys if _has(before, key) and _has(now, key)]
-    sizes = [_named(key, then) for key, then in pairs if _is_size(then) and then != get(now, key)]
     words = [] if preset is None else [override("preset", preset)]
+    sizes = [_named(key, then) for key, then in sizes_apart(before, now, schema).items()]
     if preset is None or len(sizes) <= MOST_NAMED:
         words += sizes[:MOST_NAMED]
     return f"The snapshot was made with {' '.join(words)}." if words else ""

@@ -1,13 +1,18 @@
 """Which snapshot fine-tuning starts from, and whether it fits."""
 
+import shlex
 from types import SimpleNamespace
 
 import pytest
+import torch
 from contents_kit import SPEC, write_snapshot
 from settings_kit import typed
 
+from entry.scripts import SCRIPTS
+from training.parts import build_agent
 from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_numbered
 from utils.errors import UserError
+from utils.settings import SettingError
 
 
 class Loader(SimpleNamespace):
@@ -23,7 +28,7 @@ def test_missing_snapshot_lists_those_that_exist(tmp_path):
         find_snapshot(folder, 500, tmp_path)
     write_snapshot(folder / "snapshot_2000.pt")
     write_snapshot(folder / "snapshot_100000.pt")
-    with pytest.raises(UserError, match="snapshot_ts=2000, 100000"):
+    with pytest.raises(UserError, match="snapshot_ts=2000 or snapshot_ts=100000"):
         find_snapshot(folder, 500, tmp_path)
     with pytest.raises(UserError, match="snapshot_2000.pt"):
         find_snapshot(tmp_path / "pixels" / "walker" / "dreamer" / "2", 2000, tmp_path)
@@ -95,3 +100,41 @@ def test_a_key_that_the_snapshot_does_not_know_is_not_compared(tmp_path):
     del before["reward_state"], before["render"]
     source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": before})
     assert load_pretrained(Loader(), source, typed("drq"), SPEC) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "made", "asked", "instead"),
+    [
+        ("finetune", ["preset=debug"], ["preset=small"], ["preset=debug"]),
+        ("finetune", ["preset=debug", "rssm.deter=12"], ["preset=debug"], ["preset=debug", "rssm.deter=12"]),
+        (
+            "finetune",
+            ["preset=debug", "encoder.cnn_depth=6", "encoder.cnn_kernels=[4,4,4,3]"],
+            ["preset=debug"],
+            ["preset=debug", "encoder.cnn_depth=6", "encoder.cnn_kernels=[4,4,4,3]"],
+        ),
+        ("drq", ["preset=debug"], ["preset=small", "render_size=32"], ["preset=debug"]),
+        ("drq", ["preset=debug", "encoder_channels=5"], ["preset=debug"], ["preset=debug", "encoder_channels=5"]),
+    ],
+    ids=str,
+)
+def test_other_sizes_are_answered_with_what_the_snapshot_stores(script, made, asked, instead, tmp_path):
+    """The words that the message gives are taken by the next run."""
+    few = ["device=cpu", *(["snapshot_ts=0"] if script == "finetune" else ["num_skills=0", "action_repeat=4"])]
+    side = 64 if script == "finetune" else 32
+
+    def build(phase, *words):
+        settings = typed(script, *few, *words)
+        return settings, build_agent(settings, (3, side, side), 6, phase, torch.device("cpu"))
+
+    before, agent = build("pretrain", *made)
+    config = before.plain() | {"choices": {"preset": "debug"}}
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": agent.snapshot_modules(), "config": config})
+    now, fresh = build("finetune", *asked)
+    with pytest.raises(SettingError) as refused:
+        load_pretrained(fresh, source, now, SPEC)
+    said = refused.value.worded(SCRIPTS[script].aliases.published)
+    words = shlex.split(said.rpartition("made with ")[2].rstrip("."))
+    assert words[: len(instead)] == instead
+    again, fits = build("finetune", *asked, *words)
+    load_pretrained(fits, source, again, SPEC)
