@@ -20,6 +20,7 @@ from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
 from entry.stored import CHOICES, PHASE, RUN_ID, stored_id
+from envs.make import resolve_task
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
@@ -168,7 +169,7 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
                 stage=phase,
                 project_name=settings.project_name,
                 agent=settings.agent.name,
-                domain_or_task=getattr(settings, script.names_run),
+                domain_or_task=_subject(script, settings),
                 obs_type=settings.obs_type,
                 seed=settings.seed,
                 config=settings.plain(),
@@ -176,6 +177,8 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
             ),
             action_repeat=settings.action_repeat,
             total_frames=settings.frames,
+            config=settings.plain(),
+            published=script.aliases.published,
             progress=None if settings.progress == "auto" else settings.progress,
             layout=script.layout,
         )
@@ -184,6 +187,16 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
             # a run that does not begin leaves nothing behind
             parts.replay.abandon()
         raise
+
+
+def _subject(script: Script, settings: OffPolicyKeys) -> str:
+    """The domain or task that a run on wandb is called by; a domain's task where the user has chosen one."""
+    name: str = getattr(settings, script.names_run)
+    if name != settings.domain or settings.task == "none":
+        return name
+    if settings.env_factory is not None:
+        return f"{name}_{settings.task}"
+    return name if settings.task == resolve_task(name, None) else settings.task
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:

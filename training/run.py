@@ -251,11 +251,9 @@ class Run(ABC):
         """Save a video, at ``path`` in the run folder if that is given; a run does not end because one cannot be
         written.
         """
-        path = path and self.run_dir / path
-        try:
-            self.files.append(self.logger.log_video(self.frame, name, frames, prefix, fps, path))
-        except OSError as error:
-            self.logger.say(f"note: the video {prefix}_{name} at frame {self.frame} could not be written ({error})")
+        saved = self.logger.log_video(self.frame, name, frames, prefix, fps, path and self.run_dir / path)
+        if saved is not None:
+            self.files.append(saved)
 
     def snapshot_dir(self) -> Path:
         """Where numbered snapshots go."""

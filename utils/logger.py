@@ -19,12 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import yaml
 from torch import Tensor
 
 from utils.console import Console
 from utils.csv_log import CsvLog
 from utils.log_layout import LogLayout
 from utils.meters import Meters, read
+from utils.sink import Sink
 from utils.tensorboard_log import TensorBoardLog
 from utils.video import Frames, save_video
 from utils.wandb_log import WandbLog
@@ -39,6 +41,8 @@ class Logger:
         run_dir: the run folder; made if missing. Files already there are continued.
         use_tb: write TensorBoard event files.
         use_wandb: log to wandb; ``wandb_settings`` are the arguments of ``wandb.init`` (see ``wandb_log``).
+        config: the settings, in plain values, as TensorBoard shows them.
+        published: what the user calls a setting, by its internal name.
         action_repeat: frames per agent step.
         total_frames: length of the run, in frames, for the progress bar.
         progress: draw a progress bar on stderr; None: only on a terminal.
@@ -46,7 +50,8 @@ class Logger:
         clock: seconds from any origin; tests put their own.
 
     Raises:
-        UserError: TensorBoard or wandb is asked for and missing, or wandb has no login.
+        UserError: TensorBoard or wandb is asked for and missing, or wandb has no login. What goes wrong with them later
+            is told once and ends nothing; only the CSVs have to be written.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Logger:
         use_tb: bool,
         use_wandb: bool,
         wandb_settings: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        published: Callable[[str], str] = str,
         action_repeat: int,
         total_frames: int,
         layout: LogLayout,
@@ -74,8 +81,11 @@ class Logger:
             prefix: CsvLog(self.run_dir / f"{prefix}.csv", columns) for prefix, columns in layout.columns.items()
         }
         self._console = Console(total_frames, layout, progress)
-        self._tensorboard = TensorBoardLog(self.run_dir / "tb") if use_tb else None
+        intro = {} if config is None else {"config": as_text(config)}
+        self._tensorboard = TensorBoardLog(self.run_dir / "tb", intro) if use_tb else None
         self._wandb = WandbLog(self.run_dir, wandb_settings or {}) if use_wandb else None
+        switches = {"a video": "save_video", "TensorBoard": "use_tb", "wandb": "use_wandb"}
+        self._to = {name: Sink(name, f"{published(key)}=false", self.say) for name, key in switches.items()}
         self._closed = False
 
     @property
@@ -110,8 +120,6 @@ class Logger:
         self._csv[prefix].append(row)
         self._console.line(prefix, row)
         self._send(frame, prefix, {key: row[key] for key in sorted(set(row) - self._streamed[prefix] - {"frame"})})
-        if self._tensorboard is not None:
-            self._tensorboard.flush()
         return row
 
     def write_scalars(self, frame: int, metrics: Mapping[str, float | Tensor], prefix: Prefix | Literal[""]) -> None:
@@ -126,18 +134,24 @@ class Logger:
 
     def log_video(
         self, frame: int, key: str, frames: Frames, prefix: Prefix, fps: float = 15, path: Path | None = None
-    ) -> Path:
-        """Save ``frames`` uint8 (T, H, W, 3) as ``videos/<prefix>_<key>_<frame>.mp4`` and show it elsewhere.
+    ) -> Path | None:
+        """Save ``frames`` uint8 (T, H, W, 3) as ``videos/<prefix>_<key>_<frame>.mp4``; TensorBoard and wandb show it as
+        ``<prefix>/<key>_video``, which no scalar is called.
 
-        Returns the file's path (a .gif where there is no ffmpeg). ``path`` replaces the usual one.
+        Returns the file's path (a .gif where there is no ffmpeg), None if it could not be written. ``path`` replaces
+        the usual one.
         """
         name = f"{prefix}_{key}_{frame}.mp4".replace("/", "_")
-        path = save_video(frames, path or self.run_dir / "videos" / name, fps)
+        tag, saved = f"{prefix}/{key}_video", None
+        with self._to["a video"]:
+            saved = save_video(frames, path or self.run_dir / "videos" / name, fps)
         if self._tensorboard is not None:
-            self._tensorboard.video(frame, f"{prefix}/{key}", frames, fps)
+            with self._to["TensorBoard"]:
+                self._tensorboard.video(frame, tag, frames, fps)
         if self._wandb is not None:
-            self._wandb.video(f"{prefix}/{key}", path, {f"{prefix}/frame": frame})
-        return path
+            with self._to["wandb"]:
+                self._wandb.video(tag, saved, frames, fps, {f"{prefix}/frame": frame})
+        return saved
 
     def follow(self, says: Callable[[], str]) -> None:
         """Show behind the progress bar what ``says`` returns; it is called from another thread, too."""
@@ -158,7 +172,8 @@ class Logger:
         for log in self._csv.values():
             log.truncate(frame)
         if self._tensorboard is not None:
-            self._tensorboard.truncate(frame)
+            with self._to["TensorBoard"]:
+                self._tensorboard.truncate(frame)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint, after making sure that all rows so far are on the disk."""
@@ -181,11 +196,9 @@ class Logger:
             self._csv[prefix].truncate_rows(state["rows"][prefix])
 
     def flush(self) -> None:
-        """Wait until the CSVs are on the disk and the event file is with the operating system."""
+        """Wait until the CSVs are on the disk."""
         for log in self._csv.values():
             log.flush()
-        if self._tensorboard is not None:
-            self._tensorboard.flush()
 
     def close(self, exit_code: int = 0) -> None:
         """Finish all files; a second call does nothing."""
@@ -198,7 +211,8 @@ class Logger:
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
-            self._wandb.close(exit_code)
+            with self._to["wandb"]:
+                self._wandb.close(exit_code)
 
     def __enter__(self) -> "Logger":
         return self
@@ -219,6 +233,14 @@ class Logger:
     def _send(self, frame: int, prefix: str, values: Mapping[str, float]) -> None:
         tags = {f"{prefix}/{key}" if prefix else key: value for key, value in values.items()}
         if self._tensorboard is not None:
-            self._tensorboard.scalars(frame, tags)
+            with self._to["TensorBoard"]:
+                self._tensorboard.scalars(frame, tags)
         if self._wandb is not None:
-            self._wandb.scalars(tags | ({f"{prefix}/frame": frame} if prefix else {"frame": frame}))
+            with self._to["wandb"]:
+                self._wandb.scalars(tags | ({f"{prefix}/frame": frame} if prefix else {"frame": frame}))
+
+
+def as_text(config: Mapping[str, Any]) -> str:
+    """The settings as YAML in Markdown, which TensorBoard shows."""
+    lines = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).splitlines()
+    return "\n".join(f"    {line}" for line in lines)

@@ -143,8 +143,8 @@ def test_tensorboard(watched):
         assert {f"eval/skill_{k}_episode_reward" for k in range(SKILLS)} <= scalars
         assert {"eval/diayn_acc", "eval/diayn_entropy"} <= scalars
         assert any(re.fullmatch(r"train/skill_\d_episode_intrinsic_reward_sum", name) for name in scalars)
-    skills = [f"eval/skill_{k}" for k in range(SKILLS)] + ["eval/skills"]
-    assert sorted(events.Tags()["images"]) == (skills if watched.run.agent.skill_dim else ["eval/skill_0"])
+    skills = [f"eval/skill_{k}_video" for k in range(SKILLS)] + ["eval/skills_video"]
+    assert sorted(events.Tags()["images"]) == (skills if watched.run.agent.skill_dim else ["eval/skill_0_video"])
 
 
 def test_models(watched):

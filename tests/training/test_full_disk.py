@@ -14,7 +14,6 @@ from training.checkpoint import load
 from training.run import CHECKPOINT
 from utils.csv_log import CsvLog
 from utils.errors import UserError
-from utils.tensorboard_log import TensorBoardLog
 
 
 def full(*arguments, **named):
@@ -35,7 +34,6 @@ def full_after(calls, function):
 PLACES = {
     "a segment of the replay": (files, "_reserve", 18),
     "a row of train.csv": (CsvLog, "append", 1),
-    "TensorBoard events": (TensorBoardLog, "scalars", 2),
     "a checkpoint": (training.checkpoint, "seal", 2),
 }
 

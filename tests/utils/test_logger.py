@@ -163,7 +163,7 @@ def test_video_goes_to_a_file_and_to_tensorboard(tmp_path):
         path = logger.log_video(4000, "open_loop", frames, "train", fps=10)
     assert path == tmp_path / "videos" / "train_open_loop_4000.mp4"
     assert iio.imread(path).shape == frames.shape
-    (event,) = tensorboard(tmp_path).Images("train/open_loop")
+    (event,) = tensorboard(tmp_path).Images("train/open_loop_video")
     assert event.step == 4000
     assert np.array_equal(iio.imread(event.encoded_image_string, extension=".gif", index=None), frames)
 
@@ -178,8 +178,8 @@ def test_wandb_keys_hold_the_frame(tmp_path, monkeypatch):
         def scalars(self, values):
             calls.append(dict(values))
 
-        def video(self, key, path, values):
-            calls.append((key, path.name, values))
+        def video(self, key, path, frames, fps, values):
+            calls.append((key, path.name, frames.shape, fps, values))
 
         def close(self, exit_code):
             calls.append(exit_code)
@@ -195,7 +195,7 @@ def test_wandb_keys_hold_the_frame(tmp_path, monkeypatch):
         ("init", tmp_path, {"project": "p"}),
         {"train/actor_loss": 1.0, "train/frame": 1000},
         {"eval/episode_reward": 2.0, "eval/step": 500, "eval/total_time": 0.0, "eval/frame": 1000},
-        ("eval/v", "eval_v_1000.mp4", {"eval/frame": 1000}),
+        ("eval/v_video", "eval_v_1000.mp4", (2, 16, 16, 3), 15, {"eval/frame": 1000}),
         1,
     ]
 
@@ -243,7 +243,6 @@ def test_resumed_run_writes_the_same_rows(tmp_path, checkpoint, lost):
     buffer = io.BytesIO()
     torch.save(first.state_dict(), buffer)
     play(first, checkpoint, checkpoint + lost, clock)
-    first._tensorboard.flush()
     if (killed_dir / "train.csv").exists():
         with (killed_dir / "train.csv").open("a") as file:
             file.write("1,2,")

@@ -46,7 +46,7 @@ def test_a_resumed_run_replaces_what_was_beyond_its_checkpoint(tmp_path):
     for frame in (1000, 2000, 3000):
         first.scalars(frame, {"train/a": frame})
         first.video(frame, "train/v", video, 10)
-    first.flush()  # and killed
+    # and killed
     second = TensorBoardLog(folder)
     second.truncate(2000)
     second.scalars(2500, {"train/a": -1.0})
@@ -68,7 +68,6 @@ def test_a_run_that_begins_again_replaces_everything(tmp_path):
 
 def test_no_file_before_the_first_value(tmp_path):
     log = TensorBoardLog(tmp_path / "tb")
-    log.flush()
     log.close()
     assert not (tmp_path / "tb").exists()
 

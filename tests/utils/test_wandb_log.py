@@ -99,11 +99,13 @@ def test_offline_without_login(tmp_path):
     video = save_video(np.zeros((3, 16, 16, 3), np.uint8), tmp_path / "v.mp4", 10)
     script = f"""
 from pathlib import Path
+import numpy as np
 from utils.wandb_log import WandbLog
 log = WandbLog(Path({str(tmp_path / "run")!r}), {SETTINGS!r})
 log.scalars({{"train/actor_loss": 0.5, "train/frame": 1000}})
 log.scalars({{"eval/episode_reward": 12.0, "eval/frame": 2000}})
-log.video("train/open_loop", Path({str(video)!r}), {{"train/frame": 2000}})
+frames = np.zeros((3, 16, 16, 3), np.uint8)
+log.video("train/open_loop", Path({str(video)!r}), frames, 10, {{"train/frame": 2000}})
 log.close()
 """
     (tmp_path / "run").mkdir()
