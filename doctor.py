@@ -12,6 +12,11 @@ import sys
 if sys.version_info < (3, 10):  # noqa: UP036  the imports below would end in a SyntaxError there
     sys.exit(f"error: Python {sys.version.split()[0]} is too old. Make the environment with Python 3.11: make setup")
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
     print(__doc__)
     sys.exit()
@@ -24,7 +29,4 @@ except ModuleNotFoundError as missing:  # of the libraries, the table itself nee
     sys.exit("error: the package packaging is missing. Install the requirements first: make setup")
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,11 @@ python dreamer_finetune.py agent=dreamer task=walker_run snapshot_ts=0 preset=sm
 python dreamer_finetune.py resume=latest
 """
 
+if __name__ == "__main__":  # before the imports below: they take seconds, in which a signal or a dead console may come
+    from utils.process import begin
+
+    begin()
+
 import hydra
 from omegaconf import DictConfig
 

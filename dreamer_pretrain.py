@@ -5,6 +5,11 @@ python dreamer_pretrain.py agent=deviation_dreamer domain=walker preset=debug nu
 python dreamer_pretrain.py resume=latest
 """
 
+if __name__ == "__main__":  # before the imports below: they take seconds, in which a signal or a dead console may come
+    from utils.process import begin
+
+    begin()
+
 import hydra
 from omegaconf import DictConfig
 

@@ -5,6 +5,11 @@ python drq_train.py task=walker_run num_skills=10 num_train_steps=1000000 lr=3e-
 python drq_train.py resume=latest
 """
 
+if __name__ == "__main__":  # before the imports below: they take seconds, in which a signal or a dead console may come
+    from utils.process import begin
+
+    begin()
+
 import hydra
 from omegaconf import DictConfig
 

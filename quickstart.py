@@ -6,6 +6,11 @@ It takes no settings, needs 9 minutes on two CPU cores, and writes to exp_local/
 it is started in.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import csv
 import shlex
 import subprocess
@@ -19,6 +24,7 @@ from utils.advice import ROOT, command, in_shell, override
 from utils.config import RUNS
 from utils.errors import UserError
 from utils.plot import learning_curve
+from utils.process import STOPPED, answer, interrupt_on_signals, restore
 
 AGENT = "deviation_dreamer"
 PRESET = "quickstart"
@@ -34,11 +40,11 @@ def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
     line = command(script, *words, override("hydra.run.dir", run_dir))
     print(f"\n== {title}\n{line}", flush=True)
     child = subprocess.Popen([sys.executable, str(ROOT / script), *shlex.split(line)[2:]])
-    try:
-        failed = child.wait()
-    except KeyboardInterrupt:
-        child.wait()  # it got the signal, too, and is saving
-        raise
+    before = answer(lambda number, frame: child.send_signal(number))  # it saves what it has, and then ends
+    failed = child.wait()
+    restore(before)
+    if failed == STOPPED:
+        raise KeyboardInterrupt
     if failed:
         raise SystemExit(f"error: {script} failed; see its message above")
 
@@ -121,9 +127,10 @@ if __name__ == "__main__":
         sys.exit(
             f"error: quickstart.py takes no settings, not {shlex.join(words)}. Settings are dreamer_pretrain.py's."
         )
+    interrupt_on_signals()
     try:
         main()
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(STOPPED) from None

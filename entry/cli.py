@@ -20,11 +20,14 @@ from entry.folders import check_resume, home_of, with_home
 from entry.help import help_text
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
+from training.interrupt import StopSignal
 from utils.advice import ROOT
-from utils.config import resume_words
+from utils.config import CONFIG_FILE, resume_words
 from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
 from utils.latest import asking
+from utils.process import STOPPED, interrupt_on_signals, leave_on_signals
+from utils.streams import protect
 
 SLURM = "submitit_slurm"
 
@@ -40,26 +43,37 @@ def job_errors(job: Job) -> Job:
     def wrapped(config: DictConfig) -> None:
         global _job_started
         _job_started = True
-        folder = run_folder()
-        try:
-            job(config)
-        except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
-            remove_empty(folder)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                # the sweep's other jobs go on; it ends with exit status 1
-                print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
+        protect(announce=True)  # a launcher's process has not been through cli()
+        folder, sweep = run_folder(), HydraConfig.get().mode == RunMode.MULTIRUN
+        with StopSignal() as stop:
+            try:
+                job(config)
+                if sweep:  # a signal that came when this job had nothing left to save is meant for the others
+                    stop.check()
+            except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
+                remove_empty(folder)
+                if sweep:
+                    # the sweep's other jobs go on; it ends with exit status 1
+                    print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
+                    raise
+                raise SystemExit(f"error: {str(error).strip()}") from None
+            except KeyboardInterrupt:
+                if (folder / CONFIG_FILE).exists():
+                    words = resume_words(folder, config)
+                    print(f"\nstopped; the run's files are in {folder} (continue with {words})", file=sys.stderr)
+                else:
+                    remove_empty(folder)
+                    print("\nstopped before the run had begun", file=sys.stderr)
                 raise
-            raise SystemExit(f"error: {str(error).strip()}") from None
-        except KeyboardInterrupt:
-            words = resume_words(folder, config)
-            print(f"\nstopped; the run's files are in {folder} (continue with {words})", file=sys.stderr)
-            raise
 
     return wrapped
 
 
 def cli(main: Callable[[], None], config_name: str) -> None:
-    """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback."""
+    """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback; stop
+    signals in status 130.
+    """
+    interrupt_on_signals()
     # let exceptions come here instead of Hydra's own report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -74,7 +88,9 @@ def cli(main: Callable[[], None], config_name: str) -> None:
             f"error: hydra.run.dir: cannot use {error.filename}: {error.strerror}. Choose a folder you may write to."
         ) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(STOPPED) from None
+    finally:
+        leave_on_signals()
 
 
 def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None:

@@ -24,6 +24,7 @@ from envs.make import resolve_task
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
+from training.interrupt import StopSignal
 from training.off_policy import OffPolicyRun
 from training.parts import Parts
 from training.resumed import check_folder, read_checkpoint
@@ -45,6 +46,7 @@ SHORT_RUN = 100_010
 
 def start(config: DictConfig, phase: str) -> OffPolicyRun:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
+    StopSignal.standing().check()  # nothing is made yet
     run_dir = run_folder().absolute()
     resume = config["resume"]
     if resume == AUTO:
@@ -175,16 +177,16 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
                 config=settings.plain(),
                 experiment=settings.experiment,
             ),
-            action_repeat=settings.action_repeat,
-            total_frames=settings.frames,
             config=settings.plain(),
             published=script.aliases.published,
+            action_repeat=settings.action_repeat,
+            total_frames=settings.frames,
             progress=None if settings.progress == "auto" else settings.progress,
             layout=script.layout,
         )
     except BaseException:
         if not resume:
-            # a run that does not begin leaves nothing behind
+            # a run that has not begun leaves nothing behind
             parts.replay.abandon()
         raise
 

@@ -11,6 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 from utils.errors import UserError, exit_status
+from utils.process import signals_held
 
 CANDIDATES = ("egl", "osmesa") if sys.platform.startswith("linux") else ("glfw",)
 NO_RENDERING = ("disabled", "disable", "off", "false", "0", "none", "no")
@@ -90,7 +91,8 @@ def probe(backend: str, timeout: float = PROBE_TIMEOUT) -> Probe:
     command = [sys.executable, "-c", PROBE]
     pipe = subprocess.PIPE
     streams: dict[str, Any] = {"stdout": pipe, "stderr": pipe, "stdin": subprocess.DEVNULL, "text": True}
-    children = [subprocess.Popen(command, env=_environment(backend), **streams) for _ in range(PROBE_PROCESSES)]
+    with signals_held():  # one that a signal ends would look like a backend that does not work
+        children = [subprocess.Popen(command, env=_environment(backend), **streams) for _ in range(PROBE_PROCESSES)]
     seconds = 0.0
     try:
         for child in children:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from typing import Any
@@ -17,7 +18,9 @@ import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import _async_worker
 
+from utils import streams
 from utils.errors import UserError
+from utils.process import answer, signals_held
 
 SPAWN = "spawn"
 START_SECONDS = 120.0
@@ -44,9 +47,9 @@ class WorkerVectorEnv(AsyncVectorEnv):
 
     Workers are spawned, not forked: this process has threads (torch's) and an initialised GL display, and neither
     survives a fork, not even that of a fork server which has imported dm_control. Each makes its own GL context. They
-    ignore SIGINT and SIGTERM, which terminals and schedulers send to all processes of a job, so that this process can
-    finish its step; they end when it closes them, and when it dies, by whatever. Observations come back in shared
-    memory. Environments do not reset themselves.
+    ignore SIGINT, SIGTERM and SIGHUP, which terminals and schedulers send to all processes of a job, so that this
+    process can finish its step; they end when it closes them, and when it dies, by whatever. Observations come back in
+    shared memory. Environments do not reset themselves.
 
     Args:
         makers: each makes one environment, in its worker; the first is called here, too, to know the spaces. They are
@@ -63,7 +66,10 @@ class WorkerVectorEnv(AsyncVectorEnv):
         self._starting = ExitStack()
         with self._starting:
             self._starting.enter_context(_for_children(ONE_THREAD))
+            with signals_held():
+                resource_tracker.ensure_running()  # a child as well, whose start lets signals through again
             self._starting.enter_context(_start_method(SPAWN))
+            self._starting.enter_context(signals_held())
             super().__init__(
                 makers, context=SPAWN, worker=_worker, autoreset_mode=AutoresetMode.DISABLED, shared_memory=True
             )
@@ -189,8 +195,8 @@ class WorkerVectorEnv(AsyncVectorEnv):
 
 def _worker(index: int, maker: Any, pipe: Any, parent_pipe: Any, shared: Any, errors: Any, *others: Any) -> None:
     """What a worker process does: Gymnasium's loop, until it is told to close or its parent is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    answer(signal.SIG_IGN)
+    streams.protect()  # an environment that prints is not to fail for a console that is gone
     # not inherited: the parent, which plays the evaluations, draws with all its cores
     os.environ.setdefault(*RENDERS_ALONE)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -231,18 +237,14 @@ def _start_method(name: str) -> Iterator[None]:
 
 @contextmanager
 def _for_children(variables: Mapping[str, str]) -> Iterator[None]:
-    """Child processes started inside inherit ``variables`` that are not set, and no SIGINT or SIGTERM ends them."""
+    """Child processes started inside inherit ``variables`` that are not set."""
     added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)
-    blocks = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}) if blocks else set()
     try:
         yield
     finally:
         for name in added:
             os.environ.pop(name, None)
-        if blocks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(processes: Sequence[BaseProcess]) -> None:

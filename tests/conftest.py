@@ -1,6 +1,7 @@
 """Shared by all tests; settles the GL backend before any test module imports MuJoCo."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -23,6 +24,16 @@ except UserError:
 def settings():
     """``settings("pretrain", "preset=debug", ...)`` -> plain configuration."""
     return compose_settings
+
+
+@pytest.fixture
+def hangups():
+    """SIGHUP ends processes, as it does where nobody has started the tests with ``nohup``."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,14 @@
 """The quickstart with a few frames: both commands run, and the summary names files that are there."""
 
+import os
 import re
 import shlex
+import signal
+import threading
+import time
 from pathlib import Path
+
+import pytest
 
 import quickstart
 from entry.cli import check_overrides
@@ -10,8 +16,41 @@ from entry.scripts import SCRIPTS
 from entry.settings import composed, settings_of, settled
 from training.parts import agent_class
 from training.pretrained import sizes_apart
+from utils.process import STOPS
 
 PHASES = {script.file: phase for phase, script in SCRIPTS.items()}
+
+SAVES = """
+import pathlib, signal, sys
+def save(number, frame):
+    pathlib.Path("saved").write_text(str(number))
+    sys.exit(130)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, save)
+pathlib.Path("ready").touch()
+signal.pause()
+"""
+
+
+@pytest.mark.usefixtures("hangups")
+@pytest.mark.parametrize("number", STOPS)
+def test_a_stop_signal_goes_to_the_run_which_saves(tmp_path, monkeypatch, number):
+    """One that is sent to the quickstart alone, as by a scheduler."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quickstart, "ROOT", tmp_path)
+    (tmp_path / "saves.py").write_text(SAVES)
+
+    def stop():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.step("a run", "saves.py", tmp_path)
+    assert (tmp_path / "saved").read_text() == str(int(number))
+    assert signal.getsignal(number) == before
 
 
 def test_the_summary_is_true(tmp_path, monkeypatch, capfd):

@@ -88,7 +88,7 @@ class Run(ABC):
         self.lineage = origin.lineage
         self.counters = Counters()
         self.work = Work({"update": EAGER_CALLS + 1} if settings.compile != "off" else None)
-        self.stop = StopSignal(lambda: awaited(self.work, self.step_in_flight))
+        self.stop = StopSignal.standing(lambda: awaited(self.work, self.step_in_flight))
         self.notes: list[str] = self._unreached_snapshots()
         """What the user should know."""
         self.final: Path | None = None
@@ -130,8 +130,8 @@ class Run(ABC):
     def run(self) -> None:
         """Go on to the end; the last thing written is a checkpoint.
 
-        On Ctrl-C or SIGTERM the step or update in progress is finished, a checkpoint written and KeyboardInterrupt
-        raised.
+        On Ctrl-C, SIGTERM or SIGHUP the step or update in progress is finished, a checkpoint written, and
+        KeyboardInterrupt raised.
         """
         self._saved_at = self.logger.elapsed
         self.logger.follow(self.status)
@@ -143,8 +143,7 @@ class Run(ABC):
                     self.iterate()
                 self.look_ahead()
             self.save_checkpoint()
-        if self.stop.received:
-            raise KeyboardInterrupt
+        self.stop.check()
         self.finish()
 
     def describe(self) -> list[str]:

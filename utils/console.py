@@ -4,13 +4,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 from tqdm import tqdm
 
 from utils.live_line import LiveLine
 from utils.log_layout import LogLayout
+from utils.streams import is_terminal, show
 
 _COLOURS = {"train": "\033[33m", "eval": "\033[32m"}  # yellow, green
 _RESET = "\033[0m"
@@ -41,9 +43,9 @@ def format_time(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def wants_colour(stream: TextIO) -> bool:
+def wants_colour(stream: TextIO | None) -> bool:
     """Colour codes only for a terminal, and not against the user's will (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _format(value: float, kind: str) -> str:
@@ -75,7 +77,7 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._layout, self._clock = total_frames, layout, clock
-        self._enabled = sys.stderr.isatty() if progress is None else progress
+        self._enabled = is_terminal(sys.stderr) if progress is None else progress
         self._bar: LiveLine | None = None
         self._spoken, self._silence = clock(), SILENCE if progress is None else math.inf
         self.says: Callable[[], str] = str
@@ -89,17 +91,18 @@ class Console:
         """Print any text to stdout without tearing the bar."""
         self._spoken = self._clock()
         if self._bar is None:
-            print(text, flush=True)
+            show(text, sys.stdout)
         else:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            with self._drawing(), tqdm.external_write_mode():
+                show(text, sys.stdout)
 
     def tick(self, frame: int) -> None:
         """Move the bar to ``frame``, which it is drawn at from the first call on."""
         if not self._enabled:
             self._break_silence(frame)
         elif self._bar is None:
-            self._bar = LiveLine(self._total, frame, lambda: self.says(), sys.stderr)
+            with self._drawing():
+                self._bar = LiveLine(self._total, frame, lambda: self.says(), sys.stderr)
         else:
             self._bar.move(frame)
 
@@ -111,5 +114,14 @@ class Console:
     def close(self) -> None:
         """Leave the bar as it is and let go of the terminal."""
         if self._bar is not None:
-            self._bar.close()
+            with self._drawing():
+                self._bar.close()
             self._bar = None
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """A bar that cannot be drawn is not drawn any more."""
+        try:
+            yield
+        except (OSError, ValueError):  # the latter from a closed stream
+            self._enabled, self._bar = False, None

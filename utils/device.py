@@ -1,8 +1,11 @@
 """Which device a run computes on."""
 
+import sys
+
 import torch
 
 from utils.errors import UserError
+from utils.streams import show
 
 
 def resolve_device(name: str, key: str = "device") -> torch.device:
@@ -13,8 +16,9 @@ def resolve_device(name: str, key: str = "device") -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":
         if not available:
-            print(
-                "device: cpu, NO CUDA DEVICE FOUND. The published sizes want a GPU; for a CPU there are small presets."
+            show(
+                "device: cpu, NO CUDA DEVICE FOUND. The published sizes want a GPU; for a CPU there are small presets.",
+                sys.stdout,
             )
         return torch.device("cuda" if available else "cpu")
     if name.startswith("cuda"):

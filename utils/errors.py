@@ -1,11 +1,14 @@
 """Errors that are the user's to mend: shown as one short message, without a traceback."""
 
 import difflib
+import errno
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import ParamSpec
+
+from utils import streams
+from utils.process import STOPPED, interruptible
 
 P = ParamSpec("P")
 
@@ -23,21 +26,28 @@ def unknown_value(key: str, value: object, allowed: Iterable[object]) -> UserErr
 
 
 def exit_status(command: Callable[P, None]) -> Callable[P, int]:
-    """Decorator for a tool's ``main``: 0 when it returns, 1 and the message on stderr for a :class:`UserError`.
+    """Decorator for a tool's ``main``: 0 when it returns, 1 and the message on stderr for a :class:`UserError` or an
+    output that cannot be written, 130 when a signal stops it.
 
-    A reader that has seen enough (``| head``) ends it quietly.
+    A reader that has seen enough (``| head``) is no error.
     """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        streams.protect()
         try:
-            command(*args, **kwargs)
+            with interruptible():
+                command(*args, **kwargs)
             sys.stdout.flush()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            streams.show(f"error: {error}", sys.stderr)
             return 1
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        except KeyboardInterrupt:
+            return STOPPED
+        lost = streams.lost(sys.stdout)
+        if lost is not None and lost.errno != errno.EPIPE:
+            streams.show(f"error: stdout cannot be written: {lost.strerror}", sys.stderr)
+            return 1
         return 0
 
     return wrapped

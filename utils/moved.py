@@ -3,10 +3,12 @@
 import runpy
 import sys
 
+from utils.streams import show
+
 
 def run_moved(name: str) -> None:
     """Run ``python -m <name>`` in this process, with a note of its name on stderr."""
-    print(f"note: this command is python -m {name} now", file=sys.stderr)
+    show(f"note: this command is python -m {name} now", sys.stderr)
     sys.argv[0] = name
     if sys.argv[1:2] == ["show"]:  # what is a command of its own now was one of several
         del sys.argv[1]

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worker_kit
+from process_kit import alive, gone
 from worker_kit import odd
 
 from envs.vector import get_states, make_vector, set_states
 from envs.workers import WorkerFailure
 from utils.errors import UserError
+from utils.process import STOPS
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = np.zeros((2, 1), np.float32)
@@ -22,21 +24,6 @@ ACTION = np.zeros((2, 1), np.float32)
 
 def actions(venv, count, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (count, *venv.action_space.shape)).astype(np.float32)
-
-
-def alive(pid):
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def gone(pids, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(map(alive, pids))
 
 
 def assert_same(one, two):
@@ -125,12 +112,54 @@ def test_signals_of_a_terminal_or_scheduler_do_not_end_a_worker():
     venv = odd("", "")
     try:
         venv.reset()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for count, number in enumerate(STOPS, start=1):
             for process in venv.processes:
                 os.kill(process.pid, number)
-            assert venv.step(ACTION)[1].tolist() == [1.0 if number == signal.SIGINT else 2.0] * 2
+            assert venv.step(ACTION)[1].tolist() == [float(count)] * 2
     finally:
         venv.close()
+
+
+def test_nor_one_that_starts_nor_the_tracker_of_their_memory():
+    """All that this process has started is deaf to them from its first instruction on."""
+    script = "import os, worker_kit; venv = worker_kit.odd('', ''); print(os.getpid(), flush=True); input()"
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"if __name__ == '__main__':\n    {script}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    parent = int(program.stdout.readline())
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    assert len(children) == 3
+    stops = sum(1 << (number - 1) for number in STOPS)
+    blocked = {pid: mask(pid, "SigBlk") & stops for pid in children}
+    assert [blocked[pid] | mask(pid, "SigIgn") & stops for pid in children] == [stops] * 3
+    assert list(blocked.values()).count(stops) >= 2, "workers inherit it, and have it before they can ignore anything"
+    assert mask(parent, "SigBlk") == 0
+    program.communicate(b"\n", timeout=30)
+
+
+def mask(pid, name):
+    """One of the sets of signals of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(name)), 16)
+
+
+def test_an_environment_that_prints_does_not_mind_a_console_that_is_gone():
+    script = "import worker_kit; venv = worker_kit.odd('prints', ''); venv.reset(); import sys\n"
+    script += "    for _ in range(20): rewards = venv.step(worker_kit.np.zeros((2, 1), 'f4'))[1]\n"
+    script += "    venv.close(); print(*rewards, file=sys.stderr)"
+    done = subprocess.run(
+        f"set -o pipefail; {sys.executable} -c \"if __name__ == '__main__':\n    {script}\" | head -n 1",
+        shell=True,
+        executable="/bin/bash",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "20.0 20.0\n")
 
 
 def test_workers_are_closed_in_the_middle_of_a_step():

@@ -34,6 +34,8 @@ class Odd(gymnasium.Env):
 
     def step(self, action):
         self.steps += 1
+        if self.fault == "prints":
+            print("a step\n" * 10_000, flush=True)
         if self.steps == 3:
             if self.fault == "hangs":
                 time.sleep(1000)

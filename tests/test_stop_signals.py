@@ -1,0 +1,144 @@
+"""Scripts and what may happen to their process: signals at any moment, and a console that goes away."""
+
+import fcntl
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import termios
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from process_kit import gone
+
+from entry.start import launch
+from training.checkpoint import load
+from training.run import CHECKPOINT
+from utils.process import STOPS
+
+pytestmark = pytest.mark.usefixtures("hangups")
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ("preset=debug", "device=cpu", "agent=dreamer", "snapshot_dir=null", "save_video=false", "use_tb=false")
+ENDLESS = (*SETTINGS, "evaluate=false", "num_train_frames=1000000")
+
+
+@contextmanager
+def started(folder, *overrides, **options):
+    """``dreamer_pretrain.py`` in a session of its own."""
+    command = [sys.executable, str(ROOT / "dreamer_pretrain.py"), *overrides, f"hydra.run.dir={folder}"]
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def collects(folder):
+    """Whether a run has begun its first step."""
+    return any((folder / "replay").glob("stream_0/*"))
+
+
+def stop_at(moment, folder, number, whole_group):
+    """Sends a signal when ``moment()`` has come; what was printed on stderr."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(folder, *ENDLESS, **pipes) as process:
+        wait_for(lambda: moment(process), process)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+        _, errors = process.communicate(timeout=200)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors, errors
+    return errors
+
+
+def loads(name):
+    """A moment: the process has a library open."""
+    return lambda process: name in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [(loads("_queue"), signal.SIGTERM), (loads("libtorch"), signal.SIGHUP), (loads("libtorch"), signal.SIGINT)],
+    ids=["own imports", "a job's imports", "a job's imports, Ctrl-C"],
+)
+def test_before_a_run_has_begun_nothing_is_left(tmp_path, moment, number):
+    stop_at(moment, tmp_path / "run", number, whole_group=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("round_", range(20))
+def test_at_any_moment_there_is_nothing_or_a_run_to_go_on_with(tmp_path, round_):
+    chance = random.Random(round_)
+    begun, folder = time.monotonic(), tmp_path / "run"
+    until = begun + chance.uniform(0.2, 15)
+    errors = stop_at(
+        lambda process: time.monotonic() > until, folder, chance.choice(STOPS), whole_group=chance.random() < 0.5
+    )
+    if folder.exists():
+        assert f"resume={folder}" in errors and (folder / CHECKPOINT).exists()
+        more = [sys.executable, str(ROOT / "dreamer_pretrain.py"), f"resume={folder}", "num_train_frames=2"]
+        assert subprocess.run(more, capture_output=True, timeout=200).returncode == 0
+
+
+@contextmanager
+def in_terminal(folder, *overrides):
+    """A run that a terminal controls, and what closes the terminal."""
+    master, slave = pty.openpty()
+    takes = {"stdin": slave, "stdout": slave, "stderr": slave}
+    controls = {"preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+    with started(folder, *overrides, **takes, **controls) as process:
+        os.close(slave)
+        yield process, lambda: os.close(master)
+
+
+@pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 20))])
+def test_a_terminal_that_goes_away_leaves_a_checkpoint_and_the_run_resumes(tmp_path, settings, round_):
+    """The kernel sends SIGHUP to the foreground, the shell does so, too, and nothing can be written any more."""
+    folder = tmp_path / "run"
+    with in_terminal(folder, *ENDLESS, "num_envs=2", "replay.prefetch=true") as (process, hang_up):
+        wait_for(lambda: collects(folder), process)
+        time.sleep(0.5 + 0.1 * round_)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        hang_up()
+        for _ in range(2):
+            time.sleep(0.1)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGHUP)
+        assert process.wait(timeout=200) == 130
+        assert children and gone(children)
+    step = load(folder / CHECKPOINT, "checkpoint")["counters"]["step"]
+    assert step > 0
+    config = settings("pretrain", *ENDLESS, "num_envs=2", "replay.prefetch=true", "progress=false")
+    resumed = launch(config | {"num_train_frames": 2 * step + 40}, folder, "pretrain", resume=True)
+    assert resumed.step == step + 20
+
+
+def test_a_run_ends_well_without_a_console(tmp_path):
+    """In a folder that the console cannot spell."""
+    home = tmp_path / "fox \U0001f98a"
+    home.mkdir()
+    words = " ".join((*SETTINGS, "evaluate=false", "num_train_frames=20", "snapshots=[20]", "hydra.run.dir=run"))
+    command = f"({sys.executable} {ROOT / 'dreamer_pretrain.py'} {words} 2>&-; echo $? >status) | head -n 1"
+    shown = subprocess.run(
+        command,
+        shell=True,
+        executable="/bin/bash",
+        cwd=home,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=200,
+    )
+    assert (home / "status").read_text() == "0\n"
+    assert rb"fox \U0001f98a" in shown.stdout
+    assert load(home / "run" / CHECKPOINT, "checkpoint")["counters"]["step"] == 10
+    assert (home / "run" / "snapshot_20.pt").is_file()
