@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class WandbLog:
             import wandb
 
             # A folder named wandb (its own output) can pose as an empty package when the real one is missing.
-            self._make_video = wandb.Video
+            self._make_video, self._give_up = wandb.Video, wandb.teardown
         except Exception as missing:  # of versions that do not go together, whatever
             raise UserError(
                 f"use_wandb=true needs the wandb package, which cannot be imported ({reason(missing)}): "
@@ -94,4 +95,9 @@ class WandbLog:
 
     def close(self, exit_code: int = 0) -> None:
         """Finish the run; a non-zero code marks it as crashed."""
-        self._run.finish(exit_code=exit_code)
+        try:
+            self._run.finish(exit_code=exit_code)
+        except Exception:
+            with suppress(Exception):  # its process is gone; wandb would say so with a traceback when this one ends
+                self._give_up()
+            raise

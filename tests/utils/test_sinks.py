@@ -43,6 +43,10 @@ class FakeRun:
     def __init__(self):
         self.logged = []
         self.finished = []
+        self.given_up = False
+
+    def give_up(self):
+        self.given_up = True
 
     def define_metric(self, *_, **__):
         pass
@@ -58,7 +62,7 @@ class FakeRun:
 def page(monkeypatch):
     """wandb's page of the run."""
     run, package = FakeRun(), types.ModuleType("wandb")
-    package.init, package.Video = lambda **_: run, lambda data, **_: data
+    package.init, package.Video, package.teardown = lambda **_: run, lambda data, **_: data, run.give_up
     monkeypatch.setitem(sys.modules, "wandb", package)
     return run
 
@@ -121,6 +125,7 @@ def test_one_that_fails_takes_no_other_along(tmp_path, monkeypatch, capsys, page
         scalars, images, _ = shown(tmp_path)
         assert scalars["train/loss"] == scalars["eval/episode_reward"] == [200, 400]
         assert images == {"eval/episode_video": [200, 400]}
+    assert page.given_up == (broken == "use_wandb")
     if broken != "use_wandb":
         assert [values["train/loss"] for values in page.logged if "train/loss" in values] == [1.0, 1.0]
         assert len([values for values in page.logged if "eval/episode_video" in values]) == 2

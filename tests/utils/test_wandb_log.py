@@ -167,7 +167,7 @@ def test_a_resumed_run_continues_the_same_page(tmp_path, monkeypatch):
             pass
 
     fake = types.ModuleType("wandb")
-    fake.Error, fake.Video = RuntimeError, object
+    fake.Video, fake.teardown = object, object
     fake.init = lambda **arguments: calls.append(arguments) or Run()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     WandbLog(tmp_path, {"project": "p"})
