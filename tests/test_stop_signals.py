@@ -48,7 +48,7 @@ def collects(folder):
     return any((folder / "replay").glob("stream_0/*"))
 
 
-def stop_at(moment, folder, number, whole_group):
+def stop_at(moment, folder, number, *, whole_group):
     """Sends a signal when ``moment()`` has come; what was printed on stderr."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with started(folder, *ENDLESS, **pipes) as process:
@@ -60,18 +60,32 @@ def stop_at(moment, folder, number, whole_group):
     return errors
 
 
-def loads(name):
-    """A moment: the process has a library open."""
-    return lambda process: name in Path(f"/proc/{process.pid}/maps").read_text()
+WAITS = """
+import pathlib, time
+try:
+    pathlib.Path({!r}).touch()
+    time.sleep(1000)
+except BaseException:
+    pass
+"""
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    [(loads("_queue"), signal.SIGTERM), (loads("libtorch"), signal.SIGHUP), (loads("libtorch"), signal.SIGINT)],
-    ids=["own imports", "a job's imports", "a job's imports, Ctrl-C"],
-)
-def test_before_a_run_has_begun_nothing_is_left(tmp_path, moment, number):
-    stop_at(moment, tmp_path / "run", number, whole_group=True)
+def test_while_a_script_imports_it_leaves_at_once(tmp_path, monkeypatch):
+    """Whatever is being imported, here in place of Hydra."""
+    importing, package = tmp_path / "importing", tmp_path / "path" / "hydra"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(WAITS.format(str(importing)))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    assert stop_at(lambda process: importing.exists(), tmp_path / "run", signal.SIGTERM, whole_group=False) == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_while_a_job_imports_nothing_is_left(tmp_path, number):
+    def torch_comes(process):
+        return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+
+    stop_at(torch_comes, tmp_path / "run", number, whole_group=True)
     assert list(tmp_path.iterdir()) == []
 
 
