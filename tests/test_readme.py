@@ -76,7 +76,7 @@ def test_every_command_composes_and_passes_the_checks(line):
     flags = [argument for argument in arguments if argument.startswith("-")]
     assert not set(flags) - {"--multirun", "--cfg"}
     overrides = [argument for argument in arguments if "=" in argument]
-    check_overrides(SCRIPTS[script], overrides)
+    check_overrides(SCRIPTS[script], arguments)
     assert any("," in override for override in overrides) == ("--multirun" in flags)
     for job in sweep(overrides):
         with initialize_config_dir(str(configs_of(SCRIPTS[script])), version_base="1.3"):
@@ -177,7 +177,8 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
-    known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "agent.code"}
+    known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "hydra.job.chdir"}
+    known |= {"agent.code"}
     known |= {"key", "weights_only", "skill_dim", "render_quality"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
