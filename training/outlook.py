@@ -20,7 +20,7 @@ ROUNDS = 50
 
 
 class Outlook:
-    """Looks ahead between two steps of a run; nothing it does changes a number of the run."""
+    """Looks ahead between two steps or updates of a run; nothing it does changes a number of the run."""
 
     def __init__(self, settings: OffPolicyKeys, phase: Phase, stage: Stage, replay: Replay, work: Work) -> None:
         self.settings, self.phase, self.stage, self.replay, self.work = settings, phase, stage, replay, work

@@ -158,7 +158,7 @@ class Run(ABC):
         """One step and the updates that go with it."""
 
     def look_ahead(self) -> None:  # noqa: B027
-        """Between two steps: find out how long the run will take. What it does changes no number of the run."""
+        """Between two steps or updates: find out how long the run will take. What it does changes no number of it."""
 
     def status(self) -> str:
         """What the console shows behind the progress bar; asked from another thread, too."""
@@ -218,6 +218,7 @@ class Run(ABC):
             self.counters.updates_owed -= 1
             self.logger.log_metrics(self.newest, "train")
             if self.counters.updates_owed > 0:
+                self.look_ahead()
                 self.logger.tick(self.frame)
         return False
 

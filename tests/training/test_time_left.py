@@ -59,6 +59,17 @@ def test_what_is_forecast_is_what_happens(command, at):
     assert forecast == {kind: after[kind] - before[kind] for kind in after}
 
 
+def test_a_run_looks_ahead_and_moves_its_line_between_updates_that_are_made_up_for():
+    run = Recorder("pretrain", "num_train_frames=1010", "num_seed_frames=0")
+    looked, ticks = [], []
+    run.outlook.look = lambda: looked.append((run.step, run.updates))
+    run.logger.tick = lambda frame: ticks.append((frame, run.updates))
+    run.run()
+    assert run.updates == 101
+    assert [update for step, update in looked if step == 500][1:] == list(range(1, 101))
+    assert [update for frame, update in ticks if frame == 1000][1:] == list(range(1, 101))
+
+
 @pytest.mark.parametrize("envs", [2, 7, 64])
 def test_with_many_environments_the_forecast_is_off_by_a_step_at_most(envs):
     run = Recorder("pretrain", "num_train_frames=100000", f"num_envs={envs}")
