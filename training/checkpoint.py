@@ -29,7 +29,7 @@ from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
 
-FORMATS: dict[Kind, range] = {"snapshot": range(1, 4), "checkpoint": range(2, 5)}
+FORMATS: dict[Kind, range] = {"snapshot": range(1, 5), "checkpoint": range(2, 6)}
 """Versions of what the files hold that can be read; the last one is written."""
 
 SEALED_SINCE: dict[Kind, int] = {"snapshot": 2, "checkpoint": 3}

@@ -15,7 +15,8 @@ DRQ_REFERENCE = {
 def current(content: dict[str, Any]) -> dict[str, Any]:
     """A snapshot or checkpoint as it would be written today.
 
-    Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings.
+    Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings; up to
+    formats 3 and 4 ``skill_choice`` had another meaning.
     """
     config = current_settings(content.get("config", {}))
     script = config.get("phase") or ("finetune" if "snapshot_ts" in config else "pretrain")
