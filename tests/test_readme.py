@@ -179,7 +179,7 @@ def test_keys_in_the_text_exist(page):
     """`key=value` in running text and tables, for every key that is not a template."""
     known = {"agent", "configs", "preset", "hydra/launcher", "hydra.run.dir", "hydra.sweep.dir", "hydra.job.chdir"}
     known |= {"agent.code"}
-    known |= {"key", "weights_only", "skill_dim", "render_quality"}  # any key; torch.load's; arguments of ours
+    known |= {"key", "weights_only", "skill_dim", "render_quality", "named"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     known |= {"drq_preset", *drq_keys()}

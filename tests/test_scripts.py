@@ -151,7 +151,7 @@ def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"continuing at frame {2 * step}" in done.stdout
     other = run(tmp_path, "dreamer_finetune.py", f"resume={folder}")
-    assert other.returncode == 1 and "resume it with that script" in other.stderr
+    assert other.returncode == 1 and "is a run of dreamer_pretrain.py" in other.stderr
     refused = run(tmp_path, "dreamer_pretrain.py", f"resume={folder}", "batch_size=7")
     assert refused.returncode == 1 and "batch_size=4" in refused.stderr
     same = [*DEBUG, "batch_size=4", "task=none", "domain=walker", "snapshot_base_dir=pretrained_models"]

@@ -27,7 +27,7 @@ def atomic_path(path: Path, put: Callable[[Path, Path], object] | None = None) -
         OSError: the folder cannot be written to, or something lies there that is no file: a device would be replaced.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
+    if put is None and path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "something lies there that is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.somnia-{secrets.token_hex(8)}.tmp{path.suffix}")

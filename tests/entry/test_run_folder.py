@@ -23,7 +23,7 @@ REFUSED = "batch_size=-1"
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "_made", set())
-    work = tmp_path / "work"
+    work = tmp_path / "place"
     work.mkdir()
     monkeypatch.chdir(work)
     return work
@@ -113,7 +113,7 @@ def test_hydra_does_not_write_over_the_configuration_of_a_run(here, monkeypatch)
     [
         ["hydra.run.dir=empty/run"],
         ["hydra.run.dir=new/deep/run"],
-        ["hydra.run.dir=../work/empty"],
+        ["hydra.run.dir=../place/empty"],
         [],
         ["--multirun", "hydra.sweep.dir=empty"],
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from contents_kit import CONFIG, SPEC
+from contents_kit import CONFIG, SPEC, resumable, snapshot
 from contents_kit import write_snapshot as write
 
 from analysis import describe
@@ -179,7 +179,7 @@ def refused(path: Path) -> bool:
 @pytest.mark.parametrize("what", ["text", "folder", "checkpoint", "link", "list", "of an earlier version"])
 def test_whatever_lies_where_a_snapshot_is_to_go_is_kept(tmp_path, what):
     path, kept = tmp_path / "snapshot_10.pt", tmp_path / "previous_1_snapshot_10.pt"
-    payload = {"run": "a", "run_id": "1"}
+    payload = snapshot(run="a", run_id="1")
     if what == "folder":
         (path / "notes").mkdir(parents=True)
     elif what == "link":
@@ -189,7 +189,7 @@ def test_whatever_lies_where_a_snapshot_is_to_go_is_kept(tmp_path, what):
     elif what == "list":
         torch.save([1], path)
     else:
-        checkpoint.save(path, "checkpoint", {"run": "a"} | ({"run_id": "2"} if what == "checkpoint" else {}))
+        checkpoint.save(path, "checkpoint", resumable(run="a", **({"run_id": "2"} if what == "checkpoint" else {})))
     before = path.read_bytes() if path.is_file() else None
     assert checkpoint.publish(path, payload) == kept
     assert checkpoint.load(path, "snapshot")["run_id"] == "1"

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from contents_kit import write_snapshot
 from drq_run_kit import QUIET, assert_same, same_weights, settings
 from kill_kit import Killed, kill_at
 
 from entry.start import launch
-from training.checkpoint import load, save
+from training.checkpoint import load
 from training.off_policy import OffPolicyRun
 from utils.errors import UserError
 
@@ -85,11 +86,7 @@ def test_a_snapshot_that_does_not_fit_is_refused(snapshot, tmp_path, overrides, 
 
 
 def test_a_snapshot_that_is_none_is_refused(tmp_path):
-    save(
-        tmp_path / "dreamer.pt",
-        "snapshot",
-        {"agent": "dreamer", "config": {"agent": {"_target_": "x"}}, "spec": {}, "modules": {}},
-    )
+    write_snapshot(tmp_path / "dreamer.pt")
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 broken")
     for name, expected in (
         ("nowhere.pt", "there is no such file"),

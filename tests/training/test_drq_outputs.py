@@ -183,16 +183,20 @@ def test_other_published_names_of_tasks(tmp_path, override, task):
     assert content["config"]["task"] == task
 
 
-@pytest.mark.parametrize("lay_there", [False, True])
-def test_a_run_without_its_log_leaves_the_folder_as_it_was(tmp_path, monkeypatch, lay_there):
+def test_a_run_without_its_log_leaves_nothing_behind(tmp_path, monkeypatch):
     def no_login(*arguments, **named):
         raise UserError("use_wandb=true needs a login.")
 
-    segment = tmp_path / "run/replay/stream_0/segment_0.bin"
-    if lay_there:
-        segment.parent.mkdir(parents=True)
-        segment.write_bytes(b"records of another run")
     monkeypatch.setattr("entry.start.Logger", no_login)
     with pytest.raises(UserError, match="needs a login"):
         launch(settings(*QUIET), tmp_path / "run", "drq")
-    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == ([segment] if lay_there else [])
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_with_records_of_another_run_is_left_as_it_was(tmp_path):
+    segment = tmp_path / "run/replay/stream_0/segment_0.bin"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"records of another run")
+    with pytest.raises(UserError, match=r"hydra\.run\.dir: .*replay/"):
+        launch(settings(*QUIET), tmp_path / "run", "drq")
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [segment]
