@@ -14,6 +14,10 @@ from utils.errors import UserError
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("patient")
 
+# The tensors of the tests are small: a second thread costs more than it gives, and a loaded machine stalls it. Here for
+# fixtures of modules, which come before those of tests: sums by two threads are not bit for bit those by one.
+torch.set_num_threads(1)
+
 try:
     choose_backend()
 except UserError:
@@ -38,5 +42,5 @@ def hangups():
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The tensors of the tests are small: a second thread costs more than it gives, and a loaded machine stalls it."""
+    """Again, after a test that changed it."""
     torch.set_num_threads(1)

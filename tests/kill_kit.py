@@ -145,8 +145,8 @@ def assert_same_runs(left: Path, right: Path, apart_from: tuple[str, ...] = ()) 
         assert sorted(path.name for path in left.glob(pattern)) == sorted(path.name for path in right.glob(pattern))
     for path in (*left.glob("*.pt"), *left.glob("models/*.pt")):
         other = right / path.relative_to(left)
-        names = differing(checkpoint.load(path), checkpoint.load(other))
-        assert [name for name in names if name not in apart_from] == [], path.name
+        names = [name for name in differing(checkpoint.load(path), checkpoint.load(other)) if name not in apart_from]
+        assert names == [], f"{path.name}: {', '.join(names[:5])}"
     for name in ("train.csv", "eval.csv", "episodes.csv"):
         assert rows(left / name) == rows(right / name)
     assert live_bytes(left) == live_bytes(right)
