@@ -14,6 +14,7 @@ from replay.state import ReplayState
 from training.older import current
 from utils.plain import check_plain, leaves
 from utils.rules import (
+    MOST,
     MOST_UNITS,
     Count,
     Flag,
@@ -26,6 +27,7 @@ from utils.rules import (
     is_int,
     is_number,
     is_text,
+    whole,
 )
 from utils.settings import MissingKey, Section, SettingError, parse
 
@@ -143,7 +145,8 @@ class StoredCounters(Stored):
     step: Whole
     episode: Whole
     updates: Whole
-    updates_owed: Whole = 0
+    updates_owed: Annotated[int, whole(-MOST)] = 0
+    """Below 0 where a run was stopped among the updates of a step, which begins again and adds them again."""
     skipped: Whole = 0
     evaluations: Whole = 0
     evaluation_due: Flag = False

@@ -217,3 +217,9 @@ def test_show_prints_origin_contents_and_configuration(tmp_path, capsys, monkeyp
     monkeypatch.setattr(sys, "argv", ["describe", str(tmp_path / "none.pt")])
     assert describe.main() == 1
     assert "none.pt does not exist" in capsys.readouterr().err
+
+
+def test_a_run_stopped_among_the_updates_of_a_step_owes_less_than_none(tmp_path):
+    counters = {"step": 0, "episode": 0, "updates": 0, "updates_owed": -3}
+    checkpoint.save(tmp_path / "a.pt", "checkpoint", resumable(counters=counters))
+    assert checkpoint.load(tmp_path / "a.pt", "checkpoint")["counters"]["updates_owed"] == -3
