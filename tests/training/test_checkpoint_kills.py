@@ -53,7 +53,7 @@ def save(folder: Path, replay: Replay, number: int) -> None:
     """As ``OffPolicyRun.save_checkpoint`` does it."""
     replay.flush()
     state = replay.state_dict()
-    content = resumable(replay=state) | {"number": number, "w": weights(number)}
+    content = resumable(replay=state) | {"own": {"number": number, "w": weights(number)}}
     checkpoint.save(folder / "checkpoint.pt", "checkpoint", content)
     replay.release(state)
 
@@ -61,9 +61,9 @@ def save(folder: Path, replay: Replay, number: int) -> None:
 def restored(folder: Path) -> tuple[Replay, int]:
     """The replay and the number of records of the checkpoint in ``folder``, every record looked at."""
     content = checkpoint.load(folder / "checkpoint.pt", "checkpoint")
-    replay, number = open_replay(folder), content["number"]
+    replay, number = open_replay(folder), content["own"]["number"]
     replay.load_state_dict(content["replay"])
-    assert torch.equal(content["w"], weights(number))
+    assert torch.equal(content["own"]["w"], weights(number))
     assert replay.total_written == number
     for stream, start, length in replay.episodes.tolist():
         assert replay.read(stream, start, length)["reward"].tolist() == list(range(start, start + length))
