@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entry.composing import REFUSALS, Composed, compose, read_words
+from entry.composing import REFUSALS, Composed, compose, hydra_put_back, read_words
 from entry.folders import check_resume, home_of, with_home
 from entry.help import help_text
 from entry.refusal import told
@@ -101,7 +101,7 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
         sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
     try:
-        with asking(config_name):
+        with asking(config_name), hydra_put_back():
             main()
     except REFUSALS as error:
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):

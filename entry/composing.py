@@ -143,9 +143,16 @@ def plain(job: DictConfig) -> dict[str, Any]:
 @contextmanager
 def known_to_hydra(job: DictConfig) -> Iterator[None]:
     """In the block ``${hydra:...}`` is what it will be in the job."""
+    with hydra_put_back():
+        HydraConfig.instance().set_config(job)
+        yield
+
+
+@contextmanager
+def hydra_put_back() -> Iterator[None]:
+    """After the block ``${hydra:...}`` is what it was before: Hydra does not see to it where a job cannot begin."""
     known = HydraConfig.instance()
     before = known.cfg
-    known.set_config(job)
     try:
         yield
     finally:

@@ -119,7 +119,7 @@ def test_resume_and_folders_that_do_not_go_together(call, tmp_path, monkeypatch)
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("phase: pretrain\n")
     (tmp_path / "mine.yaml").write_text("defaults: [pretrain, _self_]\nhydra: {run: {dir: other}}\n")
-    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    before = sorted(tmp_path.rglob("*"))
     for words in (
         ["resume=run", "hydra.run.dir=other"],
         ["resume=run", "++hydra.run.dir=${seed}"],
@@ -132,7 +132,7 @@ def test_resume_and_folders_that_do_not_go_together(call, tmp_path, monkeypatch)
     for words in (["-m", "resume=run", "seed=1,2"], ["-m", "resume=latest"], ["-m", "resume=auto"], ["resume=auto"]):
         status, said = call("pretrain", *words)
         assert words[1 if "-m" in words else 0] in str(status), said
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_home_directory_in_every_folder(call, tmp_path, monkeypatch):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from hostile_kit import CODE, mutants, put
 from old_kit import SNAPSHOT, unpack
+from short_kit import cut_after
 
-from analysis import describe, planner_probe, skill_probe, snapshot_tool
+from analysis import describe, planner_probe, skill_probe
 from training import checkpoint
 from utils.atomic import atomic_path
 from utils.seal import seal
@@ -26,22 +27,8 @@ def contents(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Episodes of three steps."""
-    original = snapshot_tool.build_env
-
-    def cut(*arguments):
-        env = original(*arguments)
-        step, count = env.unwrapped.step, [0]
-
-        def stepping(action):
-            count[0] += 1
-            seen, reward, terminated, _, info = step(action)
-            return seen, reward, terminated, count[0] % 3 == 0, info
-
-        env.unwrapped.step = stepping
-        return env
-
     for tool in (skill_probe, planner_probe):
-        monkeypatch.setattr(tool, "build_env", cut)
+        monkeypatch.setattr(tool, "build_env", cut_after(3))
 
 
 def write(path, content):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from run_kit import SHORT
 from settings_kit import compose_settings
+from short_kit import cut_after
 
 from agents.nn.networks import preprocess_image
 from analysis import skill_probe
@@ -62,21 +63,7 @@ def drq(tmp_path_factory):
 @pytest.fixture
 def short(monkeypatch):
     """Episodes of five steps: the command needs no more to be looked at."""
-    original = skill_probe.build_env
-
-    def cut(*arguments):
-        env = original(*arguments)
-        step, count = env.unwrapped.step, [0]
-
-        def stepping(action):
-            count[0] += 1
-            seen, reward, terminated, _, info = step(action)
-            return seen, reward, terminated, count[0] % 5 == 0, info
-
-        env.unwrapped.step = stepping
-        return env
-
-    monkeypatch.setattr(skill_probe, "build_env", cut)
+    monkeypatch.setattr(skill_probe, "build_env", cut_after(5))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -52,6 +52,7 @@ def test_texts_arrive_as_they_are(text):
 
 @given(st.text(st.sampled_from(NASTY), max_size=12))
 def test_any_text_arrives_as_it_is(text):
+    assume(text != "???")  # a value that is missing, to OmegaConf: no quotes make it a text
     assert as_hydra_has_it(override("key", text)) == text
 
 
