@@ -41,6 +41,7 @@ from utils.compile import compile_agent
 from utils.config import CONFIGS
 from utils.device import resolve_device
 from utils.errors import UserError, exit_status, unknown_value
+from utils.heap import keep_freed_memory
 from utils.report import write_json
 from utils.rules import COUNT, FLAG, TEXT
 
@@ -205,6 +206,8 @@ def main(words: Sequence[str]) -> None:
     configs = [settings([f"agent={name}", *overrides]) for name in names]
     published = settings([f"agent={REFERENCE}"])
     device = resolve_device(configs[0].device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
     with arguments.threads(values["threads"]):
         where = provenance(device)
         batch, length = configs[0].batch_size, configs[0].batch_length

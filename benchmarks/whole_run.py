@@ -33,6 +33,7 @@ from training.settings import PretrainKeys
 from utils.config import put
 from utils.device import resolve_device
 from utils.errors import UserError, exit_status
+from utils.heap import keep_freed_memory
 from utils.logger import Logger
 from utils.report import write_json
 from utils.rules import COUNT, FLAG, TEXT, optional, shown
@@ -239,6 +240,8 @@ def main(words: Sequence[str]) -> None:
     }
     asked = configs[ASKED]
     device = resolve_device(asked.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as a run does
     with arguments.threads(values["threads"]):
         where = provenance(device)
         print(f"{asked.agent.name}, {asked.task}, on {device.type}: {describe(where)}\n", flush=True)

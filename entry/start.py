@@ -35,6 +35,7 @@ from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE, resume_words, to_plain
 from utils.device import resolve_device
 from utils.errors import UserError
+from utils.heap import keep_freed_memory
 from utils.logger import Logger
 from utils.plain_yaml import dump
 from utils.settings import in_words
@@ -73,6 +74,8 @@ def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = F
 def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> OffPolicyRun:
     settings = settings_of(phase, asked)
     device = resolve_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if not resume:
         refuse_foreign(run_dir)
     check_folder(run_dir)

@@ -5,22 +5,22 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.agent import Updated
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored
-from agents.nn.distributions import categorical_entropy, categorical_kl, unit_normal_log_prob
+from agents.nn.distributions import categorical_entropy, categorical_kl, log_softmax, unit_normal_log_prob
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
 from agents.nn.networks import MLP, ImageDecoder, ImageEncoder, preprocess_image
+from agents.nn.phases import to_phases
 
 
 class Observed(NamedTuple):
     """What one pass over a batch gives, (B, T, ...), still attached to the graph."""
 
     image: Tensor
-    """Preprocessed images in [-0.5, 0.5], (B, T, C, S, S)."""
+    """Preprocessed images in [-0.5, 0.5], (B, T, C, S, S), or their phases (see :mod:`agents.nn.phases`)."""
     embed: Tensor
     post: Latent
     prior_logits: Tensor
@@ -66,11 +66,11 @@ class WorldModel(nn.Module):
 
     def observe(self, observation: Tensor, action: Tensor, is_first: Tensor) -> Observed:
         """Encode and filter: observation uint8 (B, T, C, S, S), action (B, T, A), is_first (B, T)."""
-        image = preprocess_image(observation)
+        image = preprocess_image(to_phases(observation) if self.encoder.in_phases else observation)
         embed = self.encoder(image).float()
         post, prior_logits = self.rssm.observe(embed, action, is_first)
         with torch.no_grad():
-            kl = categorical_kl(F.log_softmax(post.logits, -1), F.log_softmax(prior_logits, -1))
+            kl = categorical_kl(log_softmax(post.logits), log_softmax(prior_logits))
         return Observed(image, embed, post, prior_logits, post.feat, kl)
 
     def kl_loss(self, post_logits: Tensor, prior_logits: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class WorldModel(nn.Module):
         The maximum is taken of batch means, so below ``free`` nats of mean KL there is no gradient at all.
         Logits are (B, T, stoch, discrete).
         """
-        post, prior = F.log_softmax(post_logits, -1), F.log_softmax(prior_logits, -1)
+        post, prior = log_softmax(post_logits), log_softmax(prior_logits)
         to_post = categorical_kl(post, prior.detach()).mean().clamp(min=self.free)
         to_prior = categorical_kl(post.detach(), prior).mean().clamp(min=self.free)
         return (1 - self.balance) * to_post + self.balance * to_prior
@@ -100,8 +100,8 @@ class WorldModel(nn.Module):
 
         ``reward.value`` is (B, T), or (B, T, n) for a head with n outputs.
         """
-        mean = self.decoder(seen.feat if "decoder" in self.grad_heads else seen.feat.detach())
-        image_loss = -unit_normal_log_prob(seen.image, mean, 3).mean()
+        feat = seen.feat if "decoder" in self.grad_heads else seen.feat.detach()
+        image_loss = -unit_normal_log_prob(*self.decoder.beside(seen.image, feat), 3).mean()
         out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
         target, valid, _ = reward.masked()
         if target.dim() < out.dim():
@@ -115,8 +115,8 @@ class WorldModel(nn.Module):
         with torch.no_grad():
             metrics = {
                 "model_kl": seen.kl.mean(),
-                "post_ent": categorical_entropy(F.log_softmax(seen.post.logits, -1)).mean(),
-                "prior_ent": categorical_entropy(F.log_softmax(seen.prior_logits, -1)).mean(),
+                "post_ent": categorical_entropy(log_softmax(seen.post.logits)).mean(),
+                "prior_ent": categorical_entropy(log_softmax(seen.prior_logits)).mean(),
             }
         return total, Updated(parts, metrics)
 

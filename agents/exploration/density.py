@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.nn.chunks import chunks
+from agents.nn.distributions import squared_distance
 from agents.nn.means import masked_mean
 from agents.nn.networks import ImageDecoder, ImageEncoder, preprocess_image
+from agents.nn.phases import to_phases
 from agents.nn.soft_modular import SoftModular
 from utils.errors import UserError
 
@@ -55,6 +57,7 @@ class SkillDensity(nn.Module):
         small_shape = (image_shape[0], image_size, image_size)
         self.shrink = image_shape[1] // image_size
         convolutions = ImageEncoder(small_shape, cnn_depth, kernels_in)
+        self.in_phases = convolutions.in_phases
         self.image_in = nn.Sequential(convolutions, nn.Linear(convolutions.embed_dim, hidden))
         self.skill_in = nn.Linear(skill_dim, hidden)
         settings = {"modules": num_modules, "layers": num_layers, "temperature": temperature, "batch_norm": batch_norm}
@@ -65,9 +68,11 @@ class SkillDensity(nn.Module):
         self.image_out = ImageDecoder(hidden, small_shape, cnn_depth, kernels_out)
 
     def _images(self, obs: Tensor) -> Tensor:
-        """uint8 (..., C, S, S) -> [-0.5, 0.5], averaged down to the modelled size, (N, 1, C, s, s)."""
-        image = preprocess_image(obs.flatten(0, -4))
-        return (F.avg_pool2d(image, self.shrink) if self.shrink > 1 else image)[:, None]
+        """uint8 (..., C, S, S) -> [-0.5, 0.5], averaged to the modelled size, (N, 1, C, s, s) or phases of these."""
+        image = obs.flatten(0, -4)
+        if self.shrink > 1:
+            image = F.avg_pool2d(image.float(), self.shrink)
+        return preprocess_image(to_phases(image) if self.in_phases else image)[:, None]
 
     def _evaluate(self, image: Tensor, skill: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """e and k of images (N, 1 or n, C, S, S) under skills (N or 1, n, skill_dim); noise (N, 1 or n, latent)."""
@@ -77,8 +82,8 @@ class SkillDensity(nn.Module):
             log_var = log_var.clamp(max=MOST_LOG_VAR)
         divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
         latent = mean + (0.5 * log_var).exp() * noise
-        reconstruction = self.image_out(self.decoder(self.latent_in(latent), embedding))
-        return (image - reconstruction.float()).square().flatten(-3).sum(-1), divergence
+        beside = self.image_out.beside(image, self.decoder(self.latent_in(latent), embedding))
+        return squared_distance(*beside, 3), divergence
 
     def loss(self, obs: Tensor, skill: Tensor, valid: Tensor, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
         """mean (e + beta k) over the pairs of uint8 images (..., C, S, S) and skills (..., n) where ``valid`` holds."""

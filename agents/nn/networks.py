@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.nn.phases import conv_of_phases, from_phases, makes_phases, phases_of_transposed, reads_phases, to_phases
+
 MATMUL_SIDE = 2
 """Convolutions with an output of this many pixels a side at most are done by :func:`conv_by_matmul`."""
-
-SUB_PIXEL_CHANNELS = 4
-"""Transposed convolutions to this many channels at most are done by :func:`sub_pixel_conv`."""
 
 
 class MLP(nn.Sequential):
@@ -62,7 +61,8 @@ def conv_size(size: int, kernels: Sequence[int]) -> int:
 class ImageEncoder(nn.Module):
     """Strided convolutions, each followed by ELU (Hafner et al. 2021, appendix); 64x64 -> 32 * depth values.
 
-    ``forward`` takes images in [-0.5, 0.5] shaped (..., C, S, S) and returns (..., embed_dim).
+    ``forward`` takes images in [-0.5, 0.5] shaped (..., C, S, S), or where ``in_phases`` holds their phases (see
+    :mod:`agents.nn.phases`), and returns (..., embed_dim).
     """
 
     def __init__(self, image_shape: Sequence[int], depth: int = 48, kernels: Sequence[int] = (4, 4, 4, 4)) -> None:
@@ -76,6 +76,7 @@ class ImageEncoder(nn.Module):
         if size < 1:
             raise ValueError(f"an image of {image_shape[1]} px is too small for encoder kernels {tuple(kernels)}")
         self.embed_dim = self.outputs(image_shape, depth, kernels)
+        self.in_phases = reads_phases(channels, image_shape[1], kernels[0])
 
     @staticmethod
     def outputs(image_shape: Sequence[int], depth: int, kernels: Sequence[int]) -> int:
@@ -84,8 +85,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         lead = image.shape[:-3]
+        first, *rest = self.layers
+        assert isinstance(first, nn.Conv2d)
+        if self.in_phases and image.shape[-3] == first.in_channels:
+            image = to_phases(image)
         x = image.reshape(-1, *image.shape[-3:]).contiguous(memory_format=torch.channels_last)
-        for layer in self.layers:
+        x = F.elu(conv_of_phases(first, x) if self.in_phases else first(x), inplace=True)
+        for layer in rest:
             assert isinstance(layer, nn.Conv2d)
             side = conv_size(x.shape[-1], layer.kernel_size[:1])
             x = F.elu(conv_by_matmul(layer, x) if side <= MATMUL_SIDE else layer(x), inplace=True)
@@ -114,23 +120,6 @@ def transposed_conv(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     return F.conv_transpose2d(x, layer.weight, stride=layer.stride).add_(layer.bias[:, None, None])  # type: ignore[arg-type]
 
 
-def sub_pixel_conv(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """``layer(x)`` for a transposed convolution of stride 2 with an even kernel K: (N, C, S, S) -> (N, O, 2 S + K - 2,
-    2 S + K - 2).
-
-    Every other row and column of the output comes from a plain convolution with every other row and column of the
-    kernel; the four of them are one convolution to 4 O channels (Shi et al. 2016, section 2.2), which for the 3
-    channels of an image is faster than the transposed one. The bias is added afterwards: inductor of torch 2.11 cannot
-    lower a convolution whose bias is computed from another.
-    """
-    assert layer.bias is not None
-    inputs, outputs, kernel, _ = layer.weight.shape
-    half = kernel // 2
-    split = layer.weight.reshape(inputs, outputs, half, 2, half, 2).flip(2, 4)
-    weight = split.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, half, half)
-    return F.pixel_shuffle(F.conv2d(x, weight, padding=half - 1), 2).add_(layer.bias[:, None, None])
-
-
 class ImageDecoder(nn.Module):
     """Feature -> mean of a unit-variance Normal over the image, (..., feat_dim) -> (..., C, S, S).
 
@@ -154,6 +143,7 @@ class ImageDecoder(nn.Module):
             nn.ConvTranspose2d(widths[i], widths[i + 1], kernel, stride=2) for i, kernel in enumerate(kernels)
         )
         self.elu_output = elu_output
+        self.in_phases = makes_phases(widths[-1], kernels[-1])
         size = 1
         for kernel in kernels:
             size = (size - 1) * 2 + kernel
@@ -161,7 +151,26 @@ class ImageDecoder(nn.Module):
             raise ValueError(f"decoder kernels {tuple(kernels)} make {size} px images, not {image_shape[1]}")
 
     def forward(self, feat: Tensor) -> Tensor:
-        lead = feat.shape[:-1]
+        x = self._made(feat)
+        x = from_phases(x) if self.in_phases else x
+        return x.contiguous().reshape(*feat.shape[:-1], *x.shape[1:])
+
+    def beside(self, image: Tensor, feat: Tensor) -> tuple[Tensor, Tensor]:
+        """``image`` and the mean at ``feat`` in one layout, for what is summed over pixels, (..., c, s, s) each.
+
+        ``image`` (..., C, S, S), or its phases, has as many leading dimensions as ``feat`` (..., feat_dim).
+        """
+        channels = self.layers[-1].out_channels
+        if self.in_phases and image.shape[-3] == channels:
+            image = to_phases(image)
+        elif not self.in_phases and image.shape[-3] != channels:
+            image = from_phases(image.flatten(0, -4)).unflatten(0, image.shape[:-3])
+        return image, self._made(feat).unflatten(0, feat.shape[:-1])
+
+    def _made(self, feat: Tensor) -> Tensor:
+        """The images as they are made, channels last in memory: their phases (N, 4 C, S / 2, S / 2) where ``in_phases``
+        holds (see :mod:`agents.nn.phases`), (N, C, S, S) elsewhere.
+        """
         x = self.input(feat.reshape(-1, feat.shape[-1]))
         first, *rest = self.layers
         assert isinstance(first, nn.ConvTranspose2d) and first.bias is not None
@@ -172,11 +181,8 @@ class ImageDecoder(nn.Module):
         for layer in rest:
             assert isinstance(layer, nn.ConvTranspose2d)
             x = F.elu(x, inplace=True)
-            narrow = layer.out_channels <= SUB_PIXEL_CHANNELS and layer.kernel_size[0] % 2 == 0
-            x = sub_pixel_conv(layer, x) if narrow else transposed_conv(layer, x)
-        if self.elu_output:
-            x = F.elu(x)
-        return x.contiguous().reshape(*lead, *x.shape[1:])
+            x = phases_of_transposed(layer, x) if self.in_phases and layer is rest[-1] else transposed_conv(layer, x)
+        return F.elu(x) if self.elu_output else x
 
 
 class GRUCell(nn.Module):

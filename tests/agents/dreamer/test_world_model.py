@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import Scored, everywhere
+from agents.nn.phases import to_phases
 
 GROUPS, DETER, ACTION = (4, 4), 16, 6
 
@@ -160,7 +161,7 @@ def test_perfect_reconstruction_costs_11291_9():
     batch = make_batch(2, 3)
     seen = model.observe(batch["observation"], batch["action"], batch["is_first"])
     image = batch["observation"].double() / 255 - 0.5
-    model.decoder.forward = lambda feat: image.float()
+    model.decoder.beside = lambda given, feat: (given, to_phases(image))
     metrics = model.loss(seen, everywhere(batch["reward"]))[1].logged
     assert metrics["observation_loss"].item() == pytest.approx(11291.9, abs=0.05)
 

@@ -1,6 +1,7 @@
 import pytest
 import reference64 as ref
 import torch
+from conv_kit import convolved_alike
 from torch import nn
 
 from agents.nn.latent import Latent
@@ -12,7 +13,6 @@ from agents.nn.networks import (
     conv_by_matmul,
     parameter_count,
     preprocess_image,
-    sub_pixel_conv,
     transposed_conv,
 )
 
@@ -71,19 +71,6 @@ def test_encoder_gradients():
         torch.testing.assert_close(p.grad.double(), weight[name].grad, rtol=1e-3, atol=1e-5 * scale, msg=name)
 
 
-def convolved_alike(layer, convolve, x):
-    """Values and gradients of ``convolve(layer, x)`` are those of ``layer(x)``."""
-    found = []
-    for forward in (layer, lambda x: convolve(layer, x)):
-        layer.zero_grad()
-        given = x.clone().requires_grad_()
-        out = forward(given)
-        (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).reshape(out.shape)).sum().backward()
-        found.append([out.detach(), given.grad, *(p.grad.clone() for p in layer.parameters())])
-    for got, want in zip(*found, strict=True):
-        torch.testing.assert_close(got, want)
-
-
 @pytest.mark.parametrize("kernel, size", [(4, 6), (4, 7), (3, 5), (5, 5)])
 def test_a_convolution_as_one_product(kernel, size):
     layer = nn.Conv2d(3, 5, kernel, stride=2).double()
@@ -109,13 +96,6 @@ def test_preprocessing_leaves_its_input_alone():
         before = image.clone()
         preprocess_image(image)
         assert torch.equal(image, before)
-
-
-@pytest.mark.parametrize("kernel", [2, 4, 6])
-@pytest.mark.parametrize("size", [1, 5])
-def test_a_transposed_convolution_as_a_convolution_of_sub_pixels(kernel, size):
-    layer = nn.ConvTranspose2d(4, 3, kernel, stride=2).double()
-    convolved_alike(layer, sub_pixel_conv, torch.randn(2, 4, size, size).double())
 
 
 @pytest.mark.parametrize("elu_output", [False, True])
