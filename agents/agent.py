@@ -101,6 +101,11 @@ class Acts(Protocol):
         """
         ...
 
+    @property
+    def tries_skills(self) -> bool:
+        """Whether it has skills and none of them was chosen for good: an evaluation then plays several."""
+        ...
+
     @classmethod
     def schema(cls, agent: Mapping[str, Any]) -> type[AgentSettings]:
         """The settings that the agent reads, by its section ``agent`` (checked for ``name`` and ``_target_`` only).

@@ -18,6 +18,18 @@ hypothesis.settings.load_profile("patient")
 # fixtures of modules, which come before those of tests: sums by two threads are not bit for bit those by one.
 torch.set_num_threads(1)
 
+LONGEST = (
+    *("test_kills", "test_replay_speed", "test_drq_resume", "test_scripts", "test_quickstart", "test_runs"),
+    *("test_overlap", "test_drq_evaluation", "test_every_agent", "test_full_disk", "test_readme", "test_compile"),
+    *("test_drq_outputs", "test_random_returns", "test_moved_runs", "test_doctor", "test_stop_signals"),
+)
+"""Files that take longest: begun first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 try:
     choose_backend()
 except UserError:

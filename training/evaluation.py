@@ -76,6 +76,19 @@ class Evaluation(NamedTuple):
     """Frames."""
     frames: np.ndarray
     """uint8 (T, S, S, 3)."""
+    skills: int
+    """How many skills were played, one an episode; 0 where the agent picked what to do."""
+
+
+def trials(agent: Acts, episodes: int) -> torch.Tensor | None:
+    """The skills (E, n) of the episodes of an evaluation before one is chosen: all in turn, or as many as there are
+    episodes, evenly spaced. None where the agent decides.
+    """
+    if not agent.tries_skills:
+        return None
+    candidates = agent.shown.candidates(agent.device)
+    count = len(candidates)
+    return candidates[[i * count // episodes if episodes < count else i % count for i in range(episodes)]]
 
 
 def evaluate(
@@ -91,19 +104,22 @@ def evaluate(
     """Run ``episodes`` episodes of ``env``, which draw from ``seed``; None when ``should_stop`` became true.
 
     The environment keeps its own random stream. ``begins`` is told which episode begins, from 1 on, and of how many.
+    While no skill is chosen the episodes are of several (:func:`trials`).
     """
     returns, lengths, frames = [], [], np.empty(0)
+    tried = trials(agent, episodes)
     with own_randomness(agent.device, seed):
         for index in range(episodes):
             begins(index + 1, episodes)
-            played = play(agent, env, should_stop=should_stop)
+            skill = None if tried is None else tried[index]
+            played = play(agent, env, skill, should_stop=should_stop)
             if played is None:
                 return None
             if index == 0:
                 frames = played.images[:-1].transpose(0, 2, 3, 1)
             returns.append(played.reward)
             lengths.append((len(played.images) - 1) * action_repeat)
-    return Evaluation(returns, lengths, frames)
+    return Evaluation(returns, lengths, frames, 0 if tried is None else len(tried.unique(dim=0)))
 
 
 def skill_gallery(

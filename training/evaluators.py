@@ -62,6 +62,9 @@ class Evaluator(Protocol):
 class MeanActions:
     """``episodes`` episodes with the policy's mean action, the first of them filmed; a grid of what the skills do with
     every snapshot: ``most_skills`` of them at most, ``skill_steps`` steps of each.
+
+    For agents with skills ``skills_tried`` says over how many of them the returns of a row are taken: several before
+    one is chosen, 0 afterwards, when the agent decides.
     """
 
     keeps_models = False
@@ -85,6 +88,8 @@ class MeanActions:
             stage.logger.log("episode_reward", reward, "eval")
             stage.logger.log("episode_length", length, "eval")
         stage.logger.log("episode_reward_std", float(np.std(result.returns)), "eval")
+        if stage.agent.shown.dim:
+            stage.logger.log("skills_tried", result.skills, "eval")
         if stage.film is not None:
             stage.film("episode", upscale(result.frames, 4), "eval", VIDEO_FPS)
         return True

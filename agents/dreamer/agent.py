@@ -10,6 +10,7 @@ from agents.agent import Acting, Memory, Mode, Phase, Updated
 from agents.dreamer.drive import MAIN, Drive
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
+from agents.dreamer.retain import Due
 from agents.dreamer.settings import DreamerSettings, settings_with
 from agents.dreamer.setup import set_up
 from agents.dreamer.world_model import Observed, WorldModel
@@ -138,6 +139,11 @@ class DreamerAgent(nn.Module):
         """See :class:`agents.agent.Acts`."""
         return self.pilot.shown
 
+    @property
+    def tries_skills(self) -> bool:
+        """See :class:`agents.agent.Acts`."""
+        return self.pilot.tries_skills
+
     def start(self, count: int) -> Acting:
         """Zero latents and actions and fresh skills for ``count`` environments."""
         action = torch.zeros(count, self.action_dim, device=self.device)
@@ -205,15 +211,15 @@ class DreamerAgent(nn.Module):
         skill (B, T, n), skill_valid bool (B, T) for skill agents.
         """
         undecided = self.pilot.undecided
-        behaves = tuple(drive.behaves(undecided) for drive in self.drives.values())
-        updated, views = self.learn(batch, behaves)
+        due = tuple(drive.prepare(self.updates, undecided) for drive in self.drives.values())
+        updated, views = self.learn(batch, due)
         for drive in self.drives.values():
             drive.after_update(self.updates, views[0] if views and drive.method.reads_view else None)
         self.updates += 1
         return updated
 
-    def learn(self, batch: Mapping[str, Tensor], behaves: tuple[bool, ...]) -> tuple[Updated, tuple[ReplayView, ...]]:
-        """All of :meth:`update` that the device does; a drive's behaviour learns where ``behaves`` says so.
+    def learn(self, batch: Mapping[str, Tensor], due: tuple[Due, ...]) -> tuple[Updated, tuple[ReplayView, ...]]:
+        """All of :meth:`update` that the device does; a drive's behaviour learns as far as it is ``due``.
 
         The view comes along only if a method reads it afterwards: what a captured graph gives out is copied.
         """
@@ -235,7 +241,7 @@ class DreamerAgent(nn.Module):
             # behaviours imagine from every state, (B, T, ...) -> (B * T, ...), are paid, and step
             start = seen.post.detach().flatten()
             assert start.deter.shape == (first.numel(), model.rssm.deter)
-            parts += [drive.train_behavior(model, start) for drive, due in zip(drives, behaves, strict=True) if due]
+            parts += [drive.train_behavior(model, start, what) for drive, what in zip(drives, due, strict=True)]
         return Updated.of(*parts), (view,) if any(drive.method.reads_view for drive in drives) else ()
 
     def _view(self, seen: Observed, batch: Mapping[str, Tensor]) -> ReplayView:
@@ -324,6 +330,8 @@ class DreamerAgent(nn.Module):
         for name, module in wanted.items():
             load_part(module, name, modules.get(name, {}), SIZES)
         for drive in self.drives.values():
+            if init_actor and drive.behavior.anchor is not None:
+                drive.behavior.anchor.hold(drive.behavior.actor)
             self._restore_method(drive, modules.get(f"{drive.prefix}method_finetune", {}))
 
     def _restore_method(self, drive: Drive, found: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from agents.agent import Updated
 from agents.dreamer.actor_critic import CRITICS, Actor, Critic
+from agents.dreamer.retain import Anchor
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored
@@ -105,6 +106,7 @@ class Behavior(nn.Module):
     term learns by dynamics: it takes the graph of the rollout with it.
     ``entropy_in_targets=True`` restores the published defect of adding the entropy bonus to the critic's targets. It is
     that of terms that learn by dynamics: theirs is the objective that shares memory with the targets.
+    ``anchor`` holds the term ``actor`` to where it started.
     """
 
     actor: Actor
@@ -126,6 +128,7 @@ class Behavior(nn.Module):
         slow_target_update: int = 100,
         slow_target_fraction: float = 1.0,
         entropy_in_targets: bool = False,
+        anchor: Anchor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
@@ -141,6 +144,7 @@ class Behavior(nn.Module):
         self.slow_target = slow_target
         self.slow_every, self.slow_fraction = slow_target_update, slow_target_fraction
         self.entropy_in_targets = entropy_in_targets
+        self.anchor = anchor
         self.optimizers = {name: Optimizer(term.network.parameters(), **term.opt) for name, term in terms.items()}
         self.optimizers["critic"] = Optimizer(self.critic.parameters(), **critic_opt)
         # w_t = discount^t, the weight of step t in all losses
@@ -157,23 +161,30 @@ class Behavior(nn.Module):
         return self._rollout({name: term.network for name, term in self.terms.items()}, rssm, start, skill, horizon)
 
     def update(
-        self, rssm: RSSM, start: Latent, skill: Tensor, score: Callable[[Imagined], Scored], *through: nn.Module
+        self,
+        rssm: RSSM,
+        start: Latent,
+        skill: Tensor,
+        score: Callable[[Imagined], Scored],
+        *through: nn.Module,
+        decides: bool = True,
     ) -> Updated:
         """One step of every term and of the critic from start states (N, ...), detached, with skills (N, n).
 
         ``score`` gives the reward of the rollout, (H + 1, N); the modules in ``through`` (reward head, method) are
-        frozen while it runs, so that it may be differentiated with respect to the states only.
+        frozen while it runs, so that it may be differentiated with respect to the states only. Without ``decides``
+        only the critic steps.
         """
         horizon, count = self.horizon, len(skill)
         # imagine H steps and pay every state
-        with frozen(rssm, *through):
+        with frozen(rssm, *through), torch.set_grad_enabled(decides):
             traj, decisions = self.rollout(rssm, start, skill, horizon)
             scored = score(traj).masked()
         assert traj.feat.shape[:2] == traj.skill.shape[:2] == scored.value.shape == (horizon + 1, count)
         reward = self.reward_norm(scored)
         # lambda-returns with the slow critic's values
         target_critic = self.slow_critic if self.slow_target else self.critic
-        with frozen(target_critic):
+        with frozen(target_critic), torch.set_grad_enabled(decides):
             value = target_critic(traj.feat, traj.skill)
         target = lambda_return(reward, value, self.discount, self.lam)
         valid = returns_valid(scored.valid)
@@ -186,10 +197,16 @@ class Behavior(nn.Module):
             decision = decisions[name]
             entropy = decision.policy.entropy()
             assert entropy.shape == decision.taken.shape[:2] == (horizon, count)
-            loss = self._actor_loss(term, decision, target, value, valid, entropy)
-            losses |= {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.optimizers[name].step(loss)}
             metrics[f"{name}_ent"] = entropy.detach().mean()
             metrics[f"{name}_ent_scale"] = torch.full_like(metrics[f"{name}_ent"], term.entropy)
+            if not decides:
+                continue
+            loss = self._actor_loss(term, decision, target, value, valid, entropy)
+            if self.anchor is not None and name == "actor":
+                apart = self.anchor.divergence(decision.policy, traj.feat[:-1].detach(), traj.skill[:-1])  # type: ignore[arg-type]
+                loss = loss + self.anchor.now * masked_mean(self.weight[:-1] * apart[:-1], valid[1:])
+                metrics |= {"actor_apart": apart.detach().mean(), "actor_anchor": self.anchor.now.clone()}
+            losses |= {f"{name}_loss": loss.detach(), f"{name}_grad_norm": self.optimizers[name].step(loss)}
             if self.entropy_in_targets and term.grad == "dynamics":
                 bonus = term.entropy * entropy.detach()[:-1]
                 critic_target = torch.cat([critic_target[:1], critic_target[1:] + bonus])
@@ -245,13 +262,18 @@ def build_behavior(
     actor_opt: Mapping[str, float],
     actor_ent: float,
     actor_grad: Literal["dynamics", "reinforce"] = "dynamics",
+    anchor: tuple[float, int] | None = None,
     **rest: Any,
 ) -> Behavior:
-    """One actor and its critics, conditioned on a skill; ``rest`` is for :class:`Behavior`."""
+    """One actor and its critics, conditioned on a skill; ``rest`` is for :class:`Behavior`.
+
+    ``anchor``: weight and updates of an :class:`Anchor`.
+    """
     network = Actor(feat_dim + skill_dim, action_dim, **actor)
     kind = CRITICS[critic_head]
     critics = [kind(feat_dim, skill_dim, **critic) for _ in range(2)]
-    return Behavior({"actor": Term(network, actor_opt, actor_ent, actor_grad)}, *critics, **rest)
+    tie = None if anchor is None else Anchor(Actor(feat_dim + skill_dim, action_dim, **actor), *anchor)
+    return Behavior({"actor": Term(network, actor_opt, actor_ent, actor_grad)}, *critics, anchor=tie, **rest)
 
 
 def _mean_std(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

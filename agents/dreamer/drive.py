@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from agents.agent import Memory, Updated
 from agents.dreamer.behavior import Behavior
+from agents.dreamer.retain import Due
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, ReplayView, Scored, Scoring, everywhere
 from agents.nn.latent import Latent
@@ -30,7 +31,7 @@ class Drive(nn.Module):
     where the reward comes from, as :attr:`IntrinsicReward.scores` has it. ``period``: steps until a skill is renewed,
     0 for never. ``evenly``: environments try the skills in turns. ``method_opt``: settings of the method's optimiser,
     None where the method is not trained. ``trains``: whether the behaviour learns; with ``waits`` not before the pilot
-    has decided how to act.
+    has decided how to act, and in the first ``actor_waits`` updates of the agent only its critic.
     The method has to be on its device already.
 
     What a drive has to know of data, it learns in :meth:`adapt` and keeps in a :class:`agents.latch.Latch`.
@@ -50,9 +51,11 @@ class Drive(nn.Module):
         method_opt: Mapping[str, float] | None = None,
         trains: bool = True,
         waits: bool = False,
+        actor_waits: int = 0,
     ) -> None:
         super().__init__()
         self.name, self.scores, self.trains, self.waits = name, scores, trains, waits
+        self.actor_waits = actor_waits
         self.prefix = "" if name == MAIN else f"{name}_"
         self.method = method
         self.skills = SkillSchedule(method.skills, period, evenly=evenly)
@@ -78,6 +81,14 @@ class Drive(nn.Module):
     def behaves(self, undecided: bool) -> bool:
         """Whether the behaviour learns in the next update; ``undecided``: the pilot has yet to choose how to act."""
         return self.trains and not (self.waits and undecided)
+
+    def prepare(self, count: int, undecided: bool) -> Due:
+        """What of the behaviour learns in the next update, the agent's ``count`` + 1st."""
+        if self.behavior.anchor is not None:
+            self.behavior.anchor.settle(max(0, count - self.actor_waits))
+        if not self.behaves(undecided):
+            return "nothing"
+        return "critic" if count < self.actor_waits else "all"
 
     def after_update(self, count: int, view: ReplayView | None) -> None:
         """Slow targets, and what the method does between updates."""
@@ -108,12 +119,15 @@ class Drive(nn.Module):
             return self.method.score_imagined(traj)
         return everywhere(world_model.reward(traj.feat, traj.skill))
 
-    def train_behavior(self, world_model: WorldModel, start: Latent) -> Updated:
-        """One step of the behaviour from states (N, ...), each under a skill drawn for it."""
+    def train_behavior(self, world_model: WorldModel, start: Latent, due: Due = "all") -> Updated:
+        """One step of the behaviour, as far as it is ``due``, from states (N, ...), each under a skill drawn for it."""
+        if due == "nothing":
+            return Updated({}, {})
         skill = self.skills.draw(len(start.deter))
         assert skill.shape == (len(start.deter), self.skills.space.dim)
         score = partial(self.score, world_model)
-        updated = self.behavior.update(world_model.rssm, start, skill, score, world_model.reward_head, self.method)
+        through = world_model.reward_head, self.method
+        updated = self.behavior.update(world_model.rssm, start, skill, score, *through, decides=due == "all")
         if self.skills.space.dim and "actor" in self.behavior.terms:
             updated.metrics["skill_spread"] = self.skill_spread(start.feat)
         return updated.prefixed(self.prefix)

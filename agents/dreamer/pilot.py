@@ -54,6 +54,11 @@ class Pilot:
         return self.skills.space
 
     @property
+    def tries_skills(self) -> bool:
+        """See :class:`agents.agent.Acts`."""
+        return self.skills.space.dim > 0 and not self.skills.settled
+
+    @property
     def undecided(self) -> bool:
         """Whether it has yet to decide how to act: planning waits for that, and so may drives."""
         return False

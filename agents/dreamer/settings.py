@@ -85,6 +85,14 @@ class PlannerSettings(Section):
         return self.num_samples + int(self.mixture_coef * self.num_samples)
 
 
+class RetainSettings(Section):
+    """How fine-tuning holds on to the actor it starts from (:mod:`agents.dreamer.retain`)."""
+
+    actor_waits: Whole
+    anchor: NotNegative
+    anchor_updates: Count
+
+
 class RewardNormSettings(Section):
     """Of a :class:`agents.dreamer.returns.StreamNorm`."""
 
@@ -153,6 +161,8 @@ class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):
     slow_target_fraction: Fraction
     mpc: Flag
     planner: PlannerSettings
+    retain: RetainSettings | None = None
+    """Of fine-tuning alone."""
     model_opt: OptimizerSettings
     actor_opt: OptimizerSettings
     critic_opt: OptimizerSettings

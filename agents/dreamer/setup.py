@@ -79,6 +79,7 @@ def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: to
         method_opt=(agent.method_opt or settings.model_opt).plain() if pretrains else None,
         trains=not pretrains or method.acts == "actor",
         waits=skilled is not None and not skilled.train_before_choice,
+        actor_waits=settings.retain.actor_waits if settings.retain and not pretrains else 0,
     ).to(device)
     if pretrains or skilled is None:
         return Setup([drive], Pilot(drive))
@@ -94,7 +95,7 @@ def task_behavior(
     device: torch.device,
 ) -> Behavior:
     """The behaviour that the settings describe: one actor and its critics."""
-    agent = settings.agent
+    agent, retain = settings.agent, settings.retain
     return build_behavior(
         feat_dim,
         action_dim,
@@ -114,5 +115,6 @@ def task_behavior(
         slow_target_update=settings.slow_target_update,
         slow_target_fraction=settings.slow_target_fraction,
         entropy_in_targets=agent.entropy_in_targets,
+        anchor=(retain.anchor, retain.anchor_updates) if retain and retain.anchor else None,
         device=device,
     )

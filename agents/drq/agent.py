@@ -140,13 +140,15 @@ class DrQAgent(nn.Module):
 
     @property
     def recorded(self) -> SkillSpace:
-        """See :class:`agents.agent.Acts`: every action is recorded with its skill."""
+        """See :class:`agents.agent.Acts`: every action is recorded with its skill, and all skills are shown."""
         return self.skills.space
 
+    shown = recorded
+
     @property
-    def shown(self) -> SkillSpace:
-        """See :class:`agents.agent.Acts`: all skills."""
-        return self.skills.space
+    def tries_skills(self) -> bool:
+        """See :class:`agents.agent.Acts`: none is ever chosen."""
+        return self.skills.space.dim > 0
 
     # ---- acting
 

@@ -141,6 +141,12 @@ class Policy(Protocol):
     def entropy(self) -> Tensor: ...
 
 
+def normal_kl(p: Policy, q: Policy) -> Tensor:
+    """KL(p || q) in nats of the unclipped Normals, summed over actions: parameters (..., A) -> (...)."""
+    ratio = p.std / q.std
+    return (0.5 * (ratio.square() + ((p.mean - q.mean) / q.std).square() - 1) - ratio.log()).sum(-1)
+
+
 class ClippedNormal:
     """Normal whose samples are clipped to the box; gradients pass through the clip unchanged.
 

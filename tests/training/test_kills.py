@@ -21,7 +21,7 @@ def runs(settings, tmp_path):
         own = ["snapshots=[1500]"] if script == "pretrain" else ["snapshot_ts=0"]
         config = settings(
             script,
-            *(*SHORT, "snapshot_dir=null", "save_video=false", "checkpoint_every_minutes=0.002"),
+            *(*SHORT, "snapshot_dir=null", "save_video=false", "checkpoint_every_minutes=0.01"),
             # a replay that wraps
             *(f"agent={agent}", f"num_train_frames={frames}", "replay.capacity=242"),
             *own,
@@ -55,7 +55,7 @@ def test_a_drq_run_killed_in_every_place_is_bit_for_bit_the_uninterrupted_run(se
     config = settings(
         "drq",
         *(*DEBUG, "save_video=false", "task=cartpole_swingup"),
-        *("num_train_steps=620", "checkpoint_every_minutes=0.002", "replay_buffer_capacity=300"),
+        *("num_train_steps=620", "checkpoint_every_minutes=0.01", "replay_buffer_capacity=300"),
     )
     kills = [Kill(238, "checkpoint", 20_000), Kill(330, "update", 700), Kill(450, "collect", 100)]
     for name, planned in (("whole", []), ("killed", kills)):
@@ -75,7 +75,7 @@ def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_un
     config = settings(
         "pretrain",
         *(*SHORT, "snapshot_dir=null", "save_video=false", "num_envs=2"),
-        *("collect.async=true", "num_train_frames=5000", "replay.capacity=2400", "checkpoint_every_minutes=0.002"),
+        *("collect.async=true", "num_train_frames=5000", "replay.capacity=2400", "checkpoint_every_minutes=0.01"),
         *("train_every_actions=50", "snapshots=[3000]"),
     )
     for name, planned in (("whole", []), ("killed", [Kill(230, place, 2000 if place == "update" else 40)])):

@@ -43,7 +43,7 @@ def test_killed_while_it_writes_a_numbered_snapshot(settings, tmp_path, compared
     config = settings(
         "pretrain",
         *(*QUIET, "evaluate=false", "action_repeat=10", "num_train_frames=1510", "snapshots=[1200,1400]"),
-        *("snapshot_dir=null", "checkpoint_every_minutes=0.002"),
+        *("snapshot_dir=null", "checkpoint_every_minutes=0.01"),
     )
     draw = random.Random(count)
     kills = [Kill(119, "snapshot", draw.randint(1, SNAPSHOT_CALLS)) for _ in range(count)]
@@ -57,7 +57,7 @@ def test_a_drq_run_killed_in_an_evaluation(settings, compared):
     config = settings(
         "drq",
         *(*QUIET, "task=cartpole_swingup", "num_train_steps=510", "replay_buffer_capacity=300", "num_skills=3"),
-        "checkpoint_every_minutes=0.002",
+        "checkpoint_every_minutes=0.01",
     )
     folder = compared(config, "drq", [Kill(249, "evaluation", 3000), Kill(499, "evaluation", 20_000)])
     evaluations = [row for row in rows(folder / "episodes.csv") if row["type"] == "eval"]
@@ -69,7 +69,7 @@ def test_a_planning_run_killed_while_it_plans(settings, compared):
     config = settings(
         "finetune",
         *(*QUIET, "mpc=true", "snapshot_ts=0", "num_train_frames=1310", "evaluate=false", "action_repeat=10"),
-        *("recon_every_frames=1000000", "checkpoint_every_minutes=0.002"),
+        *("recon_every_frames=1000000", "checkpoint_every_minutes=0.01"),
     )
     folder = compared(config, "finetune", [Kill(110, "collect", 1200), Kill(125, "collect", 40)])
     assert load(folder / CHECKPOINT, "checkpoint")["agent"]["planning"]
@@ -80,7 +80,7 @@ def test_three_asynchronous_environments_and_prefetch_killed_and_resumed(setting
     config = settings(
         "pretrain",
         *(*QUIET, "num_envs=3", "collect.async=true", "replay.prefetch=true", "snapshot_dir=null", "snapshots=[3000]"),
-        *("num_train_frames=4500", "replay.capacity=3600", "checkpoint_every_minutes=0.002", "action_repeat=10"),
+        *("num_train_frames=4500", "replay.capacity=3600", "checkpoint_every_minutes=0.01", "action_repeat=10"),
         *("train_every_actions=50", "evaluate=false"),
     )
     folder = compared(config, "pretrain", [Kill(330, "update", 1000), Kill(390, "finish", 30)])
@@ -91,7 +91,7 @@ def test_stopped_and_continued(settings, tmp_path):
     config = settings(
         "finetune",
         *(*QUIET, "snapshot_ts=0", "num_train_frames=1510", "evaluate=false", "action_repeat=10"),
-        *("num_envs=2", "checkpoint_every_minutes=0.002", "replay.capacity=2400"),
+        *("num_envs=2", "checkpoint_every_minutes=0.01", "replay.capacity=2400"),
     )
     launch(config, tmp_path / "whole", "finetune")
     child = child_of(play, config, tmp_path / "killed", "finetune", False, None, tmp_path / "log")

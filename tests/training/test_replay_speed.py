@@ -14,11 +14,11 @@ CASES = {
     # evicts, reports, chooses a skill on replayed data, and writes checkpoints in the middle of episodes
     "finetune": (
         *(*SHORT, "agent=deviation_dreamer", "save_video=false", "num_train_frames=2510", "replay.capacity=242"),
-        *("recon_every_frames=400", "snapshot_ts=0", "checkpoint_every_minutes=0.002", "evaluate=false"),
+        *("recon_every_frames=400", "snapshot_ts=0", "checkpoint_every_minutes=0.01", "evaluate=false"),
     ),
     "drq": (
         *(*DEBUG, "save_video=false", "task=cartpole_swingup"),
-        *("num_train_steps=620", "replay_buffer_capacity=300", "checkpoint_every_minutes=0.002"),
+        *("num_train_steps=620", "replay_buffer_capacity=300", "checkpoint_every_minutes=0.01"),
     ),
 }
 AHEAD, COPIED = "replay.prefetch=true", "replay.device=cpu"
