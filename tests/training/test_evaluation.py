@@ -5,7 +5,8 @@ import pytest
 import torch
 from settings_kit import typed
 
-from training.evaluation import evaluate, play, skill_gallery
+import training.evaluation
+from training.evaluation import evaluate, play, skill_gallery, trials
 from training.parts import build
 
 SKILLS = 4
@@ -89,3 +90,27 @@ def test_evaluation_puts_the_random_state_back(parts):
     result = evaluate(parts.agent, parts.eval_env, 2, action_repeat=2, seed=1)
     assert torch.equal(torch.get_rng_state(), random)
     assert result.lengths == [1000, 1000] and len(result.returns) == 2 and result.frames.shape == (500, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    "episodes, skills", [(1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (6, [0, 1, 2, 3, 0, 1])]
+)
+def test_before_a_choice_the_episodes_are_of_skills_in_turn(parts, episodes, skills):
+    assert trials(parts.agent, episodes).argmax(-1).tolist() == skills
+    parts.agent.skills.settle(torch.eye(SKILLS)[1])
+    assert trials(parts.agent, episodes) is None
+
+
+def test_an_evaluation_says_over_how_many_skills_its_returns_are(parts, monkeypatch):
+    played = []
+
+    def briefly(agent, env, skill, should_stop):
+        played.append(None if skill is None else int(skill.argmax()))
+        return play(agent, env, skill, steps=2)
+
+    monkeypatch.setattr(training.evaluation, "play", briefly)
+    assert evaluate(parts.agent, parts.eval_env, 3, action_repeat=2, seed=1).skills == 3
+    assert played == [0, 1, 2]
+    parts.agent.skills.settle(torch.eye(SKILLS)[1])
+    assert evaluate(parts.agent, parts.eval_env, 2, action_repeat=2, seed=1).skills == 0
+    assert played[3:] == [None, None]
