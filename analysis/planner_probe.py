@@ -19,7 +19,7 @@ from scipy import stats
 
 from agents.dreamer.agent import DreamerAgent
 from agents.dreamer.planner import Plan, Planner
-from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, progress, read_snapshot
+from analysis.snapshot_tool import ACTING, ANY_SNAPSHOT, add_named, build_env, check_request, progress, read_snapshot
 from training.evaluation import play
 from training.restored import restore_agent
 from utils.errors import UserError, exit_status
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("python -m analysis.planner_probe", description=__doc__.split("\n\n")[0])
-    made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt")
+    made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt", help=ANY_SNAPSHOT)
     made.add_argument("--episodes", type=int, default=10, help="starts, each played twice (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the starts (default: 0)")
     add_named(made)

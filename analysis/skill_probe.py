@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 from agents.agent import Acts, Agent
 from analysis.cells import MEASURES, coverage
-from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, read_snapshot
+from analysis.snapshot_tool import ACTING, ANY_SNAPSHOT, add_named, build_env, check_request, read_snapshot
 from analysis.snapshot_tool import progress as show_progress
 from training.evaluation import play
 from training.judged import Judged, judge, share_named
@@ -250,7 +250,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("python -m analysis.skill_probe", description=__doc__.split("\n\n")[0])
-    made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt")
+    made.add_argument("snapshot", type=Path, metavar="SNAPSHOT.pt", help=ANY_SNAPSHOT)
     made.add_argument("--untrained", action="store_true", help="fresh random weights in place of the snapshot's")
     made.add_argument("--episodes", type=int, default=10, help="per skill (default: 10)")
     made.add_argument("--seed", type=int, default=0, help="of the episodes, and of untrained weights (default: 0)")

@@ -11,13 +11,17 @@ import gymnasium
 from envs.make import make
 from envs.settings import EnvironmentKeys
 from training import checkpoint
+from training.named_snapshot import near
 from training.parts import env_arguments, plain_spec
 from utils.errors import UserError
 from utils.own_code import options, refuse_unnamed
-from utils.regular import check_file
+from utils.regular import check_file, kind_of
 from utils.report import check_output
 from utils.seeding import derive
 from utils.settings import parse, pick
+
+ANY_SNAPSHOT = "a file that snapshot= of dreamer_finetune.py or drq_train.py would start from"
+"""Help on the file that a tool takes."""
 
 # what each random stream of a tool is for
 ENV, ACTING = range(2)
@@ -38,7 +42,8 @@ def check_request(seed: int, outputs: Mapping[str, Path | None]) -> None:
 
 def read_snapshot(path: Path, wanted: str) -> dict[str, Any]:
     """The content of a snapshot file. Raises :class:`UserError`, which says what is ``wanted``, when there is none."""
-    check_file(path, f"Name a {wanted}.")
+    if kind_of(path) != "a file":
+        check_file(path, f"Name a {wanted}.{near(path)}")
     return checkpoint.load(path, "snapshot")
 
 

@@ -22,7 +22,9 @@ def run_folder(request: Request) -> Path:
 
 
 def snapshot(request: Request) -> Row:
-    """The snapshot that the run starts from exists and can be read."""
+    """The snapshot that the run starts from exists, can be read, and fits."""
+    from training.fitting import check_fits
+
     if request.run_dir is not None:
         from entry.run_folder import refuse_foreign
         from training import checkpoint
@@ -37,6 +39,7 @@ def snapshot(request: Request) -> Row:
     source = request.script.source(request.settings)
     if source is None:
         return ok("not needed: from scratch")
+    check_fits(source, request.settings, request.choices)
     return ok(f"{source.path.name} of agent={source.content['agent']}, frame {source.content.get('frame', '?')}")
 
 

@@ -101,8 +101,21 @@ def _planner(settings: DreamerSettings) -> None:
 
 
 def _source(settings: FinetuneKeys) -> None:
-    """The folder of the snapshot is no file. It may be missing: a resumed run needs its snapshot no more."""
+    """One snapshot at most is named, and its folder is no file.
+
+    Both may be missing: a resumed run needs its snapshot no more.
+    """
     folder = settings.custom_snap_dir
+    if settings.snapshot is None and settings.snapshot_ts is None:
+        raise SettingError(
+            "`snapshot_ts`=null: no snapshot is named. Set `snapshot`=<file>, or `snapshot_ts`=0 for none."
+        )
+    for key in ("snapshot_ts", "custom_snap_dir"):
+        if settings.snapshot is not None and (other := getattr(settings, key)) is not None:
+            raise SettingError(
+                f"`snapshot`={settings.snapshot} names the file to start from, and `{key}`={other} another one. "
+                "Leave one of them out."
+            )
     if folder is not None and Path(folder).is_file():
         raise SettingError(f"`custom_snap_dir`={folder} is a file. Name the folder of the snapshots.")
 

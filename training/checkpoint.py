@@ -35,6 +35,15 @@ FORMATS: dict[Kind, range] = {"snapshot": range(1, 5), "checkpoint": range(2, 6)
 SEALED_SINCE: dict[Kind, int] = {"snapshot": 2, "checkpoint": 3}
 """The first versions whose files end in a checksum."""
 
+
+class OtherKind(UserError):
+    """A file of this project, but not of the kind that was asked for."""
+
+    def __init__(self, path: Path, found: str, wanted: str) -> None:
+        self.found = found
+        super().__init__(f"{path} is not a {wanted} but a {found}. Name a {wanted}.")
+
+
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -111,7 +120,9 @@ def load(path: Path, kind: Kind | None = None) -> dict[str, Any]:
     check_file(path, f"Name a {wanted}.")
     content, sealed = _read(path, wanted)
     found = content.get("kind") if isinstance(content, dict) else None
-    if not isinstance(found, str) or found not in FORMATS or found != (kind or found):
+    if isinstance(found, str) and found in FORMATS and found != (kind or found):
+        raise OtherKind(path, found, wanted)
+    if not isinstance(found, str) or found not in FORMATS:
         raise UserError(f"{path} is not a {wanted} of this project. Take a file written by it.")
     version, readable = content.get("format"), FORMATS[found]  # type: ignore[index]
     if not is_int(version) or version not in readable:

@@ -145,6 +145,7 @@ class PretrainKeys(DreamerRunKeys):
 class SourceKeys(Section):
     """What fine-tuning takes over from a snapshot."""
 
+    snapshot: Text | None
     init_actor: Flag
     init_critic: Flag
 
@@ -152,7 +153,7 @@ class SourceKeys(Section):
 class FinetuneKeys(DreamerRunKeys, SourceKeys):
     """Of ``dreamer_finetune.py``."""
 
-    snapshot_ts: Whole
+    snapshot_ts: Whole | None
     custom_snap_dir: Text | None
     save_ft_model: Flag
 
@@ -178,7 +179,6 @@ class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
     eval_frequency: Count | None
     num_eval_episodes: Count | None
     log_frequency_step: Count
-    snapshot: Text | None
 
     @property
     def evaluation(self) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from utils.errors import UserError
 RUNS = Path("exp_local")
 CONFIG_FILE = "config.yaml"
 """Written into every run folder; what ``resume=`` reads."""
+AUTO = "auto"
+"""Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 
 _PHASE = re.compile(r"^phase: *(\w+)\s*$", re.MULTILINE)
 _asking: list[str] = []

@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from contents_kit import CONFIG, resumable, write_snapshot
+from contents_kit import resumable, write_snapshot
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from settings_kit import typed
+from snapshot_kit import made_by
 
 from doctoring import needs
 from doctoring.examination import answer
@@ -42,9 +43,12 @@ def test_a_missing_a_damaged_and_a_good_snapshot(request_of, tmp_path):
     (folder / "snapshot_100.pt").write_bytes(b"PK\x03\x04 broken")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "not a readable snapshot" in row.found
-    write_snapshot(folder / "snapshot_100.pt", frame=9)
+    made_by(folder / "snapshot_100.pt", "pretrain", "preset=debug", "domain=walker")
     row = answer(lambda: needs.snapshot(request))
-    assert row == (Status.OK, "snapshot_100.pt of agent=dreamer, frame 9", "")
+    assert row == (Status.OK, "snapshot_100.pt of agent=dreamer, frame 0", "")
+    made_by(folder / "snapshot_100.pt", "pretrain", "preset=debug", "domain=walker", "rssm.deter=12")
+    row = answer(lambda: needs.snapshot(request))
+    assert row.status is Status.FAIL and "rssm.deter=16" in row.found and "rssm.deter=12" in row.fix
 
 
 def test_no_snapshot_is_needed(request_of, tmp_path):
@@ -65,12 +69,11 @@ def test_a_snapshot_for_drq(request_of, tmp_path):
     request = request_of("drq", f"snapshot={tmp_path}/model_9.pt")
     row = answer(lambda: needs.snapshot(request))
     assert row.status is Status.FAIL and "model_9.pt" in row.found
-    drq = {"name": "drq_diayn", "_target_": "agents.drq.agent.DrQAgent"}
-    write_snapshot(tmp_path / "model_9.pt", agent="drq_diayn", config=CONFIG | {"agent": drq}, frame=36)
-    assert needs.snapshot(request) == (Status.OK, "model_9.pt of agent=drq_diayn, frame 36", "")
+    made_by(tmp_path / "model_9.pt", "drq", "preset=debug")
+    assert needs.snapshot(request) == (Status.OK, "model_9.pt of agent=drq_diayn, frame 0", "")
     write_snapshot(tmp_path / "model_9.pt")
     row = answer(lambda: needs.snapshot(request))
-    assert row.status is Status.FAIL and "not of DrQ" in row.found
+    assert row.status is Status.FAIL and "agent=dreamer" in row.found
 
 
 @pytest.mark.parametrize("phase", SCRIPTS)

@@ -9,8 +9,9 @@ from contents_kit import SPEC, write_snapshot
 from settings_kit import typed
 
 from entry.scripts import SCRIPTS
+from training.fitting import check_fits
 from training.parts import build_agent
-from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_numbered
+from training.pretrained import Pretrained, find_snapshot, load_pretrained, read_source
 from utils.errors import UserError
 from utils.settings import SettingError
 
@@ -39,18 +40,18 @@ def test_path_by_settings_and_by_custom_folder(tmp_path):
     base = f"snapshot_base_dir={tmp_path}"
     expected = write_snapshot(tmp_path / "pixels" / "walker" / "dreamer" / "3" / "snapshot_500.pt")
     config = typed("finetune", base, "seed=3", "snapshot_ts=500", "domain=walker")
-    assert read_numbered(config).path == expected
+    assert read_source(config).path == expected
     other = write_snapshot(tmp_path / "elsewhere" / "snapshot_700.pt")
     config = typed("finetune", base, f"custom_snap_dir={tmp_path / 'elsewhere'}", "snapshot_ts=700")
-    assert read_numbered(config).path == other
-    assert read_numbered(typed("finetune", "snapshot_ts=0")) is None
+    assert read_source(config).path == other
+    assert read_source(typed("finetune", "snapshot_ts=0")) is None
 
 
 def test_another_agent_is_refused(tmp_path):
     write_snapshot(tmp_path / "snapshot_500.pt", agent="random_dreamer")
     config = typed("finetune", f"custom_snap_dir={tmp_path}", "snapshot_ts=500")
     with pytest.raises(UserError, match="Set agent=random_dreamer"):
-        read_numbered(config)
+        read_source(config)
 
 
 def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told(settings, tmp_path):
@@ -65,9 +66,13 @@ def test_another_body_or_action_repeat_is_refused_and_other_differences_are_told
     assert notes == ["the snapshot was made with render.quality=full, this run has render.quality=lite"]
     assert agent.modules == {"encoder": 1}
     assert agent.flags == {"init_actor": False, "init_critic": True}
-    before["action_repeat"] = 4
+    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": {}, "config": typed("pretrain").plain()})
+    source.content["config"]["action_repeat"] = 4
     with pytest.raises(UserError, match="action_repeat=2: .*action_repeat=4"):
-        load_pretrained(agent, source, config, SPEC)
+        check_fits(source, config, {})
+    source.content["config"] |= {"action_repeat": 2, "domain": "cheetah"}
+    with pytest.raises(UserError, match="domain=walker.*domain=cheetah"):
+        check_fits(source, config, {})
 
 
 @pytest.mark.parametrize(
@@ -106,15 +111,15 @@ def test_a_key_that_the_snapshot_does_not_know_is_not_compared(tmp_path):
     ("script", "made", "asked", "instead"),
     [
         ("finetune", ["preset=debug"], ["preset=small"], ["preset=debug"]),
-        ("finetune", ["preset=debug", "rssm.deter=12"], ["preset=debug"], ["preset=debug", "rssm.deter=12"]),
+        ("finetune", ["preset=debug", "rssm.deter=12"], ["preset=debug"], ["rssm.deter=12"]),
         (
             "finetune",
             ["preset=debug", "encoder.cnn_depth=6", "encoder.cnn_kernels=[4,4,4,3]"],
             ["preset=debug"],
-            ["preset=debug", "encoder.cnn_depth=6", "encoder.cnn_kernels=[4,4,4,3]"],
+            ["encoder.cnn_depth=6", "encoder.cnn_kernels=[4,4,4,3]"],
         ),
         ("drq", ["preset=debug"], ["preset=small", "render_size=32"], ["preset=debug"]),
-        ("drq", ["preset=debug", "encoder_channels=5"], ["preset=debug"], ["preset=debug", "encoder_channels=5"]),
+        ("drq", ["preset=debug", "encoder_channels=5"], ["preset=debug"], ["encoder_channels=5"]),
     ],
     ids=str,
 )
@@ -129,12 +134,18 @@ def test_other_sizes_are_answered_with_what_the_snapshot_stores(script, made, as
 
     before, agent = build("pretrain", *made)
     config = before.plain() | {"choices": {"preset": "debug"}}
-    source = Pretrained(tmp_path / "s.pt", {"spec": SPEC, "modules": agent.snapshot_modules(), "config": config})
+    spec = SPEC | {"observation": [[3, side, side], "|u1"]}
+    source = Pretrained(tmp_path / "s.pt", {"spec": spec, "modules": agent.snapshot_modules(), "config": config})
     now, fresh = build("finetune", *asked)
+    chosen = {"preset": asked[0].partition("=")[2]}
     with pytest.raises(SettingError) as refused:
-        load_pretrained(fresh, source, now, SPEC)
+        check_fits(source, now, chosen)
     said = refused.value.worded(SCRIPTS[script].aliases.published)
-    words = shlex.split(said.rpartition("made with ")[2].rstrip("."))
+    words = shlex.split(said.rpartition("made with: ")[2].rstrip("."))
     assert words[: len(instead)] == instead
+    assert all(word.partition("=")[0] in said.partition("made with: ")[0] for word in instead)
+    with pytest.raises(UserError):
+        load_pretrained(fresh, source, now, spec)
     again, fits = build("finetune", *asked, *words)
-    load_pretrained(fits, source, again, SPEC)
+    check_fits(source, again, chosen | {"preset": "debug"})
+    load_pretrained(fits, source, again, spec)
