@@ -1,6 +1,7 @@
 """Fine-tune a pre-trained snapshot on a task (or learn from scratch: snapshot_ts=0).
 
 python dreamer_finetune.py configs=dmc_pixels agent=deviation_dreamer task=walker_stand snapshot_ts=2000000 seed=1
+python dreamer_finetune.py snapshot=pretrained_models/pixels/walker/dreamer/1/snapshot_100000.pt task=walker_run
 python dreamer_finetune.py agent=dreamer task=walker_run snapshot_ts=0 preset=small
 python dreamer_finetune.py resume=latest
 """

@@ -3,7 +3,7 @@
 Imports Hydra and torch when it is read, not before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,8 @@ class Request(NamedTuple):
     """The run folder, where the command line names it."""
     first_of_sweep: bool
     """Whether ``settings`` are those of the first of several jobs."""
+    choices: Mapping[str, str] = {}  # noqa: RUF012
+    """The chosen file of each configuration group."""
 
     @property
     def script(self) -> "Script":
@@ -84,7 +86,7 @@ def read(arguments: Sequence[str]) -> Request:
     resumed = _folder_to_resume(settings["resume"], folder, phase if line.script else None)
     if resumed is not None:
         return _resumed(resumed, asked)
-    return Request(phase, settings_of(phase, settings), folder, found.sweep)
+    return Request(phase, settings_of(phase, settings), folder, found.sweep, found.choices)
 
 
 def _named(script: str) -> str:
@@ -111,8 +113,17 @@ def _fitting(asked: "Namespace") -> str:
         if _accepts(phase, asked):
             return phase
         alone = (Namespace(**vars(asked) | {"overrides": [word]}) for word in asked.overrides)
-        refused[phase] = sum(not _accepts(phase, one) for one in alone)
+        refused[phase] = sum(not (_accepts(phase, one) or _names_file(phase, one)) for one in alone)
     return min(refused, key=lambda phase: refused[phase])
+
+
+def _names_file(phase: str, asked: "Namespace") -> bool:
+    """Whether the one override is a snapshot, which the script takes where there is one."""
+    from entry.scripts import SCRIPTS
+    from entry.taken_over import SNAPSHOT
+    from utils.settings import fields_of
+
+    return asked.overrides[0].startswith(f"{SNAPSHOT}=") and SNAPSHOT in fields_of(SCRIPTS[phase].keys)
 
 
 def _accepts(phase: str, asked: "Namespace") -> bool:
@@ -129,9 +140,9 @@ def _folder_to_resume(resume: str | None, given: Path | None, phase: str | None)
     """The run folder that ``resume=`` names; None for a fresh run, also of ``resume=auto``."""
     import os
 
-    from entry.folders import AUTO, LATEST
+    from entry.folders import LATEST
     from entry.scripts import SCRIPTS
-    from utils.latest import CONFIG_FILE, latest_run
+    from utils.latest import AUTO, CONFIG_FILE, latest_run
 
     if resume == AUTO:
         return given if given is not None and (given / CONFIG_FILE).is_file() else None
@@ -155,4 +166,5 @@ def _resumed(folder: Path, asked: "Namespace") -> Request:
     found = checked(phase, asked)
     words = [str(word) for word in found.jobs[0].hydra.overrides.task]
     now = absolute(settled(found), Path.cwd()) | {CHOICES: found.choices}
-    return Request(phase, settings_of(phase, resumed_settings(folder, now, words, phase)), folder, False)
+    stored = resumed_settings(folder, now, words, phase)
+    return Request(phase, settings_of(phase, stored), folder, False, stored[CHOICES])

@@ -7,6 +7,7 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from entry.composing import REFUSALS, Composed, compose, hydra_put_back, read_words
 from entry.folders import check_resume, home_of, with_home
 from entry.help import help_text
+from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
 from training.interrupt import StopSignal
@@ -101,7 +103,8 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
         sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
     try:
-        with asking(config_name), hydra_put_back():
+        completing = asked.shell_completion  # of half a path, maybe
+        with asking(config_name), hydra_put_back(), nullcontext() if completing else taking_over(config_name):
             main()
     except REFUSALS as error:
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):

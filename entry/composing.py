@@ -23,6 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from entry.loader import taking_over, to_words
+from entry.taken_over import SNAPSHOT
 from entry.unknown_key import check_sections
 from utils.config import CONFIGS, configs_of, to_plain
 from utils.errors import UserError
@@ -76,7 +78,9 @@ def hydra_for(script: str, asked: argparse.Namespace) -> Iterator[Hydra]:
             if not os.path.isdir(folder):
                 raise UserError(f"--config-dir {asked.config_dir}: there is no such folder. Name one that is there.")
             path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-        yield Hydra.create_main_hydra2(f"{script}_asked", path)
+        with taking_over(script):
+            started = Hydra.create_main_hydra2(f"{script}_asked", path)
+        yield started
 
 
 def compose(script: str, asked: argparse.Namespace) -> Composed:
@@ -118,7 +122,7 @@ def _jobs(loader: ConfigLoaderImpl, master: DictConfig) -> list[list[str]]:
 
     Of a sweeper that looks for values itself, a job without them.
     """
-    words = [str(word) for word in master.hydra.overrides.task]
+    words = to_words(master)
     params = master.hydra.sweeper.get("params") or {}
     first: dict[str, str] = {}
     others: list[tuple[str, str]] = []
@@ -129,7 +133,7 @@ def _jobs(loader: ConfigLoaderImpl, master: DictConfig) -> list[list[str]]:
         elif override.is_discrete_sweep():
             values = (f"{key}={value}" for value in override.sweep_string_iterator())
             first[key] = next(values, f"{key}=")
-            if loader.repository.group_exists(override.key_or_group):
+            if override.key_or_group == SNAPSHOT or loader.repository.group_exists(override.key_or_group):
                 others += [(key, value) for value in values]
     return [list(first.values()), *(list((first | {key: value}).values()) for key, value in others)]
 

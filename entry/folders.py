@@ -10,10 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from entry.composing import known_to_hydra
 from utils.advice import in_quotes
 from utils.errors import UserError
-from utils.latest import CONFIG_FILE
+from utils.latest import AUTO, CONFIG_FILE
 
-AUTO = "auto"
-"""Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 LATEST = "latest"
 OURS = "${run_folder:"
 """How a folder begins that the scripts choose by themselves."""

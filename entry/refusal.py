@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from entry.composing import REFUSALS, Places, hydra_for, parsed
+from entry.taken_over import SNAPSHOT
 from entry.unknown_key import groups, hint, other_group
 from utils.advice import ROOT, in_shell, override
 from utils.config import flatten
@@ -140,7 +141,11 @@ class _Refused:
             f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o.is_discrete_sweep() else str(o.input_line)
             for o in chosen
         ]
-        config = self.hydra.compose_config(self.places.name, [*words, *self.places.searched], RunMode.RUN)
+        words += self.places.searched
+        config = self.hydra.compose_config(self.places.name, words, RunMode.RUN)
+        named = [str(o.input_line) for o in self.overrides if o.key_or_group == SNAPSHOT and not o.is_sweep_override()]
+        if named and SNAPSHOT in config:  # its agent has keys of its own
+            config = self.hydra.compose_config(self.places.name, [*words, *named], RunMode.RUN)
         plain = OmegaConf.to_container(config, resolve=False)
         assert isinstance(plain, dict)
         return plain  # type: ignore[return-value]

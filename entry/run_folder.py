@@ -16,6 +16,7 @@ from utils.atomic import is_temporary
 from utils.config import CONFIG_FILE
 from utils.errors import UserError
 from utils.folders import will_make
+from utils.latest import AUTO
 
 MOST_NAMES = 5
 """Of what lies in a folder, in a message."""
@@ -52,7 +53,7 @@ class BeforeHydra(Callback):
 
 def begins(resume: str | None, folder: Path) -> bool:
     """Whether a run that is asked for with ``resume`` begins in ``folder``, rather than going on."""
-    return resume is None or (resume == "auto" and not os.path.lexists(folder / CONFIG_FILE))
+    return resume is None or (resume == AUTO and not os.path.lexists(folder / CONFIG_FILE))
 
 
 def check_hydras_files(hydra: Any) -> None:

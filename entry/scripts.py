@@ -12,7 +12,7 @@ from training import layouts
 from training.kinds import dreamer_run, drq_run
 from training.off_policy import OffPolicyRun
 from training.parts import Parts, build
-from training.pretrained import Pretrained, read_file, read_numbered
+from training.pretrained import Pretrained, read_file, read_source
 from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, PretrainKeys
 from utils.log_layout import LogLayout
 
@@ -93,7 +93,7 @@ SCRIPTS: dict[str, Script] = {
         names_run="task",
         folders=("exp_local", "exp_sweep"),
         safe=SAFE_DREAMER,
-        source=read_numbered,
+        source=read_source,
     ),
     "drq": Script(
         file="drq_train.py",

@@ -9,14 +9,14 @@ from omegaconf.errors import OmegaConfBaseException
 from entry.cli import check_overrides
 from entry.composing import Composed, plain
 from entry.scripts import SCRIPTS, Script
-from entry.stored import CHOICES, PHASE, RUN_ID
+from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN
 from entry.unknown_key import hint
 from preflight.settings import read_settings
 from training.settings import OffPolicyKeys
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
-ADDED = ("hydra", CHOICES, PHASE, RUN_ID)
+ADDED = ("hydra", CHOICES, PHASE, RUN_ID, TAKEN)
 """What Hydra and the scripts add to a configuration."""
 
 
@@ -31,7 +31,7 @@ def composed(phase: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def settled(found: Composed) -> dict[str, Any]:
     """The plain configuration of the first job. Raises :class:`UserError` for a ``${...}`` that leads nowhere."""
     try:
-        return plain(found.jobs[0])
+        return plain(found.jobs[0]) | {CHOICES: found.choices}
     except OmegaConfBaseException as error:
         raise UserError(str(error).strip()) from error
 

@@ -12,18 +12,19 @@ from omegaconf import DictConfig
 
 from entry.cli import run_folder, started_in
 from entry.composing import choices_of
-from entry.folders import AUTO, no_sweep
+from entry.folders import no_sweep
 from entry.lock import FolderLock
 from entry.places import absolute, portable
 from entry.resumed import resumed_settings
 from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
-from entry.stored import CHOICES, PHASE, RUN_ID, stored_id
+from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN, stored_id
 from envs.make import resolve_task
 from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
+from training.fitting import check_fits
 from training.interrupt import StopSignal
 from training.off_policy import OffPolicyRun
 from training.parts import Parts
@@ -36,6 +37,7 @@ from utils.config import CONFIG_FILE, resume_words, to_plain
 from utils.device import resolve_device
 from utils.errors import UserError
 from utils.heap import keep_freed_memory
+from utils.latest import AUTO
 from utils.logger import Logger
 from utils.plain_yaml import dump
 from utils.settings import in_words
@@ -89,6 +91,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
         tight = short_of(need, run_dir)
         saved = read_checkpoint(run_dir, settings, need.layout, script.phase) if resume else None
         source = script.source(settings) if saved is None else None
+        if source is not None:
+            check_fits(source, settings, asked.get(CHOICES, {}))
         parts = script.build(settings, run_dir, script.phase, device, source)
         try:
             with _logger(script, settings, run_dir, phase, parts, resume) as logger:
@@ -98,7 +102,10 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                     run.outlook.smaller = smaller(run.clock, asked.get(CHOICES, {}))
                 told = (*lock.notes, *tight, *run.notes)
                 notes = [in_words(f"note: {text}", script.aliases.published) for text in told]
-                for line in (f"run folder: {run_dir}", *run.describe(), need.describe(), *notes):
+                taken = (
+                    [f"taken over from {source.path}: {' '.join(asked[TAKEN])}"] if source and asked.get(TAKEN) else []
+                )
+                for line in (f"run folder: {run_dir}", *taken, *run.describe(), need.describe(), *notes):
                     logger.say(line)
                 if resume:
                     run.load_checkpoint(saved)

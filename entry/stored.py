@@ -25,6 +25,10 @@ CHOICES = "choices"
 PHASE = "phase"
 """Key of the stored configuration that names the script."""
 
+TAKEN = "taken_over"
+"""Key of the composed and the stored configuration: the overrides that the snapshot stands for, where the command line
+says nothing."""
+
 RUN_ID = "run_id"
 """Key of the stored configuration that no two runs share, whatever their folders are called."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from snapshot_kit import made_by
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS
@@ -123,6 +124,8 @@ def test_what_help_advertises_is_accepted(script, here, monkeypatch, capfd):
             check_overrides(script, [f"{group}={option}"])
     for line in re.findall(rf"^python {SCRIPTS[script].file} (.*=.*)$", said, re.MULTILINE):
         if "[" not in line and "resume" not in line:
+            for name in re.findall(r"snapshot=(\S+)", line):
+                made_by(here / name, "pretrain", "preset=debug", "domain=walker")
             check_overrides(script, line.split())
 
 

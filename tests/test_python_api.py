@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "python_api.md"
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5 and all(len(block.strip().splitlines()) <= 8 for block in blocks)
+    assert len(blocks) == 6 and all(len(block.strip().splitlines()) <= 8 for block in blocks)
     names: dict = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)

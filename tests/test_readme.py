@@ -8,10 +8,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from run_kit import DEBUG, SHORT
+from snapshot_kit import made_by
 
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
-from entry.settings import settings_of
+from entry.settings import composed, settings_of
 from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
@@ -55,6 +56,16 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     ]
 
 
+def provide(arguments: list[str], *words: str) -> list[str]:
+    """The snapshots that a command names, made with ``words``."""
+    named = [Path(argument.partition("=")[2]) for argument in arguments if argument.startswith("snapshot=")]
+    for path in named:
+        domain, agent = path.parts[2:4]
+        made = [f"task={PRIMAL_TASKS[domain]}"] if agent.startswith("drq") else [f"domain={domain}", f"agent={agent}"]
+        made_by(path, "drq" if agent.startswith("drq") else "pretrain", *words, *made)
+    return [str(path) for path in named]
+
+
 def test_readme_has_the_published_commands():
     lines = commands(README)
     for line in (
@@ -70,8 +81,10 @@ def test_readme_leads_with_its_two_commands():
 
 
 @pytest.mark.parametrize("line", hydra_commands())
-def test_every_command_composes_and_passes_the_checks(line):
+def test_every_command_composes_and_passes_the_checks(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     _, script, *arguments = shlex.split(line)
+    provide(arguments, "preset=debug")
     assert (ROOT / script).is_file()
     flags = [argument for argument in arguments if argument.startswith("-")]
     assert not set(flags) - {"--multirun", "--cfg"}
@@ -111,7 +124,7 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         folder = latest_run().absolute()
         launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
         return
-    config = settings(phase, *job[0], *small)
+    config = composed(phase, [*job[0], *small]) if provide(job[0], *short) else settings(phase, *job[0], *small)
     if phase == "finetune" and config["snapshot_ts"]:
         checked = settings_of(phase, config)
         source = [f"agent={checked.agent.name}", f"domain={checked.domain}", f"seed={checked.seed}"]

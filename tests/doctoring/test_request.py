@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from snapshot_kit import DRQ, SD3, made_by
 
 from doctoring.request import read
 from entry.scripts import SCRIPTS
@@ -120,3 +121,18 @@ def test_a_resumed_run_of_drq_has_no_settings_of_dreamer(settings, tmp_path):
 def test_a_run_that_would_be_resumed_but_has_not_begun(tmp_path):
     request = read(["resume=auto", f"hydra.run.dir={tmp_path}", "seed=4", *SMALL])
     assert (request.phase, request.settings.seed, request.run_dir) == ("pretrain", 4, tmp_path)
+
+
+def test_a_snapshot_says_which_script_and_agent_is_meant(tmp_path):
+    sd3 = made_by(tmp_path / "snapshot_1.pt", "pretrain", *SD3, "rssm.deter=12")
+    request = read([f"snapshot={sd3}"])
+    assert (request.phase, request.settings.agent.name, request.choices["preset"]) == (
+        "finetune",
+        "deviation_dreamer",
+        "debug",
+    )
+    drq = made_by(tmp_path / "drq.pt", "drq", *DRQ)
+    assert read([f"snapshot={drq}"]).phase == "drq"
+    with pytest.raises(UserError) as caught:
+        read([f"snapshot={tmp_path}/gone.pt"])
+    assert "gone.pt" in str(caught.value) and "snapshot_1.pt" in str(caught.value)
