@@ -355,11 +355,7 @@ class DrQAgent(nn.Module):
         return modules | {"temperature": {"log_alpha": self.log_alpha.detach()}}
 
     def _parts(self) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {
-            "actor": self.actor,
-            "critic": self.critic,
-            "critic_target": self.critic_target,
-        }
+        parts: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic, "critic_target": self.critic_target}
         if self.discriminator is not None:
             parts |= {"discriminator": self.discriminator, "skills": self.skills}
         return parts
