@@ -24,7 +24,7 @@ from utils.advice import ROOT, command, in_shell, override
 from utils.config import RUNS
 from utils.errors import UserError
 from utils.plot import learning_curve
-from utils.process import STOPPED, answer, interrupt_on_signals, restore
+from utils.process import STOPPED, answer, interruptible, restore
 
 AGENT = "deviation_dreamer"
 PRESET = "quickstart"
@@ -127,9 +127,9 @@ if __name__ == "__main__":
         sys.exit(
             f"error: quickstart.py takes no settings, not {shlex.join(words)}. Settings are dreamer_pretrain.py's."
         )
-    interrupt_on_signals()
     try:
-        main()
+        with interruptible():
+            main()
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -28,7 +28,7 @@ from utils.config import CONFIG_FILE, resume_words
 from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
 from utils.latest import asking
-from utils.process import STOPPED, interrupt_on_signals, leave_on_signals
+from utils.process import STOPPED, interruptible, leave_on_signals
 from utils.streams import protect
 
 SLURM = "submitit_slurm"
@@ -47,7 +47,7 @@ def job_errors(job: Job) -> Job:
         _job_started = True
         protect(announce=True)  # a launcher's process has not been through cli()
         folder, sweep = run_folder(), HydraConfig.get().mode == RunMode.MULTIRUN
-        with StopSignal() as stop:
+        with StopSignal.standing() as stop:
             try:
                 job(config)
                 if sweep:  # a signal that came when this job had nothing left to save is meant for the others
@@ -57,6 +57,7 @@ def job_errors(job: Job) -> Job:
                 if sweep:
                     # the sweep's other jobs go on; it ends with exit status 1
                     print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
+                    stop.check()
                     raise
                 raise SystemExit(f"error: {str(error).strip()}") from None
             except KeyboardInterrupt:
@@ -75,12 +76,13 @@ def cli(main: Callable[[], None], config_name: str) -> None:
     """Run a ``@hydra.main`` function: user errors end in one message and exit status 1, never in a traceback; stop
     signals in status 130.
     """
-    interrupt_on_signals()
+    leave_on_signals()
     # let exceptions come here instead of Hydra's own report
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = present_names(config_name, with_home(sys.argv[1:]))
-        _start(main, config_name, read_words(sys.argv[1:]))
+        with interruptible():  # after it one more signal ends this process where it is
+            sys.argv[1:] = present_names(config_name, with_home(sys.argv[1:]))
+            _start(main, config_name, read_words(sys.argv[1:]))
     except UserError as error:
         raise SystemExit(f"error: {str(error).strip()}") from None
     except OSError as error:
@@ -91,20 +93,23 @@ def cli(main: Callable[[], None], config_name: str) -> None:
         ) from None
     except KeyboardInterrupt:
         raise SystemExit(STOPPED) from None
-    finally:
-        leave_on_signals()
 
 
 def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None:
     """Hand a command line that leads to something to Hydra. Raises :class:`UserError` for one that does not."""
     if asked.help:
         sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
+    stopping: AbstractContextManager[object] = nullcontext()
     if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.experimental_rerun):
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
-        sys.argv[last + 1 : last + 1] = begin(checked(config_name, asked))
+        composed = checked(config_name, asked)
+        sys.argv[last + 1 : last + 1] = begin(composed)
+        if not composed.sweep:  # Hydra makes the run's folder, and only the job can take it back
+            stopping = StopSignal()
     try:
         completing = asked.shell_completion  # of half a path, maybe
-        with asking(config_name), hydra_put_back(), nullcontext() if completing else taking_over(config_name):
+        taken = nullcontext() if completing else taking_over(config_name)
+        with asking(config_name), hydra_put_back(), taken, stopping:
             main()
     except REFUSALS as error:
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):

@@ -1,5 +1,6 @@
 """Scripts and what may happen to their process: signals at any moment, and a console that goes away."""
 
+import ast
 import fcntl
 import os
 import pty
@@ -13,11 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from process_kit import gone
 
+from entry import cli
 from entry.start import launch
 from training.checkpoint import load
 from training.run import CHECKPOINT
+from utils.errors import UserError
 from utils.process import STOPS
 
 pytestmark = pytest.mark.usefixtures("hangups")
@@ -87,6 +93,99 @@ def test_while_a_job_imports_nothing_is_left(tmp_path, number):
 
     stop_at(torch_comes, tmp_path / "run", number, whole_group=True)
     assert list(tmp_path.iterdir()) == []
+
+
+AS_ITS_FOLDER_IS_MADE = """
+import os, pathlib, runpy, signal, sys
+made = pathlib.Path.mkdir
+
+def mkdir(path, *args, **kwargs):
+    made(path, *args, **kwargs)
+    if path.name == "run":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+pathlib.Path.mkdir = mkdir
+sys.argv[0] = {script!r}
+sys.path.insert(0, {root!r})
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def test_while_hydra_makes_the_folder_nothing_is_left(tmp_path):
+    script = AS_ITS_FOLDER_IS_MADE.format(script=str(ROOT / "dreamer_pretrain.py"), root=str(ROOT))
+    command = [sys.executable, "-c", script, *ENDLESS, "hydra.run.dir=run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 130 and "SIGTERM" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_during_a_refused_job_of_a_sweep_it_ends_the_sweep(tmp_path, monkeypatch):
+    def refused(config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise UserError("seed=-1 is not possible.")
+
+    sweep = {"mode": RunMode.MULTIRUN, "job": {"num": 0}, "runtime": {"output_dir": str(tmp_path)}}
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(sweep))
+    monkeypatch.setattr(cli, "_job_started", False)
+    with pytest.raises(KeyboardInterrupt):
+        cli.job_errors(refused)(OmegaConf.create())
+
+
+ONCE_MORE = """
+import atexit, os, signal, sys
+from utils.process import begin
+begin()
+from types import SimpleNamespace
+from entry import cli
+from training.interrupt import StopSignal
+
+cli.checked = lambda name, asked: SimpleNamespace(sweep=False)  # as if composed: that loads torch
+cli.begin = lambda composed: []
+states = {}
+
+def once_more(frame, event, argument):
+    file = frame.f_code.co_filename
+    if not file.startswith((os.environ["PYTHONPATH"], "<string>")) or ".venv" in file:
+        return None
+    if event != "line":
+        return once_more
+    sys.settrace(None)
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+        return None
+    where = f"{os.path.basename(file)}:{frame.f_lineno}"
+    states.setdefault(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), []).append(where)
+    sys.settrace(once_more)
+    return once_more
+
+def main():
+    StopSignal.standing().received = True
+    atexit.register(lambda parent: os.getpid() == parent and print(states), os.getpid())
+    frame = sys._getframe()
+    while frame is not None:
+        frame.f_trace = once_more
+        frame = frame.f_back
+    sys.settrace(once_more)
+    raise KeyboardInterrupt
+
+cli.cli(main, "pretrain")
+"""
+"""While it ends, at each line of ours, a child process gets the signal once more and goes on to the end."""
+
+
+def test_one_more_ctrl_c_after_stopped_does_not_change_the_status(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ONCE_MORE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    states = ast.literal_eval(done.stdout)
+    assert done.returncode == 130 and list(states) == [130], states
+    assert len(states[130]) > 10 and "Traceback" not in done.stderr, done.stderr
 
 
 @pytest.mark.long

@@ -37,14 +37,9 @@ def leave_on_signals() -> None:
     answer(lambda number, frame: os._exit(STOPPED))
 
 
-def interrupt_on_signals() -> None:
-    """From here on every stop signal raises KeyboardInterrupt, as Python has it for Ctrl-C."""
-    answer(signal.default_int_handler)
-
-
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """:func:`interrupt_on_signals` for the block."""
+    """In the block every stop signal raises KeyboardInterrupt, as Python has it for Ctrl-C."""
     before = answer(signal.default_int_handler)
     try:
         yield

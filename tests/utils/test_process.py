@@ -41,8 +41,8 @@ def test_a_script_that_imports_ends_on_the_spot(number):
 def test_nohup_is_heeded():
     process = started(
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from utils.process import begin, interrupt_on_signals; begin(); interrupt_on_signals()\n"
-        "print('ready', flush=True); print(sys.stdin.readline())",
+        "from utils.process import begin, interruptible; begin()\n"
+        "with interruptible(): print('ready', flush=True); print(sys.stdin.readline())",
         stdin=subprocess.PIPE,
     )
     process.send_signal(signal.SIGHUP)
