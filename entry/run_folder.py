@@ -17,6 +17,7 @@ from utils.config import CONFIG_FILE
 from utils.errors import UserError
 from utils.folders import will_make
 from utils.latest import AUTO
+from utils.plain_yaml import read
 
 MOST_NAMES = 5
 """Of what lies in a folder, in a message."""
@@ -97,10 +98,10 @@ def _folder(config: DictConfig, key: str) -> Path | None:
 def _holds_run(folder: Path) -> bool:
     path = folder / CONFIG_FILE
     try:
-        stored = OmegaConf.load(path) if path.is_file() else None
-    except Exception:  # whatever the reader of a file of others' stumbles over
+        stored = read(path, "")
+    except (UserError, OSError):
         return False
-    return isinstance(stored, DictConfig) and "agent" in stored and "seed" in stored
+    return "agent" in stored and "seed" in stored
 
 
 def _of_a_run(folder: Path, name: str) -> bool:

@@ -72,6 +72,13 @@ def test_a_folder_with_anything_else_in_it_is_refused_by_name_and_stays_as_it_wa
     assert content(here) == before
 
 
+def test_settings_without_an_end_are_no_runs_and_told_at_once(here):
+    lists = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(20))
+    (here / "config.yaml").write_text(f"agent: x\nseed: 1\na0: &a0 x\n{lists}")
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        refuse_foreign(here)
+
+
 @pytest.mark.parametrize("words", [[], ["hydra.output_subdir=.hydra", "hydra/job_logging=default"], ["resume=auto"]])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_folder_one_stands_in_is_refused_before_anything_is_written(script, words, here, monkeypatch):
