@@ -58,10 +58,10 @@ def disk(request: Request, need: Any) -> Row:
 
 def memory(request: Request, need: Any) -> Row:
     """The memory that is available can take the run (see ``preflight.forecast``)."""
-    from preflight.room import available_memory, memory_notes
+    from preflight.room import available_memory, goes_on, memory_notes
     from replay.files import readable
 
-    if notes := request.worded(memory_notes(need)):
+    if notes := request.worded(memory_notes(need, goes_on(request.run_dir))):
         return warn(notes[0].partition(". ")[0], notes[0].partition(". ")[2])
     available = available_memory()
     there = "what is available is not known here" if available is None else f"{readable(available)} are available"

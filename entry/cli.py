@@ -24,7 +24,7 @@ from entry.refusal import told
 from entry.stored import FORMER_PRESET
 from training.interrupt import StopSignal
 from utils.advice import ROOT
-from utils.config import CONFIG_FILE, resume_words
+from utils.config import CONFIG_FILE, only_shown, resume_words
 from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
 from utils.latest import asking
@@ -99,17 +99,18 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
     """Hand a command line that leads to something to Hydra. Raises :class:`UserError` for one that does not."""
     if asked.help:
         sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
-    stopping: AbstractContextManager[object] = nullcontext()
-    if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.experimental_rerun):
+    shows = asked.cfg or asked.info or asked.hydra_help or asked.shell_completion
+    around: AbstractContextManager[object] = only_shown() if shows else nullcontext()
+    if not (shows or asked.experimental_rerun):
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
         composed = checked(config_name, asked)
         sys.argv[last + 1 : last + 1] = begin(composed)
         if not composed.sweep:  # Hydra makes the run's folder, and only the job can take it back
-            stopping = StopSignal()
+            around = StopSignal()
     try:
         completing = asked.shell_completion  # of half a path, maybe
         taken = nullcontext() if completing else taking_over(config_name)
-        with asking(config_name), hydra_put_back(), taken, stopping:
+        with asking(config_name), hydra_put_back(), taken, around:
             main()
     except REFUSALS as error:
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):

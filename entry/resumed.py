@@ -10,7 +10,7 @@ from entry.scripts import SCRIPTS, SOURCES
 from entry.stored import CHOICES, PHASE, stored_settings
 from training.run import CHECKPOINT
 from utils.advice import command, override
-from utils.config import get, put
+from utils.config import get, put, resume_words
 from utils.errors import UserError
 
 
@@ -28,7 +28,7 @@ def resumed_settings(run_dir: Path, asked: Mapping[str, Any], words: Sequence[st
     stored = stored_settings(run_dir, asked)
     if stored[PHASE] != phase:
         file = SCRIPTS[stored[PHASE]].file
-        again = command(file, override("resume", run_dir))
+        again = command(file, resume_words(run_dir, stored))
         raise UserError(f"{override('resume', run_dir)} is a run of {file}. Resume it with that script: {again}")
     safe = SCRIPTS[phase].safe_on_resume
     if not (run_dir / CHECKPOINT).exists():  # nothing is loaded yet

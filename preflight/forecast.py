@@ -17,7 +17,15 @@ from agents.agent import Phase
 from replay import Layout, plan
 from replay.files import readable
 from replay.ring import ring_bytes
-from training.parts import build_agent, env_sizes, outline_agent, record_spec, ring_device, total_records
+from training.parts import (
+    build_agent,
+    env_sizes,
+    episode_records,
+    outline_agent,
+    record_spec,
+    ring_device,
+    total_records,
+)
 from training.settings import OffPolicyKeys
 from utils.nested import tensors_in
 
@@ -71,6 +79,8 @@ class Forecast:
     """The replay's copy (``replay.device``)."""
     ring_on: torch.device | None = None
     """Where that is."""
+    episode_records: int | None = None
+    """Of the longest episode."""
     shares_gpu: bool = False
     """Whether the agent is on the GPU that has the copy."""
 
@@ -157,6 +167,7 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
         workers=settings.num_envs if settings.uses_workers else 0,
         ring=0 if ring is None else ring_bytes(layout, total_records(settings)),
         ring_on=ring,
+        episode_records=episode_records(settings),
         shares_gpu=ring is not None and on_gpu and (ring.type, ring.index or 0) == ("cuda", learner.index or 0),
     )
 

@@ -11,6 +11,7 @@ from preflight.forecast import Forecast
 from replay import check_disk
 from replay.files import free_bytes, readable
 from utils.device import resolve_device
+from utils.latest import CONFIG_FILE
 from utils.settings import SettingError
 
 TIGHT = 0.1
@@ -22,53 +23,73 @@ def short_of(need: Forecast, run_dir: Path) -> list[str]:
 
     Raises :class:`UserError` when a disk cannot take the run.
     """
-    return disk_notes(need, run_dir) + memory_notes(need)
+    return disk_notes(need, run_dir) + memory_notes(need, goes_on(run_dir))
+
+
+def goes_on(run_dir: Path | None) -> bool:
+    """Whether there is a run in ``run_dir``: it keeps its sizes, so nobody is told to change them."""
+    return run_dir is not None and (run_dir / CONFIG_FILE).is_file()
 
 
 def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
     """Notes on disks of which less than ``TIGHT`` of what is free now would be left. Raises as :func:`short_of`."""
-    check_disk(run_dir / "replay", need.layout, need.replay)
+    kept = goes_on(run_dir)
+    besides = need.disk - need.replay
+    check_disk(run_dir / "replay", need.layout, need.replay, kept, besides, need.episode_records)
     notes = []
     for folder, wanted in _by_disk(need, run_dir).items():
         free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
         if wanted > free:
+            fix = (
+                "move the run folder to another disk and go on there, choose another snapshot_base_dir or shorten the "
+                "run."
+                if kept
+                else "choose a folder on another disk (hydra.run.dir, snapshot_base_dir), shorten the run or lower "
+                "`replay.capacity`."
+            )
             raise SettingError(
                 f"`replay.capacity`={need.layout.capacity}: the run needs {readable(wanted)} in {folder} "
-                f"({_parts(need)}), and {readable(free)} are free. Free some space, choose a folder on another "
-                "disk (hydra.run.dir, snapshot_base_dir), shorten the run or lower `replay.capacity`."
+                f"({_parts(need)}), and {readable(free)} are free. Free some space, {fix}"
             )
         if free - wanted < TIGHT * free:
             notes.append(
                 f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
-                f"{readable(free - wanted)} will be left. Free some space, or lower `replay.capacity`."
+                f"{readable(free - wanted)} will be left. Free some space, or "
+                + ("shorten the run." if kept else "lower `replay.capacity`.")
             )
     return notes
 
 
-def memory_notes(need: Forecast) -> list[str]:
-    """A note when less memory is available than the run will take; none where that cannot be read.
+def memory_notes(need: Forecast, kept: bool = False) -> list[str]:
+    """A note when less memory is available than the run will take; none where that cannot be read. ``kept``: it goes
+    on, with the sizes it has.
 
     Raises :class:`UserError` when a GPU cannot take the replay's copy, or the machine has not half of what it will
     take: that is beyond what a forecast may be wrong by.
     """
-    notes = ring_notes(need)
+    notes = ring_notes(need, kept)
     available, installed = available_memory(), installed_memory()
     if installed is not None and need.ram > 2 * installed:
         raise SettingError(
             f"the run takes about {readable(need.ram)} of memory, and this machine has {readable(installed)} in all. "
-            "Lower the sizes of the networks, `batch_size` or `num_envs`, or choose preset=small."
+            + (
+                "Go on with it on a larger one."
+                if kept
+                else "Lower the sizes of the networks, `batch_size` or `num_envs`, or choose preset=small."
+            )
         )
     if available is None or need.ram <= available:
         return notes
+    fix = "or go on with it on a larger machine" if kept else "lower batch_size, or choose preset=small"
     return [
         *notes,
         f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
-        f"programs, lower batch_size, or choose preset=small.",
+        f"programs, {fix}.",
     ]
 
 
-def ring_notes(need: Forecast) -> list[str]:
-    """A note when a GPU can take the replay's copy, but not what the agent needs besides.
+def ring_notes(need: Forecast, kept: bool = False) -> list[str]:
+    """A note when a GPU can take the replay's copy, but not what the agent needs besides. ``kept`` as above.
 
     Raises :class:`UserError` when it cannot take the copy, or is not there.
     """
@@ -80,13 +101,13 @@ def ring_notes(need: Forecast) -> list[str]:
     if need.ring > free:
         raise SettingError(
             f"{what} needs {readable(need.ring)} on the GPU, and {readable(free)} are free. "
-            "Use replay.device=null (replay.prefetch=true hides most of what the files cost), or lower "
-            "`replay.capacity`."
+            "Use replay.device=null (replay.prefetch=true hides most of what the files cost)"
+            + ("." if kept else ", or lower `replay.capacity`.")
         )
     if need.shares_gpu and need.gpu > free:
         return [
             f"memory: {what} and the agent take about {readable(need.gpu)} on the GPU, and {readable(free)} are free. "
-            f"Use replay.device=null, lower `replay.capacity`, or lower batch_size."
+            "Use replay.device=null" + ("." if kept else ", lower `replay.capacity`, or lower batch_size.")
         ]
     return []
 

@@ -12,13 +12,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
+class DiskFull(UserError):
+    """No space is left for the records to come; none of them was written."""
+
+
 def allocate(path: Path, size: int) -> None:
     """Create ``path`` with ``size`` bytes of zeros that the disk has promised.
 
     A sparse file would do until the disk is full; then the first touch of a mapped page kills the process (SIGBUS).
     Asking for the blocks now turns that into an error which can be read.
 
-    Raises ``UserError`` naming ``replay.capacity`` when the disk (or quota) is full, leaving no file behind.
+    Raises :class:`DiskFull` when the disk (or quota) is full, leaving no file behind.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
@@ -32,9 +36,9 @@ def allocate(path: Path, size: int) -> None:
             path.unlink(missing_ok=True)
         if error.errno not in _FULL:
             raise
-        raise UserError(
+        raise DiskFull(
             f"The disk is full: the replay could not get {readable(size)} for {path} "
-            f"({readable(free_bytes(path.parent))} free). Free some space and resume, or lower replay.capacity."
+            f"({readable(free_bytes(path.parent))} free). Free some space."
         ) from error
 
 

@@ -124,38 +124,56 @@ def divide(
         raise SettingError(f"`num_envs`={num_envs} must be at least 1.")
     if capacity <= 0:
         raise SettingError(f"`replay.capacity`={capacity} must be a positive number of steps.")
-    smallest = FEWEST_SEGMENTS * 2 * run * num_envs
-    if capacity < smallest:
+    smallest = smallest_capacity(run, num_envs, episode_length)
+    if capacity < FEWEST_SEGMENTS * 2 * run * num_envs:
         raise SettingError(
             f"`replay.capacity`={capacity} is too small for {num_envs} environment(s) and {setting}. "
             f"Set `replay.capacity`={smallest} or more, or a smaller {setting.partition('=')[0]}."
         )
     steps, segments, live = _divide(capacity // num_envs, run, num_envs)
     if episode_length is not None and _kept(steps, live) < 2 * episode_length - 1:
-        share = 2 * episode_length - 1
-        while share < 6 * run or not _keeps(share, 2 * episode_length - 1, run, num_envs):
-            share += max(1, share // 32)
         raise SettingError(
             f"`replay.capacity`={capacity} is too small: each of {num_envs} environment(s) keeps {_kept(steps, live)} "
             f"records, an episode has {episode_length} and one has to stay while the next is written. "
-            f"Set `replay.capacity`={share * num_envs} or more."
+            f"Set `replay.capacity`={smallest} or more."
         )
     return steps, segments, live
 
 
-def check_disk(directory: Path, layout: Layout, needed: int | None = None) -> None:
+def smallest_capacity(run: int, num_envs: int, episode_length: int | None) -> int:
+    """The fewest records that :func:`divide` takes; ``run`` as :func:`longest_run` has it."""
+    share = FEWEST_SEGMENTS * 2 * run
+    if episode_length is not None:
+        kept = 2 * episode_length - 1
+        share = max(share, kept)
+        while not _keeps(share, kept, run, num_envs):
+            share += max(1, share // 32)
+    return share * num_envs
+
+
+def check_disk(
+    directory: Path,
+    layout: Layout,
+    needed: int | None = None,
+    kept: bool = False,
+    besides: int = 0,
+    episode_length: int | None = None,
+) -> None:
     """Raise ``UserError`` unless the disk of ``directory`` can take ``needed`` bytes of replay (default: a full one).
 
-    What is there already counts.
+    What is there already counts. For the capacity that is advised: ``kept`` if the run goes on, so that its replay
+    keeps the one it has; ``besides``, the bytes of what else is to go there; ``episode_length`` as in :func:`divide`.
     """
     needed = layout.nbytes if needed is None else needed
     present = sum(path.stat().st_size for path in directory.glob("stream_*/segment_*.bin") if path.is_file())
     free = files.free_bytes(directory)
     if needed <= free + present:
         return
-    fits = (free + present) // layout.dtype.itemsize
+    fits = (free + present - besides) // layout.dtype.itemsize
     fits -= fits % 1000
-    if fits >= FEWEST_SEGMENTS * 2 * layout.batch_length * layout.num_envs:
+    if kept:
+        fix = "Free some space, or move the run folder to a larger disk and go on there."
+    elif fits >= smallest_capacity(layout.batch_length, layout.num_envs, episode_length):
         fix = f"The largest that fits is `replay.capacity`={fits}."
     else:
         fix = "Free some space or choose a folder on another disk."
@@ -176,7 +194,7 @@ def open_folder(directory: Path, layout: Layout, needed: int | None = None) -> b
     """
     _refuse_closed(directory)
     try:
-        check_disk(directory, layout, needed)
+        check_disk(directory, layout, needed, (directory / LAYOUT_FILE).exists())
         if any(directory.glob("stream_*/segment_*.bin")):
             compare_layout(directory, layout)
             return True

@@ -95,7 +95,7 @@ class Stream:
         return [self._checksums[number] for number in self.live_at(self.cursor)]
 
     def open_segment(self) -> None:
-        """Create and map the next segment. Raises ``UserError`` when the disk is full (nothing has changed then)."""
+        """Create and map the next segment. Raises ``DiskFull`` (nothing has changed then)."""
         if not (self.full and self.has_slot):
             raise RuntimeError(f"{self.directory} has no slot for a new segment, or needs none")
         number = self.opened

@@ -91,6 +91,12 @@ def test_a_device_that_is_not_there_is_refused(script, here, monkeypatch, capfd)
     assert "device=cuda" in str(status) and "device=cpu" in str(status) and files(here) == []
 
 
+@pytest.mark.parametrize("words", [("--cfg", "all", "--resolve"), ("--cfg", "hydra", "--resolve"), ("--info", "all")])
+def test_a_configuration_that_is_only_shown_makes_no_folder(words, here, monkeypatch, capfd):
+    call(monkeypatch, capfd, "pretrain", *words, "preset=debug")
+    assert files(here) == []
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_lists_what_the_script_takes_and_nothing_else(script, flag, here, monkeypatch, capfd, settings):

@@ -1,7 +1,5 @@
 """Runs whose folders are unusual, are moved, or cannot be written to any more: each goes on with what is advised."""
 
-import contextlib
-import re
 import runpy
 import shlex
 import shutil
@@ -9,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from advice_kit import advised
 from omegaconf import OmegaConf
 
 from entry.scripts import SCRIPTS
 from utils.advice import ROOT, override
 
-NASTY = "it's a=b,c $d ü"
+NASTY = "it's a=b,c ${d} ü"
 FEW = {
     "pretrain": ["preset=debug", "evaluate=false", "num_train_frames=4", "snapshots=[4]"],
     "finetune": ["preset=debug", "evaluate=false", "num_train_frames=4", "snapshot_ts=0", "snapshots=[]"],
@@ -39,18 +38,6 @@ def call(monkeypatch, capfd):
         return status, f"{status if isinstance(status, str) else ''}{''.join(capfd.readouterr())}"
 
     return lambda script, *words: run(script, *words, *([] if "resume" in str(words) else ["save_video=false"]))
-
-
-def advised(text, key):
-    """The words of a command line that ``text`` gives for ``key``, as a shell has them."""
-    found = []
-    for match in re.finditer(rf"""["']?{re.escape(key)}=""", text):
-        with contextlib.suppress(ValueError):
-            lexer = shlex.shlex(text[match.start() :], posix=True, punctuation_chars=False)
-            lexer.whitespace_split, lexer.commenters = True, ""
-            word = next(lexer)
-            found.append(word if text[match.start()] in "\"'" else word.rstrip(".,)"))
-    return found
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -9,6 +9,7 @@ import torch
 from agents.agent import Mode
 from envs.workers import WorkerFailure
 from replay.damage import DamagedReplay
+from replay.files import DiskFull
 from training import checkpoint
 from training.clock import Clock
 from training.collector import Collector
@@ -71,10 +72,12 @@ class OffPolicyRun(Run):
         self.outlook = Outlook(settings, origin.phase, self.stage, self.replay, self.work)
 
     def run(self) -> None:
-        """See :meth:`Run.run`. Raises :class:`UserError` when an environment in a process of its own fails."""
+        """See :meth:`Run.run`. Raises :class:`UserError` that says how to go on when an environment in a process of its
+        own fails, or the disk has no space for more records.
+        """
         try:
             super().run()
-        except WorkerFailure as failure:
+        except (WorkerFailure, DiskFull) as failure:
             there = (self.run_dir / CHECKPOINT).exists()
             stands = "The last checkpoint stands" if there else "There is no checkpoint yet"
             raise UserError(f"{failure} {stands}; go on with {self.go_on}") from failure

@@ -17,6 +17,7 @@ from training.learner import Learner, NumericalFault
 from training.settings import RunKeys
 from training.status import awaited, doing
 from training.work import Work
+from utils.advice import override
 from utils.errors import UserError
 from utils.graphs import EAGER_CALLS
 from utils.logger import Logger, Prefix
@@ -123,7 +124,7 @@ class Run(ABC):
     @property
     def go_on(self) -> str:
         """The overrides with which this run is resumed."""
-        return f"resume={self.run_dir}"
+        return override("resume", self.run_dir)
 
     # ---- the run
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def configs_of(script: str) -> Path:
 
 
 _claimed: dict[str, str] = {}
+_shown: list[str] = []
 
 
 def _run_folder(resume: str | None, fresh: str, sweeps: str | None = None) -> str:
@@ -42,12 +44,22 @@ def _run_folder(resume: str | None, fresh: str, sweeps: str | None = None) -> st
         return str(latest_run(Path(fresh).parents[1], *([] if sweeps is None else [sweeps])))
     if resume is not None:
         return os.path.expanduser(resume)
-    if not HydraConfig.initialized():  # no job begins: configurations are merged, and this one may not stay
+    if _shown or not HydraConfig.initialized():  # no job begins: configurations are shown, or merged and may not stay
         return fresh
     if fresh not in _claimed:  # asked for several times in one process
         candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
         _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))
     return _claimed[fresh]
+
+
+@contextmanager
+def only_shown() -> Iterator[None]:
+    """In the block no job begins (``--cfg``): folders are named, and not made."""
+    _shown.append("configuration")
+    try:
+        yield
+    finally:
+        _shown.pop()
 
 
 def _claim(folder: Path) -> bool:

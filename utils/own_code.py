@@ -5,10 +5,10 @@ would otherwise choose what the process that reads it imports and calls.
 """
 
 import re
-import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from utils.advice import in_shell, override
 from utils.errors import UserError
 from utils.rules import shown
 
@@ -16,7 +16,7 @@ PACKAGES = {"agent._target_": "agents", "agent.method": "agents", "agent.drives"
 """The settings whose values are import paths, and the package of this project whose content a file may choose."""
 
 ADDED = ("agent.drives",)
-"""Those of them that no file of ours has, so that an override has to add them."""
+"""Those of them that no file of ours has, so that an override has to add them, and one of the user's may have."""
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -35,13 +35,13 @@ def foreign_in(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def overrides(code: Mapping[str, str]) -> list[str]:
-    """The overrides of a script that name ``code``."""
-    return [f"{'+' if key in ADDED else ''}{key}={path}" for key, path in code.items()]
+    """The overrides of a script that name ``code``, as a shell takes them."""
+    return [override(f"{'++' if key in ADDED else ''}{key}", path) for key, path in code.items()]
 
 
 def options(code: Mapping[str, str]) -> list[str]:
-    """The options of a tool that name ``code``."""
-    return [f"{'--env-factory' if key == 'env_factory' else '--import'}={path}" for key, path in code.items()]
+    """The options of a tool that name ``code``, as a shell takes them."""
+    return [in_shell(f"{'--env-factory' if key == 'env_factory' else '--import'}={path}") for key, path in code.items()]
 
 
 def refuse_unnamed(
@@ -64,7 +64,7 @@ def refuse_unnamed(
     unnamed = {key: path for key, path in foreign_in(config).items() if path not in named}
     if unnamed:
         raise UserError(
-            f"{source} needs code of {', '.join(f'{key}={path}' for key, path in unnamed.items())}, and code that a "
+            f"{source} needs code of {', '.join(f'{path} ({key})' for key, path in unnamed.items())}, and code that a "
             f"file names is only imported if the command line names it, too. If you trust it, add "
-            f"{shlex.join(words(unnamed))}."
+            f"{' '.join(words(unnamed))}."
         )

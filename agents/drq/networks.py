@@ -25,7 +25,7 @@ class Convs(nn.Module):
         side = (size - 3) // 2 + 1 - 2 * 3
         if side < 1:
             raise UserError(
-                f"render_size={size}: DrQ's convolutions leave nothing of such an image. Use render_size=15 or more."
+                f"render_size={size}: DrQ's convolutions leave nothing of such an image. Use render_size=16 or more."
             )
         self.maps = (channels, side, side)
         self.outputs = channels * side**2

@@ -153,7 +153,7 @@ def test_a_full_disk_is_said_and_can_be_survived(tmp_path, monkeypatch, code: in
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     episodes, state = replay.episodes, replay.state_dict()
-    with pytest.raises(UserError, match="disk is full.*lower replay.capacity"):
+    with pytest.raises(UserError, match="disk is full.*Free some space"):
         replay.add(feeder.next_records())
     assert replay.total_written == 640 and (replay.episodes == episodes).all()
     assert replay.state_dict()["streams"] == state["streams"]

@@ -54,5 +54,5 @@ def test_words_that_go_on_name_the_code():
     config = {"agent": {"_target_": "my.Agent", "method": "my.Method", "drives": "my.drives"}, "env_factory": None}
     assert (
         resume_words("run", config)
-        == "resume=run agent._target_=my.Agent agent.method=my.Method +agent.drives=my.drives"
+        == "resume=run agent._target_=my.Agent agent.method=my.Method ++agent.drives=my.drives"
     )
