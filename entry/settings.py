@@ -12,11 +12,12 @@ from entry.scripts import SCRIPTS, Script
 from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN
 from entry.unknown_key import hint
 from preflight.settings import read_settings
+from training.lost import CHECKPOINTED
 from training.settings import OffPolicyKeys
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
-ADDED = ("hydra", CHOICES, PHASE, RUN_ID, TAKEN)
+ADDED = ("hydra", CHOICES, PHASE, RUN_ID, TAKEN, CHECKPOINTED)
 """What Hydra and the scripts add to a configuration."""
 
 

@@ -26,6 +26,7 @@ from preflight.room import short_of
 from training.clock import Clock
 from training.fitting import check_fits
 from training.interrupt import StopSignal
+from training.lost import CHECKPOINTED, refuse_lost
 from training.off_policy import OffPolicyRun
 from training.parts import Parts
 from training.resumed import check_folder, read_checkpoint
@@ -90,6 +91,9 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
         need = forecast(settings, script.phase)
         tight = short_of(need, run_dir)
         saved = read_checkpoint(run_dir, settings, need.layout, script.phase) if resume else None
+        if resume and saved is None:
+            refuse_lost(run_dir, run_dir / CHECKPOINT)
+        had = saved is not None
         source = script.source(settings) if saved is None else None
         if source is not None:
             check_fits(source, settings, asked.get(CHOICES, {}))
@@ -111,7 +115,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    path.write_text(dump(portable(asked, run_dir) | {PHASE: phase, RUN_ID: run_id}))
+                    path.write_text(dump(portable(asked, run_dir) | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}))
                 return _run(run)
         finally:
             parts.close()

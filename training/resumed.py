@@ -54,10 +54,7 @@ def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phas
         or _at_odds_with_logs(content, run_dir)
     )
     if wrong:
-        raise UserError(
-            f"{path} is not of this run: {wrong}. Nothing was changed. Put the run's own one back; without any, the "
-            "run starts from its beginning."
-        )
+        raise UserError(f"{path} is not of this run: {wrong}. Nothing was changed. Put the run's own one back.")
     return content
 
 

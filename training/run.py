@@ -14,6 +14,7 @@ from training import checkpoint
 from training.clock import Clock
 from training.interrupt import StopSignal
 from training.learner import Learner, NumericalFault
+from training.lost import note_checkpoint
 from training.settings import RunKeys
 from training.status import awaited, doing
 from training.work import Work
@@ -97,6 +98,7 @@ class Run(ABC):
         self.files: list[Path] = []
         """Snapshots and videos written since the start of this process."""
         self._saved_at = 0.0
+        self._noted = False  # that there is a checkpoint
         self._faults_in_a_row = 0
         self.newest: dict[str, torch.Tensor] = {}  # losses and metrics of the last update
 
@@ -320,6 +322,7 @@ class Run(ABC):
             "device": str(self.device),
         }
         checkpoint.save(self.run_dir / CHECKPOINT, "checkpoint", content)
+        self._noted = self._noted or note_checkpoint(self.run_dir)
         self.saved(state)
 
     def load_checkpoint(self, content: Mapping[str, Any] | None) -> None:
@@ -350,7 +353,7 @@ class Run(ABC):
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise UserError(
                 f"{self.run_dir / CHECKPOINT} cannot be gone on from ({reason}). Nothing was changed. Put the run's "
-                "own one back; without any, the run starts from its beginning."
+                "own one back."
             ) from error
         self.load_files(content)
         self.logger.truncate(self.frame)

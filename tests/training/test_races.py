@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from kill_kit import child_of, in_child, play, server
+from old_kit import put_settings
 
 from entry.start import launch
 from training.checkpoint import load
@@ -81,5 +82,6 @@ def test_a_run_in_the_folder_of_one_that_was_moved_away_keeps_its_snapshots(conf
     launch(config, tmp_path / "run", "pretrain")
     assert (tmp_path / "shared/previous_1_snapshot_1000.pt").read_bytes() == first
     (tmp_path / "run" / CHECKPOINT).unlink()
+    put_settings(tmp_path / "run", checkpointed=False)  # as if it had been killed before the first one
     launch(config, tmp_path / "run", "pretrain", resume=True)  # its own are replaced
     assert len(list((tmp_path / "shared").iterdir())) == 2 * len(MARKS)
