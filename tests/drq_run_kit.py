@@ -93,7 +93,8 @@ def watch(folder, *overrides):
 
     def play(agent, env, skill, **options):
         found = original_play(agent, env, skill, **options)
-        played.append((skill.tolist(), found.images))
+        if found is not None:  # else this process was told to stop, and says so when the run has
+            played.append((skill.tolist(), found.images))
         return found
 
     def label(frames, lines):
