@@ -14,7 +14,7 @@ from analysis import coverage
 from entry.start import launch
 from entry.stored import read_config, stored_settings
 from training import checkpoint
-from training.run import CHECKPOINT
+from training.run import CHECKPOINT, GaveUp
 from utils.config import CONFIG_FILE
 from utils.errors import UserError
 from utils.plain import leaves
@@ -95,13 +95,14 @@ def test_hostile_ones_are_a_line_each_and_lose_nothing(runs, run, asked, capsys,
     sound = files(run)
     for said, spoil in hostile(runs, part, count):
         spoil(run)
-        before = files(run)
+        before, went_on = files(run), True
         try:
             go_on(run, asked)
         except UserError as error:
-            assert files(run) == before, said
+            went_on = isinstance(error, GaveUp)  # by a weight of a loss that is allowed, and absurd
+            assert went_on or files(run) == before, said
             assert str(error).isprintable() and len(str(error)) < 900, said
-        else:  # what was changed is not read
+        if went_on:  # what was changed is not read, or changes no file of before
             assert before.keys() <= files(run).keys(), said
             rows = {name: content for name, content in sound.items() if name.suffix == ".csv"}
             assert all((run / name).read_bytes().startswith(content) for name, content in rows.items()), said
