@@ -123,16 +123,20 @@ class Acts(Protocol):
         ...
 
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """observation uint8 (n, C, S, S), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and the new state."""
+        """observation uint8 (n, C, S, S) or float32 (n, D), is_first bool (n,) -> action float32 (n, A) in [-1, 1] and
+        the new state.
+        """
         ...
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Where an episode leads: features (F,) of its last image, from all its images uint8 (T, C, S, S)."""
+    def embed(self, observations: Tensor) -> Tensor:
+        """Where an episode leads: features (F,) of its last observation, from all of them, uint8 (T, C, S, S) or
+        float32 (T, D).
+        """
         ...
 
-    def skill_log_probs(self, images: Tensor) -> Tensor | None:
-        """log q(. | s) of the T steps between an episode's images uint8 (T + 1, C, S, S): (T, n) over n one-hot skills,
-        in nats. None for an agent without a discriminator that tells skills by images.
+    def skill_log_probs(self, observations: Tensor) -> Tensor | None:
+        """log q(. | s) of the T steps between an episode's observations (T + 1, ...): (T, n) over n one-hot skills, in
+        nats. None for an agent without a discriminator that tells skills by observations.
         """
         ...
 

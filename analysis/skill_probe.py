@@ -26,10 +26,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from agents.agent import Acts, Agent
+from agents.nn.observations import is_image
 from analysis.cells import MEASURES, coverage
-from analysis.snapshot_tool import ACTING, ANY_SNAPSHOT, add_named, build_env, check_request, read_snapshot
+from analysis.snapshot_tool import (
+    ACTING,
+    ANY_SNAPSHOT,
+    add_named,
+    build_env,
+    check_request,
+    needs_pictures,
+    read_snapshot,
+)
 from analysis.snapshot_tool import progress as show_progress
-from training.evaluation import play
+from training.camera import Camera
+from training.evaluation import Picture, Played, play
 from training.judged import Judged, judge, share_named
 from training.restored import restore_agent
 from utils.errors import UserError, exit_status
@@ -68,7 +78,7 @@ class Rollouts(NamedTuple):
     returns: np.ndarray
     """Sum of the task's rewards, float64 (E,)."""
     frames: np.ndarray
-    """The last images, uint8 (E, S, S, 3)."""
+    """Pictures of the ends, uint8 (E, S, S, 3); empty, (0,), where observations are no images and none were taken."""
     states: list[np.ndarray]
     """Simulator states of each episode, reset included, float64 (T, P)."""
     judged: list[Judged]
@@ -127,11 +137,17 @@ def skills_of(agent: Acts) -> torch.Tensor:
 
 @torch.no_grad()
 def rollouts(
-    agent: Acts, env: gymnasium.Env, episodes: int, seed: int, progress: Callable[[str], None] = lambda _: None
+    agent: Acts,
+    env: gymnasium.Env,
+    episodes: int,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+    picture: Picture | None = None,
 ) -> Rollouts:
     """``episodes`` episodes of each skill, held throughout, with the policy's mean actions.
 
-    ``seed`` drives the samples of the latent state. ``progress`` is told of every finished skill.
+    ``seed`` drives the samples of the latent state. ``progress`` is told of every finished skill. ``picture`` looks at
+    ``env`` where observations are no images.
     """
     torch.manual_seed(derive(seed, ACTING))
     skills = skills_of(agent)
@@ -141,7 +157,8 @@ def rollouts(
             played = play(agent, env, skill)
             assert played is not None
             features.append(agent.embed(torch.from_numpy(played.images)).float().cpu().numpy())
-            images.append(played.images[-1])
+            if (end := _end(played, picture)) is not None:
+                images.append(end)
             returns.append(played.reward)
             states.append(played.states)
             judged.append(judge(agent, played.images, skill.cpu().numpy()))
@@ -151,10 +168,17 @@ def rollouts(
         np.stack(features),
         np.repeat(np.arange(len(skills)), episodes),
         np.array(returns),
-        np.stack(images).transpose(0, 2, 3, 1),
+        np.array(images),
         states,
         [one for one in judged if one is not None],
     )
+
+
+def _end(played: Played, picture: Picture | None) -> np.ndarray | None:
+    """What was to be seen at the end of an episode that has just been played, uint8 (S, S, 3)."""
+    if len(played.shown):
+        return played.shown[-1]
+    return None if picture is None else picture()
 
 
 def summary(made: Rollouts, found: Probe, names: Sequence[str], domain: str) -> dict[str, Any]:
@@ -216,7 +240,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def save_picture(made: Rollouts, path: Path) -> None:
-    """Write the last images as a grid, a row per skill (numbered in its first image), a column per episode."""
+    """Write the pictures of the ends as a grid, a row per skill (numbered in its first image), a column per episode."""
     videos = upscale(made.frames, 2)[:, None]
     episodes = len(videos) // len(np.unique(made.labels))
     for index in range(0, len(videos), episodes):
@@ -231,9 +255,13 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Rollouts]:
     check_request(options.seed, {"--json": options.json, "--frames-png": options.frames_png})
     agent, content = load_agent(options.snapshot, options.seed, untrained=options.untrained, named=options.named)
     config = content["config"]
-    env = build_env(content["config"], options.seed, options.named, content["spec"])
+    if options.frames_png is not None:
+        needs_pictures("--frames-png", config)
+    env, picture = build_env(config, options.seed, options.named, content["spec"]), None
     try:
-        made = rollouts(agent, env, options.episodes, options.seed, show_progress)
+        if options.frames_png is not None and not is_image(content["spec"]["observation"][0]):
+            picture = Camera(env)
+        made = rollouts(agent, env, options.episodes, options.seed, show_progress, picture)
     finally:
         env.close()
     names = [agent.shown.name(skill) for skill in skills_of(agent)]

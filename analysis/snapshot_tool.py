@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 
+from envs.gl import pictures_if_possible
 from envs.make import make
 from envs.settings import EnvironmentKeys
 from training import checkpoint
@@ -66,6 +67,15 @@ def build_env(
             f"the snapshot is of {dict(spec)}, and its task={settings.task} gives {made}. Take another one."
         )
     return env
+
+
+def needs_pictures(option: str, config: Mapping[str, Any]) -> None:
+    """Settle the renderer for pictures that ``option`` asks for, of an environment that needs none to be observed.
+
+    Raises :class:`UserError` where nothing can be rendered. Before :func:`build_env`, which loads dm_control.
+    """
+    if config.get("obs_type") == "states" and config.get("env_factory") is None and (why := pictures_if_possible()):
+        raise UserError(f"{option} wants pictures, and there are none: {why}. Leave it out, or see docs/headless.md.")
 
 
 def add_named(parser: argparse.ArgumentParser) -> None:

@@ -89,9 +89,19 @@ class Examination:
         return given.lower() == "true" if isinstance(default, bool) else given
 
     def _rendered(self) -> Row:
-        if self._setting("obs_type", "pixels") != "pixels":
-            return ok("not needed: obs_type=states")
-        return self._rendering.result()
+        found = self._rendering.result()
+        if self._setting("obs_type", self._meant) == "pixels":
+            return found
+        if not self._setting("save_video", True):
+            return ok("not needed: obs_type=states, save_video=false")
+        if found.status is Status.OK:
+            return ok(f"for videos only (obs_type=states): {found.found}")
+        return warn(f"obs_type=states needs none, but there will be no videos\n{found.found}", found.fix)
+
+    @property
+    def _meant(self) -> str:
+        """The kind of observations, while the settings as a whole are refused."""
+        return "states" if (split(self.arguments).value("configs") or "").startswith("dmc_states") else "pixels"
 
     def _device(self) -> Row:
         return machine.device(self._setting("device", "auto"), machine.gpus(self._torch.result()))

@@ -69,7 +69,7 @@ def rendering() -> Row:
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
     choice = f"unset MUJOCO_GL to have a working one of {', '.join(gl.CANDIDATES)} chosen"
     if asked in gl.NO_RENDERING:
-        return fail(f"MUJOCO_GL={asked} switches rendering off, and obs_type=pixels needs it", choice)
+        return fail(f"MUJOCO_GL={asked} switches rendering off", choice)
     failures = []
     for backend in (asked,) if asked else gl.CANDIDATES:
         seconds, failure = gl.probe(backend)

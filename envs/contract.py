@@ -14,7 +14,8 @@ An environment is a Gymnasium environment with
   ``set_state(state)``, also of another instance, goes back to it and returns the present observation, or None if no
   episode was running: ``reset()`` comes next. :class:`envs.replayed.ReplayedEnv` adds both to what repeats itself;
 - **a picture**: ``render()`` gives the present view, uint8 (H, W, 3). Where a larger one can be drawn,
-  ``render_at(size)`` gives it, uint8 (size, size, 3); without it pictures are resized. Only needed with images;
+  ``render_at(size)`` gives it, uint8 (size, size, 3); without it pictures are resized. States need it for
+  videos only;
 - **simulator states**, if there are any: ``info["physics"]`` of ``reset`` and ``step``, float64 (P,).
 
 :mod:`envs.adapters` brings common environments into this form. The factory is called as ``make(task, obs_type=...,
@@ -89,7 +90,6 @@ def load_factory(path: str) -> Factory:
     return found
 
 
-@lru_cache(maxsize=8)
 def sizes(path: str, task: str, **settings: Any) -> Sizes:
     """The sizes of the environment that the factory ``path`` makes; it is held to the contract for that.
 
@@ -98,11 +98,22 @@ def sizes(path: str, task: str, **settings: Any) -> Sizes:
     Raises:
         UserError: as :func:`made`, or the environment breaks the contract; names all that is missing.
     """
+    return _looked_at(path, task, **settings)[0]
+
+
+def observation_shape(path: str, task: str, **settings: Any) -> tuple[int, ...]:
+    """(3, S, S) or (D,): of the observations of that environment. Raises as :func:`sizes`."""
+    return _looked_at(path, task, **settings)[1]
+
+
+@lru_cache(maxsize=8)
+def _looked_at(path: str, task: str, **settings: Any) -> tuple[Sizes, tuple[int, ...]]:
     with closing(made(path, task, settings)) as env, closing(made(path, task, settings)) as other:
         try:
-            return check_env(env, other, Wanted(settings["obs_type"], settings["image_size"]))
+            found = check_env(env, other, Wanted(settings["obs_type"], settings["image_size"]))
         except UserError as error:
             raise UserError(f"env_factory={path}: {error}") from error
+        return found, env.observation_space["observation"].shape  # type: ignore[index]
 
 
 def made(path: str, task: str, settings: Mapping[str, Any]) -> gymnasium.Env:
@@ -146,8 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_positive("action_repeat", asked.action_repeat)
     settings = {"obs_type": asked.obs_type, "action_repeat": asked.action_repeat, "image_size": asked.image_size}
     found = sizes(asked.factory, asked.task, seed=1, render_quality="full", **settings)
+    shape = observation_shape(asked.factory, asked.task, seed=1, render_quality="full", **settings)
     print(
-        f"{asked.factory} keeps the contract: {asked.obs_type}, {found.actions} numbers in an action, at most "
+        f"{asked.factory} keeps the contract: {asked.obs_type} {shape}, {found.actions} numbers in an action, at most "
         f"{found.steps} steps in an episode, {found.state or 'no'} numbers in a simulator state"
     )
 

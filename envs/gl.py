@@ -17,6 +17,8 @@ CANDIDATES = ("egl", "osmesa") if sys.platform.startswith("linux") else ("glfw",
 NO_RENDERING = ("disabled", "disable", "off", "false", "0", "none", "no")
 UNSET = "Start again without it (unset MUJOCO_GL): a backend that works here is then chosen."
 OK_VARIABLE = "SOMNIA_GL_OK"  # the backend that a parent process found to work
+LOADS_VARIABLE = "SOMNIA_GL_LOADS"  # the backend with which a parent process found that dm_control can be imported
+LOAD = "from dm_control import mujoco"
 
 # Two at once: several EGL renderers on one GPU have hung where a single one worked (google-deepmind/mujoco#3444).
 PROBE_PROCESSES = 2
@@ -43,6 +45,14 @@ class Probe(NamedTuple):
     failure: str
 
 
+class NoPictures(UserError):
+    """Nothing can be rendered here; ``why`` says so in one line."""
+
+    def __init__(self, message: str, why: str) -> None:
+        self.why = why
+        super().__init__(message)
+
+
 def choose_backend(timeout: float = PROBE_TIMEOUT) -> str:
     """Chooses a backend that really renders, sets ``MUJOCO_GL`` and ``PYOPENGL_PLATFORM`` to it, and returns its name.
 
@@ -52,20 +62,19 @@ def choose_backend(timeout: float = PROBE_TIMEOUT) -> str:
         timeout: seconds that one backend may take for its first frames.
 
     Raises:
-        UserError: rendering is switched off, the explicit backend does not work, or none does.
+        NoPictures: rendering is switched off, the explicit backend does not work, or none does.
     """
     loaded = sys.modules.get("dm_control._render")
     if loaded is not None:  # too late to choose: dm_control has
         if loaded.BACKEND in (None, "off"):
-            raise UserError(
-                f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: dm_control was loaded without a GL backend, pixels need "
-                f"one. {UNSET}"
-            )
+            why = f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: dm_control was loaded without a GL backend"
+            raise NoPictures(f"{why}, pixels need one. {UNSET}", why)
         return loaded.BACKEND
 
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
     if asked in NO_RENDERING:
-        raise UserError(f"MUJOCO_GL={asked} switches rendering off, but obs_type=pixels needs it. {UNSET}")
+        why = f"MUJOCO_GL={asked} switches rendering off"
+        raise NoPictures(f"{why}, but obs_type=pixels needs it. {UNSET}", why)
     if asked and os.environ.get(OK_VARIABLE) == asked:
         _export(asked)
         return asked
@@ -76,12 +85,60 @@ def choose_backend(timeout: float = PROBE_TIMEOUT) -> str:
         if not failures[backend]:
             _export(backend)
             return backend
-    raise UserError(_explain(asked, failures))
+    why = "; ".join(f"{f'MUJOCO_GL={backend}' if asked else backend}: {told}" for backend, told in failures.items())
+    raise NoPictures(_explain(asked, failures), f"no OpenGL backend renders a frame here ({why})")
 
 
-def without_rendering() -> None:
-    """Makes the values of ``MUJOCO_GL`` that mean "off" agree: dm_control does not know all of them."""
-    if os.environ.get("MUJOCO_GL", "").strip().lower() in NO_RENDERING:
+def pictures_if_possible(timeout: float = PROBE_TIMEOUT) -> str | None:
+    """As :func:`choose_backend` where pictures are welcome, but not needed: why there are none, or None.
+
+    Without any, dm_control is kept from loading a renderer.
+    """
+    try:
+        choose_backend(timeout)
+    except NoPictures as error:
+        _switch_off()
+        return error.why
+    return None
+
+
+def without_pictures(timeout: float = PROBE_TIMEOUT) -> None:
+    """Sees to it that dm_control can be imported although nothing is known of renderers, without drawing anything.
+
+    It tries some by itself, fails with one that is named in ``MUJOCO_GL`` and not there, and does not know all values
+    that mean "off". A backend that it can load stays chosen: pictures may be asked for later in this process.
+    """
+    if "dm_control._render" in sys.modules:
+        return
+    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if asked and asked in (os.environ.get(OK_VARIABLE), os.environ.get(LOADS_VARIABLE)):
+        return
+    candidates = () if asked in NO_RENDERING else (asked,) if asked else CANDIDATES
+    for backend in candidates:
+        if _loads(backend, timeout):
+            os.environ.pop("PYOPENGL_PLATFORM", None)
+            os.environ.update(_environment(backend), **{LOADS_VARIABLE: backend})
+            return
+    _switch_off()
+
+
+def _loads(backend: str, timeout: float) -> bool:
+    """Whether dm_control can be imported with ``backend``; a driver may also crash or hang then."""
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with signals_held():
+        child = subprocess.Popen([sys.executable, "-c", LOAD], env=_environment(backend), **quiet)
+    try:
+        return child.wait(timeout) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _switch_off() -> None:
+    if "dm_control._render" not in sys.modules:
+        os.environ.pop("PYOPENGL_PLATFORM", None)
         os.environ["MUJOCO_GL"] = "disabled"
 
 

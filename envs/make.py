@@ -35,14 +35,14 @@ class Domain:
 
 
 DOMAINS: dict[str, Domain] = {
-    "walker": Domain(bodies(6, 18, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
+    "walker": Domain(bodies(6, 18, 24, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
     "quadruped": Domain(
-        {**bodies(12, 57, "walk", "run", "stand", "jump"), **bodies(12, 70, "fetch")},
+        {**bodies(12, 57, 78, "walk", "run", "stand", "jump"), **bodies(12, 70, 90, "fetch")},
         primal="walk",
         control_steps=1000,
     ),
     "jaco": Domain(
-        bodies(9, 31, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
+        bodies(9, 31, 55, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
         primal="reach_top_left",
         control_steps=250,
     ),
@@ -137,7 +137,21 @@ def sizes(settings: EnvSettings) -> contract.Sizes:
     if settings.env_factory is not None:
         return contract.sizes(settings.env_factory, settings.task, **settings.given())
     domain, _ = validate_task(settings.task)
-    return contract.Sizes(*body(settings.task), DOMAINS[domain].control_steps // settings.action_repeat)
+    moved = body(settings.task)
+    return contract.Sizes(moved.actions, moved.state, DOMAINS[domain].control_steps // settings.action_repeat)
+
+
+def observation_shape(settings: EnvSettings) -> tuple[int, ...]:
+    """Shape of an observation, before the environment is made: (3, image_size, image_size) of images, (D,) of states.
+
+    Raises:
+        UserError: as :func:`sizes`.
+    """
+    if settings.obs_type == "pixels":
+        return (3, settings.image_size, settings.image_size)
+    if settings.env_factory is not None:
+        return contract.observation_shape(settings.env_factory, settings.task, **settings.given())
+    return (body(settings.task).observed,)
 
 
 def validate_task(task: str) -> tuple[str, str]:
@@ -165,7 +179,7 @@ def canonical_task(name: str) -> str:
 
 
 def body(task: str) -> Body:
-    """Sizes of the task's actions and simulator states, known without loading the simulator.
+    """Sizes of the task's actions, simulator states and observations of states, known without loading the simulator.
 
     Raises:
         UserError: there is no such task; suggests the nearest.
@@ -219,4 +233,4 @@ def prepare(obs_type: str) -> None:
     if obs_type == "pixels":
         gl.choose_backend()
     else:
-        gl.without_rendering()
+        gl.without_pictures()

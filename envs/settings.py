@@ -17,7 +17,7 @@ class EnvironmentKeys(DomainKey):
     seed: Seed
     task: Text
     env_factory: Text | None
-    obs_type: OneOf[Literal["pixels"]]
+    obs_type: OneOf[Literal["pixels", "states"]]
     image_size: Annotated[int, whole(16, 1024)]
     action_repeat: Count
     render: RenderSettings

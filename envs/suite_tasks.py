@@ -16,34 +16,36 @@ class Body(NamedTuple):
     """Numbers in an action."""
     state: int
     """Numbers in the simulator's state: positions, velocities and activations (``info["physics"]``)."""
+    observed: int
+    """Numbers in an observation of ``obs_type=states``."""
 
 
-def bodies(actions: int, state: int, *names: str) -> dict[str, Body]:
+def bodies(actions: int, state: int, observed: int, *names: str) -> dict[str, Body]:
     """The same body for all tasks ``names``."""
-    return dict.fromkeys(names, Body(actions, state))
+    return dict.fromkeys(names, Body(actions, state, observed))
 
 
 SUITE_TASKS: dict[str, dict[str, Body]] = {
-    "acrobot": bodies(1, 4, "swingup", "swingup_sparse"),
-    "ball_in_cup": bodies(2, 8, "catch"),
+    "acrobot": bodies(1, 4, 6, "swingup", "swingup_sparse"),
+    "ball_in_cup": bodies(2, 8, 8, "catch"),
     "cartpole": {
-        **bodies(1, 4, "swingup", "swingup_sparse", "balance", "balance_sparse"),
-        **bodies(1, 6, "two_poles"),
-        **bodies(1, 8, "three_poles"),
+        **bodies(1, 4, 5, "swingup", "swingup_sparse", "balance", "balance_sparse"),
+        **bodies(1, 6, 8, "two_poles"),
+        **bodies(1, 8, 11, "three_poles"),
     },
-    "cheetah": bodies(6, 18, "run"),
-    "dog": {**bodies(38, 197, "stand", "walk", "trot", "run"), **bodies(38, 210, "fetch")},
-    "finger": bodies(2, 6, "spin", "turn_easy", "turn_hard"),
-    "fish": bodies(5, 27, "upright", "swim"),
-    "hopper": bodies(4, 14, "stand", "hop"),
-    "humanoid": bodies(21, 55, "stand", "walk", "run", "run_pure_state"),
-    "humanoid_CMU": bodies(56, 125, "stand", "walk", "run"),
-    "manipulator": bodies(5, 22, "bring_ball", "bring_peg", "insert_ball", "insert_peg"),
-    "pendulum": bodies(1, 2, "swingup"),
-    "point_mass": bodies(2, 4, "easy", "hard"),
-    "reacher": bodies(2, 4, "easy", "hard"),
-    "stacker": {**bodies(5, 28, "stack_2"), **bodies(5, 40, "stack_4")},
-    "swimmer": {**bodies(5, 16, "swimmer6"), **bodies(14, 34, "swimmer15")},
+    "cheetah": bodies(6, 18, 17, "run"),
+    "dog": {**bodies(38, 197, 223, "stand", "walk", "trot", "run"), **bodies(38, 210, 232, "fetch")},
+    "finger": {**bodies(2, 6, 9, "spin"), **bodies(2, 6, 12, "turn_easy", "turn_hard")},
+    "fish": {**bodies(5, 27, 21, "upright"), **bodies(5, 27, 24, "swim")},
+    "hopper": bodies(4, 14, 15, "stand", "hop"),
+    "humanoid": {**bodies(21, 55, 67, "stand", "walk", "run"), **bodies(21, 55, 55, "run_pure_state")},
+    "humanoid_CMU": bodies(56, 125, 137, "stand", "walk", "run"),
+    "manipulator": bodies(5, 22, 44, "bring_ball", "bring_peg", "insert_ball", "insert_peg"),
+    "pendulum": bodies(1, 2, 3, "swingup"),
+    "point_mass": bodies(2, 4, 4, "easy", "hard"),
+    "reacher": bodies(2, 4, 6, "easy", "hard"),
+    "stacker": {**bodies(5, 28, 49, "stack_2"), **bodies(5, 40, 63, "stack_4")},
+    "swimmer": {**bodies(5, 16, 25, "swimmer6"), **bodies(14, 34, 61, "swimmer15")},
 }
 """Domain -> task, without its domain -> body. The first task is the domain's primal one, in which pre-training runs:
 what a body learns first (stand before run, one prop before two), and of a cartpole the swing-up, as balancing starts

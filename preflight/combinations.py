@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.dreamer.settings import DreamerSettings, SkillSection
 from agents.drq.settings import DrQSettings
-from agents.exploration.build import method_class
+from agents.exploration.build import check_observations, method_class
 from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
 from envs.make import EnvSettings
@@ -65,7 +65,9 @@ def _replay(settings: OffPolicyKeys) -> None:
 
 
 def _networks(settings: Any) -> None:
-    """The kernels fit the image."""
+    """The kernels fit the image, if there is one."""
+    if settings.obs_type != "pixels":
+        return
     check_encoder("encoder.cnn_kernels", settings.encoder.cnn_kernels, settings.image_size)
     check_decoder("decoder.cnn_kernels", settings.decoder.cnn_kernels, settings.image_size)
 
@@ -124,10 +126,13 @@ def _method(settings: Any) -> None:
     """What the agent's method asks of the rest of the settings."""
     sizes = RunSizes(
         domain=settings.domain,
+        images=settings.obs_type == "pixels",
         image_size=settings.image_size,
         particles=(settings.imag_horizon + 1) * settings.batch_size * settings.batch_length,
     )
-    method_class(settings.agent.method).check(settings.agent, sizes)
+    method = method_class(settings.agent.method)
+    check_observations(method, sizes.images)
+    method.check(settings.agent, sizes)
 
 
 def _log_std(settings: DrQSettings) -> None:

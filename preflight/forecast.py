@@ -19,6 +19,7 @@ from replay.files import readable
 from replay.ring import ring_bytes
 from training.parts import (
     build_agent,
+    env_observation,
     env_sizes,
     episode_records,
     outline_agent,
@@ -135,12 +136,12 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
 
     Raises :class:`UserError` when the agent cannot be built.
     """
-    shape = (3, settings.image_size, settings.image_size)
+    shape, dtype = env_observation(settings)
     action, physics, _ = env_sizes(settings)
     agent = _without_memory(settings, shape, action, phase)
     stored = physics if settings.replay.store_physics else None
     layout = plan(
-        record_spec(shape, "uint8", action, agent.recorded.dim, stored),
+        record_spec(shape, dtype, action, agent.recorded.dim, stored),
         capacity=settings.replay.capacity,
         num_envs=settings.num_envs,
         **settings.drawn,

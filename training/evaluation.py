@@ -20,13 +20,27 @@ class Played(NamedTuple):
     """One episode, or the beginning of one, T steps."""
 
     images: np.ndarray
-    """uint8 (T + 1, 3, S, S), the reset's first."""
+    """What the agent saw, the reset's first: images uint8 (T + 1, 3, S, S), or float32 (T + 1, D) with
+    ``obs_type=states``."""
     states: np.ndarray
     """Simulator states, float64 (T + 1, P); P is 0 where the environment gives none."""
     reward: float
     """Sum of the task's rewards."""
     pictures: np.ndarray
-    """What ``picture`` showed of the same states, uint8 (T + 1, H, W, 3); empty without it."""
+    """What ``picture`` showed of the same times, uint8 (T + 1, H, W, 3); empty without it, or where it failed."""
+
+    @property
+    def shown(self) -> np.ndarray:
+        """What there is to look at, uint8 (T + 1, H, W, 3): the pictures, else the observations if these are images;
+        else nothing, (0,).
+        """
+        if len(self.pictures) or self.images.ndim != 4:
+            return self.pictures
+        return self.images.transpose(0, 2, 3, 1)
+
+
+Picture = Callable[[], np.ndarray | None]
+"""Takes a look at an environment, uint8 (H, W, 3); None where that is not possible."""
 
 
 def play(
@@ -35,7 +49,7 @@ def play(
     skill: torch.Tensor | None = None,
     *,
     steps: int | None = None,
-    picture: Callable[[], np.ndarray] | None = None,
+    picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Played | None:
     """One episode of ``env`` with the agent's evaluation actions, its first ``steps`` steps if that is given.
@@ -65,17 +79,18 @@ def play(
         total += float(reward)
         if picture:
             pictures.append(picture())
-    return Played(np.stack(images), np.stack(states), total, np.array(pictures))
+    taken = np.empty(0) if any(one is None for one in pictures) else np.array(pictures)
+    return Played(np.stack(images), np.stack(states), total, taken)
 
 
 class Evaluation(NamedTuple):
-    """Returns and lengths of E episodes, and the images of the first."""
+    """Returns and lengths of E episodes, and what was to be seen of the first."""
 
     returns: list[float]
     lengths: list[int]
     """Frames."""
     frames: np.ndarray
-    """uint8 (T, S, S, 3)."""
+    """uint8 (T, S, S, 3); empty, (0,), where observations are no images and no pictures were taken."""
     skills: int
     """How many skills were played, one an episode; 0 where the agent picked what to do."""
 
@@ -98,13 +113,14 @@ def evaluate(
     *,
     action_repeat: int,
     seed: int,
+    picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     begins: Callable[[int, int], None] = lambda number, of: None,
 ) -> Evaluation | None:
     """Run ``episodes`` episodes of ``env``, which draw from ``seed``; None when ``should_stop`` became true.
 
-    The environment keeps its own random stream. ``begins`` is told which episode begins, from 1 on, and of how many.
-    While no skill is chosen the episodes are of several (:func:`trials`).
+    The environment keeps its own random stream. ``picture`` is of the first episode. ``begins`` is told which episode
+    begins, from 1 on, and of how many. While no skill is chosen the episodes are of several (:func:`trials`).
     """
     returns, lengths, frames = [], [], np.empty(0)
     tried = trials(agent, episodes)
@@ -112,11 +128,11 @@ def evaluate(
         for index in range(episodes):
             begins(index + 1, episodes)
             skill = None if tried is None else tried[index]
-            played = play(agent, env, skill, should_stop=should_stop)
+            played = play(agent, env, skill, picture=None if index else picture, should_stop=should_stop)
             if played is None:
                 return None
             if index == 0:
-                frames = played.images[:-1].transpose(0, 2, 3, 1)
+                frames = played.shown[:-1]
             returns.append(played.reward)
             lengths.append((len(played.images) - 1) * action_repeat)
     return Evaluation(returns, lengths, frames, 0 if tried is None else len(tried.unique(dim=0)))
@@ -129,21 +145,22 @@ def skill_gallery(
     most: int,
     steps: int,
     seed: int,
+    picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
     """A labelled grid of the first ``steps`` steps of ``most`` skills at most, uint8 (steps + 1, H, W, 3).
 
     All skills begin in the same state, the one ``env`` would have begun its next episode in, and still will: it is
-    left as it was. None when ``should_stop`` became true.
+    left as it was. ``picture`` as in :func:`play`. None when ``should_stop`` became true, or nothing is to be seen.
     """
     before = env.get_state()  # type: ignore[attr-defined]
     videos = []
     with own_randomness(agent.device, seed):
         for skill in agent.shown.candidates(agent.device)[:most]:
-            played = play(agent, env, skill, steps=steps, should_stop=should_stop)
+            played = play(agent, env, skill, steps=steps, picture=picture, should_stop=should_stop)
             env.set_state(before)  # type: ignore[attr-defined]
-            if played is None:
+            if played is None or not len(played.shown):
                 return None
-            frames = upscale(played.images.transpose(0, 2, 3, 1), 2)
+            frames = upscale(played.shown, 2)
             videos.append(label(frames, agent.shown.name(skill)))
     return tile(np.stack(videos), columns=math.ceil(len(videos) ** 0.5))

@@ -11,7 +11,7 @@ import torch
 
 from agents.agent import Agent
 from training.clock import Clock
-from training.evaluation import evaluate, play, skill_gallery
+from training.evaluation import Picture, evaluate, play, skill_gallery
 from training.judged import Judged, judge, predicted_entropy, share_named
 from training.parts import EVALUATION, GALLERY
 from training.skill_grid import SkillGrid
@@ -41,7 +41,9 @@ class Stage:
     begins: Callable[[int, int], None]
     """Told which episode of an evaluation begins, from 1 on, and of how many."""
     film: Callable[..., None] | None
-    """Saves a video, see :meth:`training.run.Run.video`; None where none is wanted."""
+    """Saves a video, see :meth:`training.run.Run.video`; None where none is wanted, or none possible."""
+    picture: Picture | None = None
+    """How ``env`` is looked at where observations are no images; None where they are."""
 
 
 class Evaluator(Protocol):
@@ -79,6 +81,7 @@ class MeanActions:
             self.episodes,
             action_repeat=stage.clock.frames,
             seed=derive(stage.seed, EVALUATION, stage.counters.evaluations),
+            picture=stage.picture if stage.film is not None else None,
             should_stop=stage.stopped,
             begins=stage.begins,
         )
@@ -90,7 +93,7 @@ class MeanActions:
         stage.logger.log("episode_reward_std", float(np.std(result.returns)), "eval")
         if stage.agent.shown.dim:
             stage.logger.log("skills_tried", result.skills, "eval")
-        if stage.film is not None:
+        if stage.film is not None and len(result.frames):
             stage.film("episode", upscale(result.frames, 4), "eval", VIDEO_FPS)
         return True
 
@@ -104,6 +107,7 @@ class MeanActions:
             most=self.most_skills,
             steps=self.skill_steps,
             seed=derive(stage.seed, GALLERY),
+            picture=stage.picture,
             should_stop=stage.stopped,
         )
         if grid is not None:

@@ -13,7 +13,7 @@ from training.parts import agent_class, outline_agent
 from training.pretrained import SAME_MEANING, Pretrained, has
 from training.restored import has_foreign_agent, misfit
 from training.settings import OffPolicyKeys, SourceKeys
-from utils.advice import in_hydra
+from utils.advice import in_hydra, override
 from utils.config import get, put
 from utils.errors import UserError
 from utils.own_code import PACKAGES
@@ -54,9 +54,11 @@ def check_fits(source: Pretrained, settings: OffPolicyKeys, chosen: Mapping[str,
     for key in SAME_ENVIRONMENT:
         if _apart(before, now, key):
             then = get(before, key)
+            kind = before.get("choices", {}).get("configs") if key == "obs_type" else None
+            fix = f"`{key}`={then}" if kind is None else override("configs", kind)
             raise SettingError(
-                f"`{key}`={get(now, key)}: {source.path} was made with `{key}`={then}. Set "
-                f"`{key}`={then}, or name another snapshot."
+                f"`{key}`={get(now, key)}: {source.path} was made with `{key}`={then}. Set {fix}, or name another "
+                "snapshot."
             )
     if has_foreign_agent(now):  # shown what its constructor raises when it is built
         return

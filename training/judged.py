@@ -22,12 +22,12 @@ class Judged(NamedTuple):
     """Sum of q(. | s) over the steps, (n,)."""
 
 
-def judge(agent: Acts, images: np.ndarray, skill: np.ndarray) -> Judged | None:
-    """The episode with ``images`` uint8 (T + 1, C, S, S), played under the one-hot ``skill`` (n,).
+def judge(agent: Acts, observations: np.ndarray, skill: np.ndarray) -> Judged | None:
+    """The episode with ``observations`` (T + 1, ...), images or states, played under the one-hot ``skill`` (n,).
 
-    None when the agent has no discriminator of images (:meth:`agents.agent.Acts.skill_log_probs`).
+    None when the agent has no discriminator of observations (:meth:`agents.agent.Acts.skill_log_probs`).
     """
-    found = agent.skill_log_probs(torch.from_numpy(images))
+    found = agent.skill_log_probs(torch.from_numpy(observations))
     if found is None:
         return None
     log_probs = found.cpu()

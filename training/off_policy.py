@@ -11,6 +11,7 @@ from envs.workers import WorkerFailure
 from replay.damage import DamagedReplay
 from replay.files import DiskFull
 from training import checkpoint
+from training.camera import Camera
 from training.clock import Clock
 from training.collector import Collector
 from training.episode_log import EpisodeLog
@@ -67,7 +68,8 @@ class OffPolicyRun(Run):
             clock=clock,
             stopped=lambda: self.stop.received,
             begins=self.work.at,
-            film=self.video if settings.save_video else None,
+            film=self.video if settings.save_video and parts.visible else None,
+            picture=None if settings.obs_type == "pixels" else Camera(parts.eval_env, logger.say),
         )
         self.outlook = Outlook(settings, origin.phase, self.stage, self.replay, self.work)
 

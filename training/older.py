@@ -12,11 +12,15 @@ DRQ_REFERENCE = {
 """What ``reference=true`` of DrQ meant while the agent saw to it, whatever else was asked for."""
 
 
+MLP = {"mlp_layers": 4, "mlp_units": 400}
+"""What encoder and decoder of images say of states, which they do not see; the published values."""
+
+
 def current(content: dict[str, Any]) -> dict[str, Any]:
     """A snapshot or checkpoint as it would be written today.
 
     Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings; up to
-    formats 3 and 4 ``skill_choice`` had another meaning.
+    formats 3 and 4 ``skill_choice`` had another meaning; up to formats 4 and 5 all agents of Dreamer's saw images.
     """
     config = current_settings(content.get("config", {}))
     script = config.get("phase") or ("finetune" if "snapshot_ts" in config else "pretrain")
@@ -28,6 +32,9 @@ def current_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     present = _with_factory(config)
     if isinstance(agent := present.get("agent"), Mapping) and agent.get("skill_choice") == "replay":
         present["agent"] = _with_choice(agent)
+    for name in ("encoder", "decoder"):
+        if isinstance(section := present.get(name), Mapping):
+            present[name] = MLP | dict(section)
     return present
 
 

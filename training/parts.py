@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike
 from agents.agent import ASKED, Agent, Phase
 from agents.settings import AgentSettings
 from envs.contract import Sizes
-from envs.make import EnvSettings, make, sizes
+from envs.gl import pictures_if_possible
+from envs.make import EnvSettings, make, observation_shape, sizes
 from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
@@ -41,6 +42,8 @@ class Parts(NamedTuple):
     """See :func:`plain_spec`."""
     notes: list[str]
     """What the user should know."""
+    visible: bool = True
+    """Whether videos of ``eval_env`` can be made."""
 
     def close(self) -> None:
         """End the environments."""
@@ -57,6 +60,7 @@ def build(
     """
     seed = settings.seed
     made = env_arguments(settings)
+    blind = _blind(settings)
     envs = make_vector(
         settings.task,
         settings.num_envs,
@@ -73,15 +77,24 @@ def build(
     state = env_sizes(settings).state
     stored = state if settings.replay.store_physics else None
     spec = record_spec(obs_space.shape, obs_space.dtype, action_space.shape[0], agent.recorded.dim, stored)
-    notes = []
+    notes = [] if blind is None else [f"`save_video`=true, but there will be no videos: {blind}; the run goes on"]
     if settings.replay.store_physics and state is None:
-        notes = [f'env_factory={settings.env_factory} gives no info["physics"]: the replay keeps no simulator states']
+        notes += [f'env_factory={settings.env_factory} gives no info["physics"]: the replay keeps no simulator states']
     if source is not None:
         notes += load_pretrained(agent, source, settings, plain_spec(spec))
     notes = [*notes, *compile_agent(agent, settings.compile)]
     replay = _build_replay(settings, run_dir, spec, derive(seed, REPLAY), device)
     lineage = source.lineage if source else []
-    return Parts(agent, envs, eval_env, replay, device, lineage, plain_spec(spec), notes)
+    return Parts(agent, envs, eval_env, replay, device, lineage, plain_spec(spec), notes, visible=blind is None)
+
+
+def _blind(settings: OffPolicyKeys) -> str | None:
+    """Why there can be no videos of environments that need no renderer for their observations; None if there can, or
+    if nobody wants any: then no renderer is tried.
+    """
+    if settings.obs_type == "pixels" or settings.env_factory is not None or not settings.save_video:
+        return None
+    return pictures_if_possible()
 
 
 def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
@@ -98,6 +111,12 @@ def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
 def env_sizes(settings: EnvironmentKeys) -> Sizes:
     """Sizes of the environment, before it is made. Raises :class:`UserError` if it cannot be used."""
     return sizes(EnvSettings(settings.task, seed=settings.seed, **env_arguments(settings)))
+
+
+def env_observation(settings: EnvironmentKeys) -> tuple[tuple[int, ...], str]:
+    """Shape and type of an observation, before the environment is made. Raises as :func:`env_sizes`."""
+    shape = observation_shape(EnvSettings(settings.task, seed=settings.seed, **env_arguments(settings)))
+    return shape, "uint8" if settings.obs_type == "pixels" else "float32"
 
 
 def ring_device(settings: OffPolicyKeys, device: torch.device) -> torch.device | None:

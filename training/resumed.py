@@ -11,7 +11,7 @@ from replay import Layout
 from replay.state import contradictions
 from training import checkpoint
 from training.episode_log import EPISODES
-from training.parts import env_sizes, outline_agent
+from training.parts import env_observation, env_sizes, outline_agent
 from training.restored import has_foreign_agent, misfit
 from training.run import CHECKPOINT
 from training.settings import OffPolicyKeys
@@ -75,7 +75,7 @@ def _of_another_agent(content: Mapping[str, Any], settings: OffPolicyKeys, phase
     if has_foreign_agent(settings.plain()):
         return None
     sizes = env_sizes(settings)
-    shape = (3, settings.image_size, settings.image_size)
+    shape, _ = env_observation(settings)
     agent = outline_agent(settings, shape, sizes.actions, phase)
     return misfit(content["agent"], agent.training_state()) or misfit(
         content["collector"], acting_state(agent, settings.num_envs)

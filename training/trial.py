@@ -53,24 +53,25 @@ def attempt(
     sampler, random = replay.sampler.state, random_state(agent.device)
     try:
         batch = replay.sample()
-        shape, action_dim = tuple(batch["observation"].shape[-3:]), batch["action"].shape[-1]
-        twin = build_agent(settings, shape, action_dim, phase, agent.device)
+        seen, _ = replay.layout.dtype.fields["observation"][:2]  # type: ignore[index]
+        black = torch.zeros(1, *seen.shape, dtype=batch["observation"].dtype, device=agent.device)
+        twin = build_agent(settings, seen.shape, batch["action"].shape[-1], phase, agent.device)
         twin.load_training_state(agent.training_state())
-        return _tried(twin, replay, shape, settings.num_envs, last_frame, stopped)
+        return _tried(twin, replay, black, settings.num_envs, last_frame, stopped)
     finally:
         replay.sampler.state = sampler
         set_random_state(random, agent.device)
 
 
 def _tried(
-    twin: Agent, replay: Replay, shape: tuple[int, ...], count: int, last_frame: int, stopped: Callable[[], bool]
+    twin: Agent, replay: Replay, black: torch.Tensor, count: int, last_frame: int, stopped: Callable[[], bool]
 ) -> Trial | None:
     def update() -> None:
         losses = twin.update(replay.sample()).losses
         torch.stack([loss.detach().float() for loss in losses.values()]).cpu()  # waits for the device
 
     def acting() -> Acting:
-        return Acting(_seconds(_action(twin, shape, count, twin.collects)), _seconds(_action(twin, shape, 1, "eval")))
+        return Acting(_seconds(_action(twin, black, count, twin.collects)), _seconds(_action(twin, black, 1, "eval")))
 
     learning = _seconds(update)
     if stopped():
@@ -83,10 +84,10 @@ def _tried(
     return Trial(learning, first, last, 0 if alike else changes)
 
 
-def _action(agent: Agent, shape: tuple[int, ...], count: int, mode: Mode) -> Callable[[], Any]:
-    """Acts once on ``count`` black images, with a result on the host."""
+def _action(agent: Agent, black: torch.Tensor, count: int, mode: Mode) -> Callable[[], Any]:
+    """Acts once on ``count`` observations that are all zeros, as ``black`` (1, ...) is, with a result on the host."""
     acting = agent.start(count)
-    observation = torch.zeros(count, *shape, dtype=torch.uint8, device=agent.device)
+    observation = black.repeat(count, *[1] * (black.dim() - 1))
     is_first = torch.zeros(count, dtype=torch.bool, device=agent.device)
     return lambda: agent.act(observation, acting, is_first, mode)[0].cpu()
 

@@ -103,6 +103,8 @@ def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("domain_of", domain_of, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
+# an unknown ``value`` is refused where it is checked, so anything will do for it here
+OmegaConf.register_new_resolver("per", lambda value, table: table.get(value, next(iter(table.values()))), replace=True)
 OmegaConf.register_new_resolver("if", lambda condition, then, otherwise: then if condition else otherwise, replace=True)
 
 

@@ -22,7 +22,8 @@ class Actor(nn.Module):
 
     def forward(self, feat: Tensor, skill: Tensor) -> Policy:
         """feat (..., F), skill (..., n) -> policy with parameters (..., A)."""
-        mean, raw = self.net(torch.cat([feat, skill], -1)).float().chunk(2, -1)
+        inputs = torch.cat([feat, skill], -1) if skill.shape[-1] else feat
+        mean, raw = self.net(inputs).float().chunk(2, -1)
         return self.policy(torch.tanh(mean), 2 * torch.sigmoid(raw / 2) + self.min_std)
 
 

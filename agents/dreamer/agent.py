@@ -19,7 +19,7 @@ from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.latch import Latch
 from agents.nn.latent import Latent
 from agents.nn.loading import load_part
-from agents.nn.networks import ImageEncoder, preprocess_image
+from agents.nn.observations import embed_dim, is_image
 from agents.nn.optimizer import Optimizer
 from agents.skills import SkillSchedule, SkillSpace
 from utils.errors import UserError
@@ -71,15 +71,15 @@ class DreamerAgent(nn.Module):
         super().__init__()
         agent, encoder, rssm = settings.agent, settings.encoder, settings.rssm
         self.settings, self.name = settings, agent.name
-        self.phase, self.action_dim, self.image_size = phase, action_dim, obs_shape[-1]
+        self.phase, self.action_dim, self.obs_shape = phase, action_dim, tuple(obs_shape)
         self.device = torch.device(device)
         self.updates = 0
         self.clip_reward = CLIP_REWARDS[settings.clip_rewards]
         self.amp = settings.precision == "bf16" or (settings.precision == 16 and self.device.type == "cuda")
         sizes = Sizes(
-            obs_shape=tuple(obs_shape),
+            obs_shape=self.obs_shape,
             action=action_dim,
-            embed=ImageEncoder.outputs(obs_shape, encoder.cnn_depth, encoder.cnn_kernels),
+            embed=embed_dim(obs_shape, encoder.plain()),
             feat=rssm.stoch * rssm.discrete + rssm.deter,
             deter=rssm.deter,
             domain=settings.domain,
@@ -158,7 +158,7 @@ class DreamerAgent(nn.Module):
 
     @torch.no_grad()
     def act(self, observation: Tensor, acting: Acting, is_first: Tensor, mode: Mode) -> tuple[Tensor, Acting]:
-        """Filter the image and choose an action (see :mod:`agents.agent`).
+        """Filter the observation and choose an action (see :mod:`agents.agent`).
 
         ``random`` actions are uniform in [-1, 1] and leave the latent alone; the posterior is sampled in ``eval``, too.
         While training data is collected, skills are renewed on schedule; in ``eval`` they are held.
@@ -169,7 +169,7 @@ class DreamerAgent(nn.Module):
         if mode == "random":
             action = 2 * torch.rand_like(acting.action) - 1
             return action, acting._replace(action=action)
-        embed = self.world_model.encoder(preprocess_image(observation))
+        embed = self.world_model.encode(observation)
         assert isinstance(acting.memory, Latent)
         latent = self.world_model.rssm.observe_step(acting.memory, acting.action, embed, is_first)
         skill = acting.skill if mode == "show" else self.pilot.select(latent, acting.skill, mode)
@@ -207,8 +207,8 @@ class DreamerAgent(nn.Module):
     def update(self, batch: Mapping[str, Tensor]) -> Updated:
         """One step of everything, in the order of ``agents/exploration/intrinsic_reward.py``.
 
-        ``batch``: observation uint8 (B, T, C, S, S), action (B, T, A), reward (B, T), is_first bool (B, T), and
-        skill (B, T, n), skill_valid bool (B, T) for skill agents.
+        ``batch``: observation uint8 (B, T, C, S, S) or float32 (B, T, D), action (B, T, A), reward (B, T), is_first
+        bool (B, T), and skill (B, T, n), skill_valid bool (B, T) for skill agents.
         """
         undecided = self.pilot.undecided
         due = tuple(drive.prepare(self.updates, undecided) for drive in self.drives.values())
@@ -227,7 +227,7 @@ class DreamerAgent(nn.Module):
         assert batch["observation"].shape[:2] == batch["reward"].shape == first.shape
         assert batch["action"].shape == (*first.shape, self.action_dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            # encode the images and filter the sequences: (B, T, ...)
+            # encode the observations and filter the sequences: (B, T, ...)
             seen = model.observe(batch["observation"], batch["action"], first)
             assert seen.feat.shape == (*first.shape, model.rssm.feat_dim) and seen.kl.shape == first.shape
             # methods learn from replay
@@ -282,21 +282,24 @@ class DreamerAgent(nn.Module):
     # ---- looking at what was learned
 
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``openl_observation``: open-loop predictions of the first 8 rows."""
+        """``openl_observation``: open-loop predictions of the first 8 rows; nothing for an agent that sees states."""
+        if not is_image(self.obs_shape):
+            return {}
         observation, action, is_first = (batch[key][:8] for key in ("observation", "action", "is_first"))
         return {"openl_observation": self.world_model.open_loop(observation, action, is_first)}
 
     @torch.no_grad()
-    def embed(self, images: Tensor) -> Tensor:
-        """The encoder's embedding of the last image (see :mod:`agents.agent`)."""
-        return self.world_model.encoder(preprocess_image(images[-1:].to(self.device)))[0]
+    def embed(self, observations: Tensor) -> Tensor:
+        """The encoder's embedding of the last observation (see :mod:`agents.agent`)."""
+        return self.world_model.encode(observations[-1:].to(self.device))[0]
 
-    def skill_log_probs(self, images: Tensor) -> None:
+    def skill_log_probs(self, observations: Tensor) -> None:
         """There is none: methods read the features of latent states (see :mod:`agents.agent`)."""
 
     def activation_bytes(self, batch_size: int, length: int) -> int:
         """See :class:`agents.agent.Learns`."""
-        return activation_bytes(self, batch_size * length, self.image_size, self.main.behavior.horizon)
+        side = self.obs_shape[-1] if is_image(self.obs_shape) else 0
+        return activation_bytes(self, batch_size * length, side, self.main.behavior.horizon)
 
     # ---- saving
 

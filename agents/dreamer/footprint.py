@@ -4,7 +4,7 @@ from torch import nn
 
 
 def activation_bytes(agent: nn.Module, rows: int, image_size: int, horizon: int) -> int:
-    """Bytes in float32 of an update of ``rows`` records.
+    """Bytes in float32 of an update of ``rows`` records, with images of ``image_size`` pixels a side (0: states).
 
     Every convolution and linear layer keeps its input and its output. Layers of behaviours and of the RSSM are
     evaluated at every imagined step (``horizon`` times ``rows``) by the behaviour's step, all others once per record by

@@ -13,6 +13,7 @@ from utils.rules import (
     Flag,
     Fraction,
     Kernels,
+    Layers,
     NotNegative,
     OneOf,
     Positive,
@@ -40,11 +41,13 @@ class RSSMSettings(Section):
     discrete: Size
 
 
-class ConvSettings(Section):
-    """Encoder or decoder."""
+class CodecSettings(Section):
+    """Encoder or decoder: ``cnn_*`` of images, ``mlp_*`` of states."""
 
     cnn_depth: Size
     cnn_kernels: Kernels
+    mlp_layers: Layers
+    mlp_units: Size
 
 
 class KLSettings(Section):
@@ -143,8 +146,8 @@ class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):
 
     agent: DreamerSection
     rssm: RSSMSettings
-    encoder: ConvSettings
-    decoder: ConvSettings
+    encoder: CodecSettings
+    decoder: CodecSettings
     reward_head: MLPSettings
     kl: KLSettings
     loss_scales: LossScales

@@ -1,4 +1,4 @@
-"""The world model: encoder, RSSM, image decoder and reward head, with their losses."""
+"""The world model: encoder, RSSM, decoder and reward head, with their losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,15 +12,17 @@ from agents.exploration.intrinsic_reward import Scored
 from agents.nn.distributions import categorical_entropy, categorical_kl, log_softmax, unit_normal_log_prob
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
-from agents.nn.networks import MLP, ImageDecoder, ImageEncoder, preprocess_image
-from agents.nn.phases import to_phases
+from agents.nn.networks import MLP
+from agents.nn.observations import build_decoder, build_encoder, is_image, prepare
+from utils.errors import UserError
 
 
 class Observed(NamedTuple):
     """What one pass over a batch gives, (B, T, ...), still attached to the graph."""
 
-    image: Tensor
-    """Preprocessed images in [-0.5, 0.5], (B, T, C, S, S), or their phases (see :mod:`agents.nn.phases`)."""
+    obs: Tensor
+    """What the encoder was given: images in [-0.5, 0.5], (B, T, C, S, S), or their phases (see
+    :mod:`agents.nn.phases`); or states (B, T, D)."""
     embed: Tensor
     post: Latent
     prior_logits: Tensor
@@ -32,15 +34,16 @@ class Observed(NamedTuple):
 
 
 class WorldModel(nn.Module):
-    """Loss = L_kl + L_image + L_reward (Hafner et al. 2021, DreamerV2, equation 2, without a discount head).
+    """Loss = L_kl + L_observation + L_reward (Hafner et al. 2021, DreamerV2, equation 2, without a discount head).
 
+    ``obs_shape``: images (C, S, S) or states (D,), see :mod:`agents.nn.observations`.
     ``reward_outputs`` is 1, or n when the reward head predicts the reward of each of n skills.
     ``grad_heads`` lists the heads, of ``decoder`` and ``reward``, whose gradient reaches encoder and RSSM.
     """
 
     def __init__(
         self,
-        image_shape: Sequence[int],
+        obs_shape: Sequence[int],
         action_dim: int,
         *,
         rssm: Mapping[str, int],
@@ -54,24 +57,29 @@ class WorldModel(nn.Module):
         elu_output: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = ImageEncoder(image_shape, encoder["cnn_depth"], encoder["cnn_kernels"])
+        self.obs_shape = tuple(obs_shape)
+        self.encoder = build_encoder(obs_shape, encoder)
         self.rssm = RSSM(action_dim, self.encoder.embed_dim, **rssm)
-        self.decoder = ImageDecoder(
-            self.rssm.feat_dim, image_shape, decoder["cnn_depth"], decoder["cnn_kernels"], elu_output
-        )
+        self.decoder = build_decoder(self.rssm.feat_dim, obs_shape, decoder, elu_output=elu_output)
         self.reward_head = MLP(self.rssm.feat_dim, reward_outputs, reward_head["layers"], reward_head["units"])
         self.free, self.balance = kl["free"], kl["balance"]
         self.scales = dict(loss_scales)
         self.grad_heads = frozenset(grad_heads)
 
+    def encode(self, observation: Tensor) -> Tensor:
+        """The embedding (..., E) of raw observations, uint8 (..., C, S, S) or float32 (..., D)."""
+        return self.encoder(prepare(observation, self.obs_shape))
+
     def observe(self, observation: Tensor, action: Tensor, is_first: Tensor) -> Observed:
-        """Encode and filter: observation uint8 (B, T, C, S, S), action (B, T, A), is_first (B, T)."""
-        image = preprocess_image(to_phases(observation) if self.encoder.in_phases else observation)
-        embed = self.encoder(image).float()
+        """Encode and filter: observation uint8 (B, T, C, S, S) or float32 (B, T, D), action (B, T, A), is_first
+        (B, T).
+        """
+        obs = prepare(observation, self.obs_shape, in_phases=self.encoder.in_phases)
+        embed = self.encoder(obs).float()
         post, prior_logits = self.rssm.observe(embed, action, is_first)
         with torch.no_grad():
             kl = categorical_kl(log_softmax(post.logits), log_softmax(prior_logits))
-        return Observed(image, embed, post, prior_logits, post.feat, kl)
+        return Observed(obs, embed, post, prior_logits, post.feat, kl)
 
     def kl_loss(self, post_logits: Tensor, prior_logits: Tensor) -> Tensor:
         """Balanced KL: (1 - balance) max(KL(post || sg prior), free) + balance max(KL(sg post || prior), free).
@@ -101,7 +109,8 @@ class WorldModel(nn.Module):
         ``reward.value`` is (B, T), or (B, T, n) for a head with n outputs.
         """
         feat = seen.feat if "decoder" in self.grad_heads else seen.feat.detach()
-        image_loss = -unit_normal_log_prob(*self.decoder.beside(seen.image, feat), 3).mean()
+        beside = self.decoder.beside(seen.obs, feat)
+        observation_loss = -unit_normal_log_prob(*beside, len(self.obs_shape)).mean()
         out = self.reward_head(seen.feat if "reward" in self.grad_heads else seen.feat.detach())
         target, valid, _ = reward.masked()
         if target.dim() < out.dim():
@@ -109,7 +118,7 @@ class WorldModel(nn.Module):
         assert target.shape == out.shape, f"reward head has {out.shape[-1]} outputs, the reward {tuple(target.shape)}"
         reward_loss = masked_mean(-unit_normal_log_prob(target, out, 0), valid)
         kl_loss = self.kl_loss(seen.post.logits, seen.prior_logits)
-        losses = {"kl": kl_loss, "observation": image_loss, "reward": reward_loss}
+        losses = {"kl": kl_loss, "observation": observation_loss, "reward": reward_loss}
         total = sum((self.scales.get(key, 1.0) * value for key, value in losses.items()), torch.zeros_like(kl_loss))
         parts = {f"{key}_loss": value.detach() for key, value in losses.items()} | {"model_loss": total.detach()}
         with torch.no_grad():
@@ -124,8 +133,11 @@ class WorldModel(nn.Module):
     def open_loop(self, observation: Tensor, action: Tensor, is_first: Tensor, context: int = 5) -> Tensor:
         """Video of ``context`` filtered steps followed by pure prediction; truth above model above error.
 
-        Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S).
+        Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S). Raises :class:`UserError` for a
+        model of states: it predicts no images.
         """
+        if not is_image(self.obs_shape):
+            raise UserError(f"a world model of states {self.obs_shape} predicts no images. Use configs=dmc_pixels.")
         context = min(context, observation.shape[1] - 1)
         seen = self.observe(observation[:, :context], action[:, :context], is_first[:, :context])
         last = Latent(*(x[:, -1] for x in seen.post))

@@ -5,6 +5,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, Sizes
+from agents.nn.observations import is_image
 from utils.errors import UserError
 
 
@@ -36,7 +37,20 @@ def own_keys(method: type[IntrinsicReward]) -> dict[str, tuple[Any, Any]]:
     return {p.name: (types.get(p.name, Any), ... if p.default is p.empty else p.default) for p in parameters}
 
 
+def check_observations(method: type[IntrinsicReward], images: bool) -> None:
+    """Raise :class:`UserError` if the method needs images and there are none."""
+    if method.needs_images and not images:
+        raise UserError(
+            f"agent.method={method.__module__}.{method.__qualname__} needs images, and obs_type=states gives none. "
+            "Use configs=dmc_pixels, or another agent."
+        )
+
+
 def build_method(agent: Any, sizes: Sizes) -> IntrinsicReward:
-    """Construct the method of a section ``agent`` that has its keys (:func:`own_keys`)."""
+    """Construct the method of a section ``agent`` that has its keys (:func:`own_keys`).
+
+    Raises :class:`UserError` where it needs images and observations are states.
+    """
     method = method_class(agent.method)
+    check_observations(method, is_image(sizes.obs_shape))
     return method(sizes, **{name: getattr(agent, name) for name in own_keys(method)})

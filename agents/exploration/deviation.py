@@ -45,8 +45,8 @@ ImageSize = Annotated[int, choice(*KERNELS)]
 class Deviation(IntrinsicReward):
     """r(s, z) = r_dev(s, z) + alpha r_exp(s), r_exp = mean_z KL(q(h | s, z) || N(0, I)).
 
-    Replayed images are scored under all n skills at once. With ``skill_conditioned_reward`` the reward head has n
-    outputs, all of them trained on every image; without, one output learns the reward of the stored skill.
+    Replayed observations are scored under all n skills at once. With ``skill_conditioned_reward`` the reward head has n
+    outputs, all of them trained on every observation; without, one output learns the reward of the stored skill.
     ``explor_rate`` is alpha: a number, or a table by domain. Raises :class:`UserError` for a domain not in the table.
     """
 

@@ -31,7 +31,7 @@ class ReplayView(NamedTuple):
     """A replayed batch as a method sees it, (B, T, ...), detached from the world model."""
 
     obs: Tensor
-    """uint8 images (B, T, C, S, S)."""
+    """Images uint8 (B, T, C, S, S), or states float32 (B, T, D)."""
     embed: Tensor
     action: Tensor
     """``action[:, t]`` led to record t."""
@@ -96,6 +96,8 @@ class RunSizes(NamedTuple):
     """What a method's keys may have to fit, known before anything is built."""
 
     domain: str
+    images: bool
+    """Whether observations are images; else they are states."""
     image_size: int
     """Pixels a side."""
     particles: int
@@ -114,6 +116,9 @@ class IntrinsicReward(nn.Module):
     :meth:`score_replay`. ``imagination``: :meth:`score_imagined` is used and the head learns the task reward."""
     acts: ClassVar[Literal["actor", "uniform"]] = "actor"
     """``uniform``: collects with uniform random actions and trains no behaviour."""
+
+    needs_images: ClassVar[bool] = False
+    """Whether the method cannot do without images: it is refused where observations are states."""
 
     reads_view: ClassVar[bool] = False
     """Whether :meth:`after_update` is given the batch. It is kept until then; a captured graph copies it, about 50 MB

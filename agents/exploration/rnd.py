@@ -9,7 +9,8 @@ from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, Run
 from agents.nn.kernels import check_encoder
 from agents.nn.means import weighted_mean
 from agents.nn.moments import RunningMoments
-from agents.nn.networks import MLP, ImageEncoder, orthogonal_, preprocess_image
+from agents.nn.networks import MLP, ImageEncoder, orthogonal_
+from agents.nn.observations import is_image, prepare
 from utils.rules import Flag, Fraction, Kernels, Positive, Size
 
 CLIP = 5.0
@@ -61,7 +62,8 @@ class RND(IntrinsicReward):
     @classmethod
     def check(cls, own: Any, run: RunSizes) -> None:
         """The networks' convolutions leave something of the image."""
-        check_encoder("agent.rnd_cnn_kernels", own.rnd_cnn_kernels, run.image_size)
+        if run.images:
+            check_encoder("agent.rnd_cnn_kernels", own.rnd_cnn_kernels, run.image_size)
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class RND(IntrinsicReward):
     ) -> None:
         super().__init__(sizes)
         self.scale, self.decay, self.batch_statistics = rnd_scale, target_decay, batch_statistics
-        self.images = len(sizes.obs_shape) == 3
+        self.images = is_image(sizes.obs_shape)
 
         def build() -> nn.Module:
             if not self.images:
@@ -89,7 +91,7 @@ class RND(IntrinsicReward):
         self.error_moments = RunningMoments()
 
     def _prepare(self, obs: Tensor) -> Tensor:
-        return preprocess_image(obs) if self.images else obs.float()
+        return prepare(obs, self.sizes.obs_shape)
 
     def _rows(self, x: Tensor) -> Tensor:
         """What shares a mean and variance in one column: images (..., C, S, S) -> (n, C), states (..., D) -> (n, D)."""

@@ -1,4 +1,4 @@
-"""The networks of DreamerV2: MLP, image encoder and decoder, LayerNorm GRU cell."""
+"""The networks of DreamerV2: MLP, encoders and decoders of images and states, LayerNorm GRU cell."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,22 @@ MATMUL_SIDE = 2
 class MLP(nn.Sequential):
     """``layers`` hidden layers of ``units`` with ``activation``, then a linear one: (..., inputs) -> (..., outputs).
 
-    The last layer runs in float32 under autocast, too: bfloat16 has 8 bits, and a value of 150 would be rounded to
-    whole numbers.
+    With ``norm`` there is a LayerNorm before every activation. The last layer runs in float32 under autocast, too:
+    bfloat16 has 8 bits, and a value of 150 would be rounded to whole numbers.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU
+        self,
+        inputs: int,
+        outputs: int,
+        layers: int,
+        units: int,
+        activation: type[nn.Module] = nn.ELU,
+        *,
+        norm: bool = False,
     ) -> None:
-        sizes = [inputs] + [units] * layers
-        pairs = zip(sizes, sizes[1:], strict=False)
-        hidden = [m for i, o in pairs for m in (nn.Linear(i, o), _in_place(activation()))]
-        super().__init__(*hidden, nn.Linear(sizes[-1], outputs))
+        hidden = hidden_layers(inputs, layers, units, activation, norm=norm)
+        super().__init__(*hidden, nn.Linear(units if layers else inputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self
@@ -37,9 +42,21 @@ class MLP(nn.Sequential):
             return last(x.to(last.weight.dtype)).reshape(*lead, last.out_features)
 
 
+def hidden_layers(
+    inputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU, *, norm: bool = False
+) -> list[nn.Module]:
+    """``layers`` times Linear, LayerNorm if ``norm``, activation: from ``inputs`` numbers to ``units``."""
+    sizes = [inputs] + [units] * layers
+    return [
+        layer
+        for i, o in zip(sizes, sizes[1:], strict=False)
+        for layer in (nn.Linear(i, o), *([nn.LayerNorm(o)] if norm else []), _in_place(activation()))
+    ]
+
+
 def _in_place(activation: nn.Module) -> nn.Module:
-    """``activation`` without an output of its own where it can do so: a linear layer's backward pass does not need what
-    it put out, so this halves the memory.
+    """``activation`` without an output of its own where it can do so: the backward pass of what comes before it, linear
+    or LayerNorm, does not need what that put out, so this saves memory.
     """
     if isinstance(activation, nn.ELU | nn.ReLU):
         activation.inplace = True
@@ -96,6 +113,32 @@ class ImageEncoder(nn.Module):
             side = conv_size(x.shape[-1], layer.kernel_size[:1])
             x = F.elu(conv_by_matmul(layer, x) if side <= MATMUL_SIDE else layer(x), inplace=True)
         return x.contiguous().reshape(*lead, self.embed_dim)
+
+
+class StateEncoder(nn.Sequential):
+    """``layers`` times Linear, LayerNorm, ELU: states (..., D) as they are -> (..., units)."""
+
+    in_phases = False
+
+    def __init__(self, inputs: int, layers: int = 4, units: int = 400) -> None:
+        super().__init__(*hidden_layers(inputs, layers, units, norm=True))
+        self.embed_dim = units
+
+    def forward(self, state: Tensor) -> Tensor:
+        return super().forward(state.reshape(-1, state.shape[-1])).reshape(*state.shape[:-1], self.embed_dim)
+
+
+class StateDecoder(MLP):
+    """Feature -> mean of a unit-variance Normal over the state, (..., feat_dim) -> (..., D): the layers of
+    :class:`StateEncoder`, then a linear one.
+    """
+
+    def __init__(self, feat_dim: int, outputs: int, layers: int = 4, units: int = 400) -> None:
+        super().__init__(feat_dim, outputs, layers, units, norm=True)
+
+    def beside(self, state: Tensor, feat: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`ImageDecoder.beside`."""
+        return state, self(feat)
 
 
 def conv_by_matmul(layer: nn.Conv2d, x: Tensor) -> Tensor:

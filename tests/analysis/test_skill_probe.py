@@ -338,3 +338,32 @@ def test_drq_without_skills_is_refused(drq, capsys):
     path = drq("cartpole_swingup", 0)
     capsys.readouterr()
     assert "is of agent=drq, which has no skills to tell apart" in refused(capsys, path)
+
+
+@pytest.fixture
+def of_states(settings, folder) -> Path:
+    """The snapshot of a short pre-training on states."""
+    path = folder / "states" / "snapshot_1010.pt"
+    if not path.exists():
+        agent = ("agent=deviation_dreamer", "configs=dmc_states")
+        config = settings(
+            "pretrain", *FEW, *agent, "snapshots=[1010]", "save_video=false", f"snapshot_dir={path.parent}"
+        )
+        launch(config, folder / "states_run", "pretrain")
+    return path
+
+
+def test_the_command_for_states(of_states, short, tmp_path, capsys):
+    picture, report = tmp_path / "ends.png", tmp_path / "report.json"
+    assert not main([str(of_states), "--episodes", "2", "--frames-png", str(picture), "--json", str(report)])
+    found = json.loads(report.read_text())
+    assert (found["skills"], found["episodes"], found["frames"]) == (SKILLS, 2, 1010) and found["coverage"] > 0
+    assert np.asarray(Image.open(picture)).std() > 5  # the walker, not an empty grid
+
+
+def test_states_have_no_picture_where_nothing_can_be_drawn(of_states, short, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("analysis.snapshot_tool.pictures_if_possible", lambda: "egl: no driver")
+    assert main([str(of_states), "--episodes", "2", "--frames-png", str(tmp_path / "ends.png")]) == 1
+    assert "--frames-png" in (told := capsys.readouterr().err) and "egl: no driver" in told
+    assert not main([str(of_states), "--episodes", "2"])
+    assert not (tmp_path / "ends.png").exists()

@@ -127,6 +127,62 @@ def test_child_processes_do_not_probe_again(choose):
     assert out.splitlines()[0] == "osmesa osmesa osmesa" and len(tried) == 2
 
 
+PREPARE = """
+import os, sys
+from envs import gl
+print(getattr(gl, sys.argv[1])(timeout=3.0))
+print(os.environ["MUJOCO_GL"], os.environ.get("PYOPENGL_PLATFORM"))
+from dm_control import mujoco
+"""
+
+
+@pytest.fixture
+def prepare(choose, tmp_path):
+    """Runs a function of ``envs.gl`` in a fresh process, which then imports dm_control: what it returned, the backend
+    it settled on, and those that were tried.
+    """
+
+    def run(function, **variables):
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MUJOCO_GL", "SOMNIA_GL"))}
+        inherited.pop("PYOPENGL_PLATFORM", None)
+        log = tmp_path / "log"
+        log.write_text("")
+        environment = {**inherited, "PYTHONPATH": f"{tmp_path}:{ROOT}", "FAKE_LOG": str(log), "FAKE_DISABLED": "ok"}
+        command = [sys.executable, "-c", PREPARE, function]
+        done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return *done.stdout.splitlines(), [line.split()[0] for line in log.read_text().splitlines()]
+
+    return run
+
+
+def test_pictures_are_had_where_they_can_be(prepare):
+    assert prepare("pictures_if_possible", FAKE_EGL="ok") == ("None", "egl egl", ["egl"] * 3)
+    why, settled, _ = prepare("pictures_if_possible", FAKE_EGL="crash")
+    assert "egl: " in why and "osmesa: ImportError: no driver for osmesa" in why and settled == "disabled None"
+    why, settled, tried = prepare("pictures_if_possible", FAKE_EGL="ok", MUJOCO_GL="osmesa")
+    assert "MUJOCO_GL=osmesa" in why and settled == "disabled None" and "egl" not in tried
+    why, settled, tried = prepare("pictures_if_possible", FAKE_EGL="ok", MUJOCO_GL="off")
+    assert "MUJOCO_GL=off" in why and settled == "disabled None" and tried == ["disabled"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "settled", "tried"),
+    [
+        ({"FAKE_EGL": "blank"}, "egl egl", ["egl", "egl"]),  # it can be loaded, and nobody draws
+        ({"FAKE_EGL": "crash", "FAKE_OSMESA": "ok"}, "osmesa osmesa", ["egl", "osmesa", "osmesa"]),
+        ({"FAKE_EGL": "hang"}, "disabled None", ["egl", "osmesa", "disabled"]),
+        ({"MUJOCO_GL": "osmesa", "FAKE_EGL": "ok"}, "disabled None", ["osmesa", "disabled"]),
+        ({"MUJOCO_GL": "foo", "PYOPENGL_PLATFORM": "egl"}, "disabled None", ["foo", "disabled"]),
+        ({"MUJOCO_GL": "NONE"}, "disabled None", ["disabled"]),
+        ({"MUJOCO_GL": "egl", "SOMNIA_GL_OK": "egl", "FAKE_EGL": "ok"}, "egl None", ["egl"]),
+        ({"MUJOCO_GL": "egl", "SOMNIA_GL_LOADS": "egl", "FAKE_EGL": "ok"}, "egl None", ["egl"]),
+    ],
+)
+def test_dm_control_can_be_imported_without_pictures_whatever_is_asked(prepare, variables, settled, tried):
+    assert prepare("without_pictures", **variables) == ("None", settled, tried)
+
+
 @pytest.mark.parametrize("value", ["disabled", "none", "off"])
 def test_rendering_switched_off_is_an_error_at_once(choose, value):
     out, tried = choose(MUJOCO_GL=value)

@@ -90,6 +90,7 @@ def test_sizes_episode_and_one_step(task):
     sizes = body(task)
     assert native.action_spec().shape == env.action_space.shape == (sizes.actions,)
     assert info["physics"].shape == (sizes.state,)
+    assert sum(math.prod(part.shape) for part in native.observation_spec().values()) == sizes.observed
     assert math.ceil(native._step_limit) == DOMAINS[validate_task(task)[0]].control_steps
     assert type(native.task).get_termination is base.Task.get_termination  # which never ends an episode
     assert native.task.get_termination(native.physics) is None

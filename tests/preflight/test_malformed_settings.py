@@ -187,7 +187,7 @@ def test_keys_that_are_not_there_or_not_known(bases, tmp_path):
     all_refused(bases, cases, tmp_path, 300)
 
 
-MAY_BE_ABSENT = {"agent.method_opt", "agent.skill_actor_ent", "agent.train_before_choice"}
+MAY_BE_ABSENT = {"agent.method_opt", "agent.skill_actor_ent", "agent.skill_draw", "agent.train_before_choice"}
 MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("eps", "clip", "wd")}
 
 

@@ -104,7 +104,7 @@ def test_before_a_choice_the_episodes_are_of_skills_in_turn(parts, episodes, ski
 def test_an_evaluation_says_over_how_many_skills_its_returns_are(parts, monkeypatch):
     played = []
 
-    def briefly(agent, env, skill, should_stop):
+    def briefly(agent, env, skill, picture, should_stop):
         played.append(None if skill is None else int(skill.argmax()))
         return play(agent, env, skill, steps=2)
 

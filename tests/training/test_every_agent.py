@@ -1,4 +1,6 @@
-"""Every agent through both scripts at debug size on real environments: pre-train, snapshot, fine-tune, plan."""
+"""Every agent through both scripts at debug size on real environments, from pixels and from states: pre-train,
+snapshot, fine-tune, plan.
+"""
 
 import math
 
@@ -50,3 +52,21 @@ def test_pretrained_then_finetuned_with_and_without_planning(settings, tmp_path,
     assert run.agent.planning
     actions = run.replay.read(0, 0, run.replay.total_written)["action"]
     assert abs(actions).max() <= 1
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_same_from_states_without_a_renderer(settings, tmp_path, monkeypatch, agent):
+    monkeypatch.setattr("envs.dmc.Renderer", None)  # whoever draws anything fails
+    kind = ("configs=dmc_states", f"agent={agent}")
+    run = launch(settings("pretrain", *PRETRAIN, *kind, "domain=walker"), tmp_path / "pt", "pretrain")
+    check_trained(run)
+    (path,) = run.files
+    assert path.relative_to(tmp_path).parts == ("pretrained_models", "states", "walker", agent, "1", "snapshot_1200.pt")
+    snapshot = torch.load(path, weights_only=True)
+    assert snapshot["spec"]["observation"] == [[24], "<f4"]
+    assert (snapshot["config"]["obs_type"], snapshot["config"]["action_repeat"]) == ("states", 10)
+    config = settings("finetune", *FINETUNE, *kind, "task=walker_run")
+    run = launch(config | {"mpc": True}, tmp_path / "ft", "finetune")
+    check_trained(run)
+    assert run.agent.planning
+    assert run.replay.layout.dtype["observation"].shape == (24,)
