@@ -85,6 +85,14 @@ def _imagined_choice(settings: FinetuneKeys) -> None:
         )
 
 
+def _retain(settings: DreamerSettings) -> None:
+    """There is an actor to hold on to in fine-tuning only."""
+    if settings.retain is not None and not isinstance(settings, FinetuneKeys):
+        raise SettingError(
+            "`retain` holds on to a snapshot's actor: use it with dreamer_finetune.py; leave it out here."
+        )
+
+
 def _planner(settings: DreamerSettings) -> None:
     """Planning needs a reward head for the task, and as many candidates as elites."""
     if not settings.mpc:
@@ -153,6 +161,7 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (OffPolicyKeys, _replay),
     (DreamerSettings, _networks),
     (FinetuneKeys, _imagined_choice),
+    (DreamerSettings, _retain),
     (DreamerSettings, _planner),
     (FinetuneKeys, _source),
     (DreamerSettings, _method),

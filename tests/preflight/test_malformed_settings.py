@@ -30,7 +30,14 @@ NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device", "replay.verify"}
-FROM_ZERO = {"seed", "num_seed_frames", "snapshot_ts", "planner.start_after", "agent.num_init_frames"}
+FROM_ZERO = {
+    "retain.actor_waits",
+    "seed",
+    "num_seed_frames",
+    "snapshot_ts",
+    "planner.start_after",
+    "agent.num_init_frames",
+}
 FROM_TWO = {"batch_length", "imag_horizon", "planner.horizon", "agent.skill_dim", "agent.ensemble_size"}
 WIDTHS = {"deter", "hidden", "stoch", "discrete", "cnn_depth", "units", "layers", "skill_dim", "ensemble_size"}
 WIDTHS |= {"latent_dim", "num_modules", "num_layers", "density_cnn_depth", "rnd_cnn_depth", "rnd_rep_dim"}
@@ -40,10 +47,11 @@ POSITIVE = {"collect.timeout", "lr", "eps", "clip", "min_std", "scale", "ridge",
 POSITIVE |= {"agent.icm_scale", "agent.rnd_scale", "agent.diayn_scale"}
 ANY_NUMBER = {"agent.knn_clip", "agent.log_density_floor", "agent.deviation_floor", "agent.first_reward"}
 NOT_NEGATIVE = {"actor_ent", "task_actor_ent", "skill_actor_ent", "free", "kl", "observation", "reward", "beta"}
-NOT_NEGATIVE |= {"planner.temperature", "agent.explor_rate", "checkpoint_every_minutes"}
+NOT_NEGATIVE |= {"retain.anchor", "planner.temperature", "agent.explor_rate", "checkpoint_every_minutes"}
 NUMBERS = FRACTIONS | POSITIVE | ANY_NUMBER | NOT_NEGATIVE
 SECTIONS = {"replay", "render", "rssm", "encoder", "decoder", "reward_head", "kl", "loss_scales", "actor", "critic"}
 SECTIONS |= {"collect", "planner", "model_opt", "actor_opt", "critic_opt", "agent.reward_norm", "agent.method_opt"}
+SECTIONS |= {"retain"}
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 NOT_NUMBERS = ["many", "", "1", [1], [], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
@@ -188,7 +196,7 @@ def test_keys_that_are_not_there_or_not_known(bases, tmp_path):
 
 
 MAY_BE_ABSENT = {"agent.method_opt", "agent.skill_actor_ent", "agent.skill_draw", "agent.train_before_choice"}
-MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("eps", "clip", "wd")}
+MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("eps", "clip", "wd")} | {"retain"}
 
 
 def combinations():
@@ -224,6 +232,8 @@ def combinations():
             yield script, agent, {"agent.method": "agents.exploration.rnd.RND"}, "rnd_scale"
         if script == "pretrain":
             yield script, agent, {"mpc": True}, "mpc=true"
+            tied = {"actor_waits": 0, "anchor": 1.0, "anchor_updates": 100}
+            yield script, agent, {"retain": tied}, "retain"
             yield script, agent, {"task": "quadruped_run"}, "task=quadruped_run"
             yield script, agent, {"domain": "jaco", "batch_length": 127}, "batch_length=127"
         else:
