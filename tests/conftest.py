@@ -1,5 +1,6 @@
 """Shared by all tests; settles the GL backend before any test module imports MuJoCo."""
 
+import logging
 import os
 import signal
 
@@ -50,6 +51,20 @@ def hangups():
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Hydra sets up logging for a run and leaves it so: a handler would write to the closed output of another test."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if type(handler) in (logging.StreamHandler, logging.FileHandler):  # pytest's own are of classes of its own
+            root.removeHandler(handler)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "hydra" and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
+    root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def test_what_help_advertises_is_accepted(script, here, monkeypatch, capfd):
 
 def test_help_shows_the_agent_that_is_asked_for(here, monkeypatch, capfd):
     status, said = call(monkeypatch, capfd, "pretrain", "agent=icm_dreamer", "--help")
-    assert status == 0 and re.search(r"^  icm_hidden: 1536", said, re.MULTILINE)
+    assert status == 0 and re.search(r"^  icm_hidden: .*1536", said, re.MULTILINE)
     status, _ = call(monkeypatch, capfd, "pretrain", "agent=dreemer", "--help")
     assert "agent=dreemer" in str(status)
 

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from snapshot_kit import made_by
 
 import quickstart
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS
-from entry.settings import composed, settings_of, settled
-from training.parts import agent_class
-from training.pretrained import sizes_apart
+from entry.settings import settings_of, settled
+from entry.stored import CHOICES
+from training.fitting import check_fits
 from utils.process import STOPS
 
 PHASES = {script.file: phase for phase, script in SCRIPTS.items()}
@@ -78,8 +79,12 @@ def test_the_summary_is_true(tmp_path, monkeypatch, capfd):
         settings_of(PHASES[name], settled(check_overrides(PHASES[name], shlex.split(line)[2:])))
 
 
-def test_the_snapshot_fits_what_is_to_be_tried_next():
-    made = composed("pretrain", [f"agent={quickstart.AGENT}", f"preset={quickstart.PRESET}", "domain=walker"])
-    now = settings_of("finetune", composed("finetune", quickstart.next_words()))
-    apart = sizes_apart(made, now.plain(), agent_class(now.agent.target).schema(made["agent"]))
-    assert [key for key in apart if not key.endswith("_frames")] == []
+def test_the_snapshot_fits_what_is_to_be_tried_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = (f"agent={quickstart.AGENT}", f"preset={quickstart.PRESET}", "domain=walker")
+    path = quickstart.SNAPSHOTS / f"snapshot_{quickstart.PRETRAIN_FRAMES}.pt"
+    path.parent.mkdir(parents=True)
+    made_by(path, "pretrain", *made)
+    now = settled(check_overrides("finetune", quickstart.next_words()))
+    settings = settings_of("finetune", now)
+    check_fits(SCRIPTS["finetune"].source(settings), settings, now[CHOICES])
