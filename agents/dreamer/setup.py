@@ -79,7 +79,7 @@ def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: to
         method_opt=(agent.method_opt or settings.model_opt).plain() if pretrains else None,
         trains=not pretrains or method.acts == "actor",
         waits=skilled is not None and not skilled.train_before_choice,
-        actor_waits=settings.retain.actor_waits if settings.retain and not pretrains else 0,
+        actor_waits=settings.retain.actor_waits if settings.retain else 0,
     ).to(device)
     if pretrains or skilled is None:
         return Setup([drive], Pilot(drive))

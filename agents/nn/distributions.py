@@ -56,11 +56,14 @@ FEW_CLASSES = 16
 """With fewer classes than a vector of the CPU holds, torch's softmax is five times slower than its parts."""
 
 
+def _by_parts(logits: Tensor) -> bool:
+    """Whether the softmax over the classes of ``logits`` is taken by its parts."""
+    return not logits.is_cuda and logits.shape[-1] < FEW_CLASSES
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """``F.log_softmax(logits, -1)``, fast on CPU for few classes, too."""
-    if logits.is_cuda or logits.shape[-1] >= FEW_CLASSES:
-        return F.log_softmax(logits, -1)
-    return _LogSoftmax.apply(logits)  # type: ignore[no-any-return]
+    return _LogSoftmax.apply(logits) if _by_parts(logits) else F.log_softmax(logits, -1)  # type: ignore[no-any-return]
 
 
 class _LogSoftmax(torch.autograd.Function):
@@ -79,7 +82,7 @@ class _LogSoftmax(torch.autograd.Function):
 
 def _softmax(logits: Tensor) -> Tensor:
     """Without a gradient."""
-    if logits.is_cuda or logits.shape[-1] >= FEW_CLASSES:
+    if not _by_parts(logits):
         return F.softmax(logits, -1)
     probs = (logits - logits.amax(-1, keepdim=True)).exp_()
     return probs.div_(probs.sum(-1, keepdim=True))
