@@ -1,5 +1,6 @@
 """Shared by all tests; settles the GL backend before any test module imports MuJoCo."""
 
+import gc
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import signal
 import hypothesis
 import pytest
 import torch
+from composing_kit import read_files_once
 from settings_kit import compose_settings
 
 from envs.gl import choose_backend
@@ -19,6 +21,8 @@ hypothesis.settings.load_profile("patient")
 # fixtures of modules, which come before those of tests: sums by two threads are not bit for bit those by one.
 torch.set_num_threads(1)
 
+read_files_once()
+
 LONGEST = (
     *("test_kills", "test_replay_speed", "test_drq_resume", "test_scripts", "test_quickstart", "test_runs"),
     *("test_overlap", "test_drq_evaluation", "test_every_agent", "test_full_disk", "test_readme", "test_compile"),
@@ -29,6 +33,12 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish():
+    """What has been imported and collected stays: the garbage collector looks through it no more."""
+    gc.collect()
+    gc.freeze()
 
 
 try:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from fork_kit import server
 
 from entry.start import launch
 from envs.gl import choose_backend
@@ -32,10 +32,6 @@ PLACES: dict[Place, tuple[type, str]] = {
     "snapshot": (OffPolicyRun, "save_snapshot"),
     "evaluation": (OffPolicyRun, "evaluate_if_due"),
 }
-
-# a server that has imported everything forks warm children; it renders nothing, so no GL context is forked
-server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["kill_kit", "envs.dmc", "torch._dynamo", "torch.utils.tensorboard", "matplotlib"])
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Configurations as the scripts compose them, and the typed settings made of them."""
 
+import copy
+import functools
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -14,6 +16,11 @@ from utils.settings import parse, pick
 
 def compose_settings(script: str, *overrides: str) -> dict[str, Any]:
     """The plain configuration of ``pretrain``, ``finetune`` or ``drq`` for a command line."""
+    return copy.deepcopy(_compose(script, *overrides))
+
+
+@functools.cache
+def _compose(script: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(configs_of(script)), version_base="1.3"):
         config = compose(script, list(overrides))
     return to_plain(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
