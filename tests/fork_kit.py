@@ -115,7 +115,7 @@ def _become(argv: list[str], cwd: str, env: dict[str, str], outputs: list[str], 
     sys.path[:] = [
         str(Path(argv[0]).parent),
         *named,
-        *(path for path in sys.path if not _is_ours(Path(path).resolve())),
+        *filter(_is_pythons, sys.path),
     ]
     main = types.ModuleType("__main__")
     main.__file__ = argv[0]
@@ -123,9 +123,9 @@ def _become(argv: list[str], cwd: str, env: dict[str, str], outputs: list[str], 
     _leave(_status(main))
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether this was put into ``sys.path`` for the tests."""
-    return path == ROOT or path.is_relative_to(ROOT / "tests")
+def _is_pythons(path: str) -> bool:
+    """Whether this stands in ``sys.path`` of every process, and was not put in there for tests."""
+    return any(Path(path).is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
 
 
 def _text(descriptor: int, errors: str) -> io.TextIOWrapper:

@@ -4,13 +4,13 @@ import importlib
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fork_kit import run
 from settings_kit import compose_settings
 
 from entry.cli import check_overrides
@@ -129,9 +129,8 @@ def test_a_resumed_run_imports_it_only_if_the_command_line_names_it(folder):
     launch(asked, folder / "stored", "pretrain")
 
     def go_on(*words):
-        command = [sys.executable, str(ROOT / "dreamer_pretrain.py"), f"resume={folder / 'stored'}", *words]
         variables = {**os.environ, "PYTHONPATH": str(folder)}
-        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=200)
+        return run(ROOT / "dreamer_pretrain.py", f"resume={folder / 'stored'}", *words, cwd=folder, env=variables)
 
     refused = go_on()
     assert refused.returncode == 1 and "add env_factory=dots.make" in refused.stderr

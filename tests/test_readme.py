@@ -1,5 +1,6 @@
 """Every command of README and docs exists and composes, every link leads somewhere, tables say what the code does."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -195,17 +196,25 @@ def test_keys_in_the_text_exist(page):
     known |= {"key", "weights_only", "skill_dim", "render_quality", "named"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
-    known |= {"drq_preset", *drq_keys()}
-    for phase in ("pretrain", "finetune"):
-        for agent in (CONFIGS / "agent").glob("*.yaml"):
-            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                known |= set(flatten(compose(phase, [f"agent={agent.stem}"])))
+    known |= {"drq_preset", *drq_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
         for key in re.findall(r"(?:^|\s)([A-Za-z_./]+)=(?!=)", span):
             assert key in known, f"{key} in `{span}`"
 
 
+@functools.cache
+def dreamer_keys() -> frozenset[str]:
+    """Of all agents, in both scripts."""
+    known: set[str] = set()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for phase in ("pretrain", "finetune"):
+            for agent in (CONFIGS / "agent").glob("*.yaml"):
+                known |= set(flatten(compose(phase, [f"agent={agent.stem}"])))
+    return frozenset(known)
+
+
+@functools.cache
 def drq_keys() -> set[str]:
     with initialize_config_dir(str(configs_of("drq")), version_base="1.3"):
         return set(flatten(compose("drq")))

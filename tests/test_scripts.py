@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import fork_kit
 import pytest
 import torch
 from contents_kit import CONFIG, SPEC, write_snapshot
@@ -16,9 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 DEBUG = ("preset=debug", "device=cpu")
 
 
-def run(folder: Path, script: str, *overrides: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return fork_kit.run(ROOT / script, *overrides, cwd=folder)
+
+
+def run_by_itself(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """In a process that has imported nothing."""
     command = [sys.executable, str(ROOT / script), *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
 
 
 def files(folder: Path) -> list[Path]:
@@ -100,7 +106,7 @@ def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
 
 def test_drq_trains_and_goes_on(tmp_path):
     few = ("preset=debug", "device=cpu", "env=dmc_cup_catch", "num_skills=2", "save_video=false")
-    done = run(tmp_path, "drq_train.py", *few, "num_train_steps=3", "num_seed_steps=1")
+    done = run_by_itself(tmp_path, "drq_train.py", *few, "num_train_steps=3", "num_seed_steps=1")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "finished: 3 steps (24 frames)" in done.stdout
     (folder,) = (tmp_path / "runs" / "cup_catch").iterdir()
@@ -128,15 +134,9 @@ def test_drq_trains_and_goes_on(tmp_path):
 def test_ctrl_c_ends_cleanly_and_the_run_resumes(tmp_path):
     folder = tmp_path / "run"
     arguments = [*DEBUG, "evaluate=false", "num_train_frames=1000000", f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "dreamer_pretrain.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = fork_kit.Program(ROOT / "dreamer_pretrain.py", *arguments, cwd=tmp_path)
     deadline = time.time() + 120
-    while not (folder / "replay").exists() and time.time() < deadline:
+    while not (folder / "replay").exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.2)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
@@ -163,7 +163,7 @@ def test_no_working_gl(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("SOMNIA_GL_OK", raising=False)
-    done = run(tmp_path, "dreamer_pretrain.py", *DEBUG, "num_train_frames=10")
+    done = run_by_itself(tmp_path, "dreamer_pretrain.py", *DEBUG, "num_train_frames=10")
     assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
     assert "MUJOCO_GL" in done.stderr and "libegl1" in done.stderr
     assert files(tmp_path) == []

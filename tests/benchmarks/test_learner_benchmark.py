@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from fork_kit import run as run_script
 
 from benchmarks import learner
 from utils.config import CONFIGS
@@ -159,12 +159,7 @@ def test_what_is_refused(words, message, capsys, monkeypatch):
 @pytest.mark.parametrize("script", ["learner", "replay", "drq", "collector", "end_to_end"])
 def test_scripts_run_as_files_from_anywhere(script, tmp_path):
     """A refusal is enough: everything has been imported by then."""
-    child = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "threads=0"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-    )
+    file = ROOT / "benchmarks" / f"{script}.py"
+    child = run_script(file, "threads=0", cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
     assert child.returncode == 1
     assert child.stderr == "error: threads=0 is not allowed: it must be a whole number from 1 to 10^15.\n"

@@ -36,7 +36,7 @@ def assert_agrees(task, returns):
     assert abs(np.mean(returns) - mean) < 3 * error
 
 
-@pytest.mark.parametrize("domain", ["walker", "quadruped"])
+@pytest.mark.parametrize("domain", ["walker", pytest.param("quadruped", marks=pytest.mark.long)])
 def test_random_returns(domain):
     """One simulation per domain, scored by all of its tasks: their physics and initial states are the same."""
     names = [task for task in REFERENCE if task.startswith(domain)]

@@ -8,6 +8,7 @@ import pytest
 from dm_control import suite
 from dm_control.suite import base
 from gymnasium.error import ResetNeeded
+from sweep_kit import in_turn, sweep
 
 from envs.custom_dmc_tasks import CUSTOM_TASKS
 from envs.make import DOMAINS, PRIMAL_TASKS, TASKS, body, make, validate_task
@@ -22,21 +23,17 @@ PUBLISHED = {  # action repeats of the PlaNet benchmark
     "reacher_easy": 4,
     "finger_spin": 2,
 }
-RESTORED = {  # drawn at a reset besides the pose: a target, a rope, a peg, boxes, a ball
-    *PUBLISHED,
-    "finger_turn_hard",
-    "fish_swim",
+RESTORED = {  # drawn at a reset besides the pose: nothing, a target, a rope, a peg, boxes, a ball
+    "ball_in_cup_catch",
+    "cheetah_run",
     "manipulator_insert_peg",
     "point_mass_hard",
     "quadruped_fetch",
+    "reacher_easy",
     "stacker_stack_4",
-    "swimmer_swimmer15",
 }
-
-
-def sweep(short):
-    """All tasks; those not in ``short`` only in the long run."""
-    return [pytest.param(task, marks=() if task in short else pytest.mark.long) for task in STOCK]
+BODIES = {*(PRIMAL_TASKS[domain] for domain in TASKS), *RESTORED, "swimmer_swimmer15"}
+"""Of every domain one task, and those whose body differs from it."""
 
 
 def actions_for(env, count, seed=0):
@@ -81,9 +78,9 @@ def test_primal_tasks():
     }
 
 
-@pytest.mark.parametrize("task", sweep(set(STOCK) - {"dog_walk", "dog_trot", "dog_run"}))
+@pytest.mark.parametrize("task", sweep(STOCK, BODIES))
 def test_sizes_episode_and_one_step(task):
-    """The table's line is right, and the task renders: every task, one step."""
+    """The table's line is right, and the task renders: one step."""
     env = make(task, render_quality="lite")
     observation, info = env.reset()
     native = env._env
@@ -132,8 +129,7 @@ def test_a_discount_of_zero_terminates():
     assert not env.get_state()["running"]
 
 
-@pytest.mark.parametrize("task", [*PUBLISHED, "quadruped_fetch"])
-@pytest.mark.parametrize("size", [84, 64])
+@pytest.mark.parametrize(("task", "size"), in_turn((*PUBLISHED, "quadruped_fetch"), (84, 64)))
 def test_the_picture_and_reward_are_the_suites_own(task, size):
     env, raw = make(task, seed=3, image_size=size), suite.load(*validate_task(task), task_kwargs={"random": 3})
     env.reset(), raw.reset()
@@ -148,7 +144,7 @@ def test_the_picture_and_reward_are_the_suites_own(task, size):
     env.close()
 
 
-@pytest.mark.parametrize("task", sweep(RESTORED))
+@pytest.mark.parametrize("task", sweep(STOCK, RESTORED))
 def test_restored_episodes_are_bit_identical(task):
     """Into an environment of another seed and history: what a reset draws into the model is drawn again."""
     env, other = (make(task, seed=seed, render_quality="lite") for seed in (4, 99))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from settings_kit import typed
+from sweep_kit import in_turn
 
 from agents.dreamer.footprint import activation_bytes
 from entry.settings import settings_of
@@ -26,8 +27,7 @@ def tensor_bytes(value) -> int:
     return sum(tensor_bytes(item) for item in items)
 
 
-@pytest.mark.parametrize("phase", ["pretrain", "finetune"])
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(("agent", "phase"), in_turn(AGENTS, ("pretrain", "finetune")))
 def test_sizes_are_those_of_the_agent_that_is_built(settings, monkeypatch, agent, phase):
     config = typed(phase, f"agent={agent}", "preset=debug", "device=cpu")
     real = parts.build_agent(config, (3, 64, 64), 6, phase, torch.device("cpu"))

@@ -32,7 +32,8 @@ def refusal(script, arguments, tmp_path):
 def test_misspelt_keys_of_the_command_line(each, bases, tmp_path):
     draw = random.Random(3)
     near = total = 0
-    for script, agent in BASES:
+    asked = BASES if each > 1 else BASES[::2]
+    for script, agent in asked:
         keys = list(flatten(bases[script, agent]))
         for _ in range(each):
             wrong, meant = misspelt_key(draw, keys)
@@ -40,7 +41,7 @@ def test_misspelt_keys_of_the_command_line(each, bases, tmp_path):
             assert f"there is no key {wrong}." in message
             near += f"Did you mean {meant}?" in message
             total += 1
-    assert total == each * len(BASES) and near > 0.8 * total
+    assert total == each * len(asked) and near > 0.8 * total
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

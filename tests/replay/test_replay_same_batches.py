@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from replay_feeder import Feeder, build
+from sweep_kit import in_turn
 
 from replay import Replay
 
 CPU = torch.device("cpu")
 WINDOWS, STACKS = {"batch_length": 8}, {"batch_length": None, "stack": 3}
+KINDS = {"windows": WINDOWS, "stacks": STACKS}
 WAYS = {
     "prefetch": {"prefetch": True},
     "ring": {"ring": CPU},
@@ -59,14 +61,14 @@ def same_states(one: dict, two: dict) -> bool:
     return rest[0] == rest[1] and torch.equal(one["episodes"], two["episodes"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", [WINDOWS, STACKS], ids=["windows", "stacks"])
-@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize(
+    ("way", "kind", "num_envs"), in_turn(tuple(WAYS), ("windows", "stacks", "stacks", "windows"), (1, 3))
+)
 def test_whatever_happens_in_between(tmp_path, way, kind, num_envs):
     """1,000 adds (with evictions), draws, draws that are taken back, checkpoints and resumes, in random order."""
     draw = random.Random(num_envs)
-    plain = Fed(tmp_path / "plain", num_envs, **kind)
-    other = Fed(tmp_path / "other", num_envs, **kind, **WAYS[way])
+    plain = Fed(tmp_path / "plain", num_envs, **KINDS[kind])
+    other = Fed(tmp_path / "other", num_envs, **KINDS[kind], **WAYS[way])
     drawn = 0
     for _ in range(1000):
         what = draw.choices(("add", "draw", "fault", "save", "load"), (50, 40, 4, 2, 0.5))[0]

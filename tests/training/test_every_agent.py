@@ -6,12 +6,17 @@ import math
 
 import pytest
 import torch
-from run_kit import AGENTS, BLIND, SHORT
+from run_kit import AGENTS, BLIND, DEBUG
+from sweep_kit import in_turn
 
 from entry.start import launch
 
-PRETRAIN = (*SHORT, *BLIND, "num_train_frames=1220", "snapshots=[1200]")
-FINETUNE = (*SHORT, *BLIND, "num_train_frames=1120", "snapshot_ts=1200")
+QUICK = (*DEBUG, *BLIND, "action_repeat=20")
+"""Episodes of 50 steps."""
+PRETRAIN = (*QUICK, "num_train_frames=1220", "snapshots=[1200]")
+FINETUNE = (*QUICK, "num_train_frames=1120", "snapshot_ts=1200")
+PLANS = (True, False)
+"""Of every agent one is ordinary, and from states the other: each agent plans once, and acts by itself once."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +33,18 @@ def check_trained(run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "domain", "task"),
-    [
-        *((agent, "walker", "walker_run") for agent in AGENTS),
-        ("aps_dreamer", "quadruped", "quadruped_jump"),
-        ("plan2explore", "jaco", "jaco_reach_bottom_right"),
-    ],
+    ("run", "plans"),
+    in_turn(
+        [
+            *((agent, "walker", "walker_run") for agent in AGENTS),
+            ("aps_dreamer", "quadruped", "quadruped_jump"),
+            ("plan2explore", "jaco", "jaco_reach_bottom_right"),
+        ],
+        PLANS,
+    ),
 )
-def test_pretrained_then_finetuned_with_and_without_planning(settings, tmp_path, agent, domain, task):
+def test_pretrained_then_finetuned_with_and_without_planning(settings, tmp_path, run, plans):
+    agent, domain, task = run
     run = launch(settings("pretrain", *PRETRAIN, f"agent={agent}", f"domain={domain}"), tmp_path / "pt", "pretrain")
     check_trained(run)
     assert [path.name for path in run.files] == ["snapshot_1200.pt"]
@@ -43,19 +52,15 @@ def test_pretrained_then_finetuned_with_and_without_planning(settings, tmp_path,
     assert snapshot["agent"] == agent
 
     config = settings("finetune", *FINETUNE, f"agent={agent}", f"task={task}")
-    run = launch(config, tmp_path / "ft", "finetune")
+    run = launch(config | {"mpc": plans}, tmp_path / "ft", "finetune")
     check_trained(run)
-    assert not run.agent.planning
-
-    run = launch(config | {"mpc": True}, tmp_path / "mpc", "finetune")
-    check_trained(run)
-    assert run.agent.planning
+    assert run.agent.planning == plans
     actions = run.replay.read(0, 0, run.replay.total_written)["action"]
     assert abs(actions).max() <= 1
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_the_same_from_states_without_a_renderer(settings, tmp_path, monkeypatch, agent):
+@pytest.mark.parametrize(("agent", "plans"), in_turn(AGENTS, PLANS[::-1]))
+def test_the_same_from_states_without_a_renderer(settings, tmp_path, monkeypatch, agent, plans):
     monkeypatch.setattr("envs.dmc.Renderer", None)  # whoever draws anything fails
     kind = ("configs=dmc_states", f"agent={agent}")
     run = launch(settings("pretrain", *PRETRAIN, *kind, "domain=walker"), tmp_path / "pt", "pretrain")
@@ -64,9 +69,9 @@ def test_the_same_from_states_without_a_renderer(settings, tmp_path, monkeypatch
     assert path.relative_to(tmp_path).parts == ("pretrained_models", "states", "walker", agent, "1", "snapshot_1200.pt")
     snapshot = torch.load(path, weights_only=True)
     assert snapshot["spec"]["observation"] == [[24], "<f4"]
-    assert (snapshot["config"]["obs_type"], snapshot["config"]["action_repeat"]) == ("states", 10)
+    assert (snapshot["config"]["obs_type"], snapshot["config"]["action_repeat"]) == ("states", 20)
     config = settings("finetune", *FINETUNE, *kind, "task=walker_run")
-    run = launch(config | {"mpc": True}, tmp_path / "ft", "finetune")
+    run = launch(config | {"mpc": plans}, tmp_path / "ft", "finetune")
     check_trained(run)
-    assert run.agent.planning
+    assert run.agent.planning == plans
     assert run.replay.layout.dtype["observation"].shape == (24,)

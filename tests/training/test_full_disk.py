@@ -6,6 +6,7 @@ import os
 import pytest
 from kill_kit import assert_same_runs
 from run_kit import SHORT
+from sweep_kit import sweep
 
 import training.checkpoint
 from entry.start import launch
@@ -43,7 +44,7 @@ def whole(tmp_path_factory):
     return tmp_path_factory.mktemp("whole")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", sweep(PLACES, ("a segment of the replay", "a checkpoint")))
 def test_the_last_checkpoint_stands(settings, tmp_path, monkeypatch, whole, place):
     config = settings(
         "finetune",

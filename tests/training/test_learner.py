@@ -10,6 +10,7 @@ import torch
 from kill_kit import differing
 from run_kit import AGENTS, DEBUG
 from settings_kit import agent_settings
+from sweep_kit import in_turn
 
 import training.learner
 from agents.agent import Updated
@@ -70,9 +71,7 @@ def planted(function, value):
     return bad
 
 
-@pytest.mark.parametrize("before", [0, 2], ids=["first update", "third update"])
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(("agent", "script", "before"), in_turn(AGENTS, ("pretrain", "finetune"), (0, 2, 2, 0)))
 def test_a_faulty_update_leaves_nothing_behind(settings, monkeypatch, agent, script, before):
     learner, twin = make_learner(settings, agent, script), make_learner(settings, agent, script)
     torch.manual_seed(1)

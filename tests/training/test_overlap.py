@@ -4,13 +4,12 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from fork_kit import Program, run
 from kill_kit import assert_same_runs, rows
 from omegaconf import OmegaConf
 from run_kit import BLIND, DEBUG, SHORT
@@ -158,10 +157,9 @@ def test_ctrl_c_in_a_terminal_finishes_the_step_and_the_run_resumes(tmp_path):
     """The terminal sends it to every process of the group; the time-out may be changed on resume."""
     folder, script = tmp_path / "run", ROOT / "dreamer_pretrain.py"
     words = [*TWO, "num_train_frames=1000000", "collect.async=true", f"hydra.run.dir={folder}"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    program = subprocess.Popen([sys.executable, str(script), *words], start_new_session=True, **streams)
+    program = Program(script, *words, cwd=tmp_path, session=True)
     deadline = time.monotonic() + 120
-    while not list((folder / "replay").glob("stream_1/*")) and time.monotonic() < deadline:
+    while not list((folder / "replay").glob("stream_1/*")) and program.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
     os.killpg(program.pid, signal.SIGINT)
@@ -170,7 +168,7 @@ def test_ctrl_c_in_a_terminal_finishes_the_step_and_the_run_resumes(tmp_path):
     step = load(folder / CHECKPOINT, "checkpoint")["counters"]["step"]
     assert step > 0
     more = [f"resume={folder}", f"num_train_frames={10 * step + 20}", "collect.timeout=90"]
-    done = subprocess.run([sys.executable, str(script), *more], capture_output=True, text=True, timeout=200)
+    done = run(script, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     stored = OmegaConf.load(folder / "config.yaml")
     assert stored.collect.timeout == 90 and stored.collect["async"] and "collect.timeout" not in stored

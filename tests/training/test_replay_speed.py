@@ -18,7 +18,8 @@ CASES = {
     ),
     "drq": (
         *(*DEBUG, "save_video=false", "task=cartpole_swingup"),
-        *("num_train_steps=620", "replay_buffer_capacity=300", "checkpoint_every_minutes=0.01"),
+        *("num_train_steps=510", "num_skills=2", "eval_frequency=1000"),
+        *("replay_buffer_capacity=300", "checkpoint_every_minutes=0.01"),
     ),
 }
 AHEAD, COPIED = "replay.prefetch=true", "replay.device=cpu"

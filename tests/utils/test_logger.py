@@ -6,6 +6,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from sweep_kit import in_turn
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, EventAccumulator
 
 import utils.logger
@@ -228,8 +229,7 @@ def play(logger, start, stop, clock):
             logger.dump(step, "eval")
 
 
-@pytest.mark.parametrize("checkpoint", [0, 3, 20, 28, 29, 33, 34, 40])
-@pytest.mark.parametrize("lost", [0, 1, 9, 19])
+@pytest.mark.parametrize(("checkpoint", "lost"), in_turn((0, 3, 20, 28, 29, 33, 34, 40), (0, 1, 9, 19)))
 def test_resumed_run_writes_the_same_rows(tmp_path, checkpoint, lost):
     """Killed ``lost`` steps after its checkpoint, in the middle of writing a row."""
     clock = Clock()

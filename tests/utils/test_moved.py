@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         (["training.coverage", "--help"], "analysis.coverage", "--frames"),
         (["training.skill_probe", "--help"], "analysis.skill_probe", "--untrained"),
-        (["training.planner_probe", "--help"], "analysis.planner_probe", "--episodes"),
+        pytest.param(
+            *(["training.planner_probe", "--help"], "analysis.planner_probe", "--episodes"), marks=pytest.mark.long
+        ),
         (["training.checkpoint", "show", "--help"], "analysis.describe", "file"),
     ],
 )
