@@ -51,13 +51,23 @@ class Examination:
         }
         return {name: answer(check) for name, check in checks.items()}
 
-    @cached_property
+    @property
     def request(self) -> Request:
         """The request with its settings. Raises whatever is wrong with it."""
+        if isinstance(self._read, Exception):
+            raise self._read
+        return self._read
+
+    @cached_property
+    def _read(self) -> Request | Exception:
+        """What was read, or why it was refused: several rows ask, and to read takes seconds."""
         torch = self._torch.result()
         if torch.failure:
-            raise UserError("the settings cannot be checked without torch. Mend the row torch first.")
-        return read(self.arguments)
+            return UserError("the settings cannot be checked without torch. Mend the row torch first.")
+        try:
+            return read(self.arguments)
+        except Exception as error:  # its row says what it was
+            return error
 
     @cached_property
     def need(self) -> Any:
@@ -68,10 +78,7 @@ class Examination:
 
     @property
     def _known(self) -> bool:
-        try:
-            return bool(self.request)
-        except Exception:  # its row says what it was
-            return False
+        return not isinstance(self._read, Exception)
 
     def _configuration(self) -> Row:
         request = self.request

@@ -8,7 +8,7 @@ import signal
 import hypothesis
 import pytest
 import torch
-from composing_kit import read_files_once
+from composing_kit import compose_faster
 from settings_kit import compose_settings
 
 from envs.gl import choose_backend
@@ -21,14 +21,34 @@ hypothesis.settings.load_profile("patient")
 # fixtures of modules, which come before those of tests: sums by two threads are not bit for bit those by one.
 torch.set_num_threads(1)
 
-read_files_once()
+compose_faster()
 
 LONGEST = (
-    *("test_kills", "test_replay_speed", "test_drq_resume", "test_scripts", "test_quickstart", "test_runs"),
-    *("test_overlap", "test_drq_evaluation", "test_every_agent", "test_full_disk", "test_readme", "test_compile"),
-    *("test_drq_outputs", "test_random_returns", "test_moved_runs", "test_doctor", "test_stop_signals"),
+    *("test_drq_evaluation", "test_drq_finetuning", "test_drq_outputs", "test_readme", "test_runs", "test_kills"),
+    *("test_compile", "test_overlap", "test_drq_resume", "test_replay_speed", "test_scripts", "test_moved_runs"),
+    *("test_every_agent", "test_doctor", "test_request", "test_forecast", "test_command_line", "test_full_disk"),
+    *("test_suite_tasks", "test_taken_over", "test_settings", "test_stop_signals", "test_python_api"),
 )
 """Files that take longest: begun first, so that no worker is left alone with one of them at the end."""
+
+
+TOGETHER = dict.fromkeys(("test_drq_evaluation", "test_drq_finetuning", "test_drq_outputs"), "watched runs of DrQ")
+"""Files that look at the same runs, which one worker makes once."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """As ``--dist loadfile``, a file at a time, but for those of ``TOGETHER``."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return TOGETHER.get(file.rpartition("/")[2].removesuffix(".py"), file)
+
+    return Files(config, log)
 
 
 def pytest_collection_modifyitems(items):

@@ -15,6 +15,7 @@ import torch
 
 from doctoring import examination, machine, packages
 from doctoring.child import Done
+from doctoring.request import read
 from doctoring.row import Status, ok
 from preflight import room
 
@@ -147,13 +148,16 @@ def test_no_wandb_login_is_a_warning(examine, monkeypatch):
     assert examine(*DEBUG, "use_wandb=true")[1]["wandb"].status is Status.OK
 
 
-def test_an_unknown_key_fails_and_what_depends_on_it_is_not_checked(examine):
+def test_an_unknown_key_fails_and_what_depends_on_it_is_not_checked(examine, monkeypatch):
+    reads = []
+    monkeypatch.setattr(examination, "read", lambda words: reads.append(words) or read(words))
     status, rows = examine("num_train_frame=10", "use_wandb=True", "device=cuda")
     assert status == 1 and failures(rows) == ["configuration", "device"]
     assert "Did you mean num_train_frames?" in rows["configuration"].fix
     for name in ("snapshot", "disk", "memory", "open files", "write access"):
         assert rows[name] == examination.UNKNOWN
     assert rows["wandb"].status is Status.WARN, "what the command line says by itself is still looked at"
+    assert len(reads) == 1
 
 
 def test_a_missing_snapshot_and_the_script(examine):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from run_kit import DEBUG, SHORT
+from run_kit import DEBUG
 from snapshot_kit import made_by
 
 from entry.cli import check_overrides
@@ -115,15 +115,15 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         run = launch(settings(phase, *job, *small, *few), tmp_path / "run", phase)
         assert run.frame == 1040 and run.updates > 0
         return
-    short = [*SHORT, "num_train_frames=1020", "evaluate=false"]
+    short = [*DEBUG, "action_repeat=20", "num_train_frames=1020", "evaluate=false"]
     own = ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
     small = [*short, *own]
     job = sweep([argument for argument in arguments if "=" in argument and not argument.startswith("resume=")])
     if "resume=latest" in arguments:
-        half = settings(phase, *small, "num_train_frames=1010")
+        half = settings(phase, *small)
         launch(half, tmp_path / "exp_local" / "day" / "run", phase)
         folder = latest_run().absolute()
-        launch(half | {"num_train_frames": 1020}, folder, phase, resume=True)
+        launch(half | {"num_train_frames": 1040}, folder, phase, resume=True)
         return
     config = composed(phase, [*job[0], *small]) if provide(job[0], *short) else settings(phase, *job[0], *small)
     if phase == "finetune" and config["snapshot_ts"]:

@@ -1,5 +1,6 @@
 """``python -m analysis.planner_probe`` on a fine-tuned agent of debug size."""
 
+import functools
 import json
 
 import numpy as np
@@ -39,12 +40,14 @@ def test_the_interval_is_students():
     assert mean - low == pytest.approx(high - mean)
 
 
-def test_report(snapshot, tmp_path, capsys):
+@pytest.mark.parametrize("steps", [4, pytest.param(125, marks=pytest.mark.long)])
+def test_report(snapshot, tmp_path, capsys, monkeypatch, steps):
+    monkeypatch.setattr(planner_probe, "play", functools.partial(planner_probe.play, steps=steps))
     assert main([str(snapshot), "--episodes", "2", "--json", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     gain = np.subtract(report["planner"], report["actor"])
     assert report["difference"] == pytest.approx(gain.mean())
-    assert report["searches"] == 2 * 125 and len(report["objective"]) == 2
+    assert report["searches"] == 2 * steps and len(report["objective"]) == 2
     assert 0 <= report["objective_rose"] <= 1 and report["milliseconds"] > 0
     shown = capsys.readouterr().out
     assert f"{report['difference']:+.1f}" in shown and "ms per search" in shown

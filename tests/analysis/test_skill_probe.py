@@ -310,7 +310,9 @@ def test_episodes_of_drq_are_embedded_and_judged_by_its_networks(drq):
     assert report["discriminator"] == pytest.approx(sum(hits) / 60)
 
 
-@pytest.mark.parametrize(("task", "covered"), [("cartpole_swingup", False), ("walker_run", True)])
+@pytest.mark.parametrize(
+    ("task", "covered"), [("cartpole_swingup", False), pytest.param("walker_run", True, marks=pytest.mark.long)]
+)
 def test_the_command_for_drq(drq, tmp_path, capsys, task, covered):
     numbers = tmp_path / "probe.json"
     model = drq(task, 3)

@@ -1,5 +1,6 @@
 """Runs of ``drq_train.py`` that are killed, stopped, made longer or go wrong, and go on."""
 
+import functools
 import os
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from drq_run_kit import QUIET, SEED_STEPS, SKILLS, assert_same, same_weights, settings, table, weights
 from kill_kit import Killed, kill_at
+from sweep_kit import in_turn
 
 from agents.drq.agent import DrQAgent
 from entry.start import launch
@@ -22,19 +24,37 @@ def in_scratch_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("num_skills", [0, 3])
-@pytest.mark.parametrize("checkpoint_at", [240, 300, None])
-def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path, monkeypatch, num_skills, checkpoint_at):
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """``ended(number of skills)``: a run that nothing disturbs, its folder and a batch that it draws."""
+
+    @functools.cache
+    def made(num_skills):
+        folder = tmp_path_factory.mktemp(f"ended_{num_skills}") / "run"
+        run = launch(to_be_killed(num_skills), folder, "drq")
+        return run, folder, run.replay.sample()["observation"]
+
+    return made
+
+
+def to_be_killed(num_skills):
+    return settings("num_train_steps=380", f"num_skills={num_skills}", *QUIET)
+
+
+@pytest.mark.parametrize(("checkpoint_at", "num_skills"), [*in_turn((240, 300), (3, 0)), *in_turn((None,), (3, 0))])
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(
+    tmp_path, monkeypatch, ended, num_skills, checkpoint_at
+):
     """From before rows, videos and models that must be written again, in mid-episode, or from nothing."""
-    config = settings("num_train_steps=380", f"num_skills={num_skills}", *QUIET)
+    config = to_be_killed(num_skills)
+    whole, whole_dir, drawn = ended(num_skills)
     monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == checkpoint_at)
-    whole = launch(config, tmp_path / "whole", "drq")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 120)
         launch(config, tmp_path / "killed", "drq")
     assert len(table(tmp_path / "killed" / "episodes.csv")) == 2 + 2 * max(num_skills, 1)
     resumed = launch(config, tmp_path / "killed", "drq", resume=True)
-    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+    assert_same(whole, resumed, whole_dir, tmp_path / "killed", drawn)
     assert len(table(tmp_path / "killed" / "episodes.csv")) == 3 + 2 * max(num_skills, 1)
     assert all(float(row["duration"]) > 0 for row in table(tmp_path / "killed" / "train.csv"))
 

@@ -53,7 +53,10 @@ def trials(tmp_path, monkeypatch):
             marks=pytest.mark.long,
         ),
         ("finetune", (*DREAMER, "agent=deviation_dreamer", *PLANS)),
-        ("drq", (*DRQ, "num_seed_steps=140", "num_train_steps=150", "eval_frequency=1000")),
+        pytest.param(
+            *("drq", (*DRQ, "num_seed_steps=140", "num_train_steps=150", "eval_frequency=1000")),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_trial_changes_no_number_of_the_run(trials, tmp_path, monkeypatch, script, overrides):

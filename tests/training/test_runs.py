@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from kill_kit import Killed, kill_at, rows
 from run_kit import SHORT
+from settings_kit import compose_settings
 
 from entry.start import launch
 from training.checkpoint import load
@@ -23,12 +25,35 @@ def weights(run: OffPolicyRun) -> dict[str, torch.Tensor]:
     return run.agent.training_state()["modules"]
 
 
-def assert_same(left: OffPolicyRun, right: OffPolicyRun, left_dir: Path, right_dir: Path) -> None:
-    for name, value in weights(left).items():
+class Ended(NamedTuple):
+    """A run that nothing has disturbed."""
+
+    run: OffPolicyRun
+    folder: Path
+    drawn: torch.Tensor
+    """The pictures of the first batch that it draws after its end."""
+
+
+def to_the_end(config: dict, folder: Path, script: str) -> Ended:
+    run = launch(config, folder, script)
+    return Ended(run, folder, run.replay.sample()["observation"])
+
+
+def assert_same(left: Ended, right: OffPolicyRun, right_dir: Path) -> None:
+    for name, value in weights(left.run).items():
         assert torch.equal(value, weights(right)[name]), name
     for name in ("train.csv", "eval.csv"):
-        assert rows(left_dir / name) == rows(right_dir / name)
-    assert torch.equal(left.replay.sample()["observation"], right.replay.sample()["observation"])
+        assert rows(left.folder / name) == rows(right_dir / name)
+    assert torch.equal(left.drawn, right.replay.sample()["observation"])
+
+
+WHOLE = (*SHORT, "snapshot_ts=0", "num_train_frames=2110")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A fine-tuning of two episodes and a bit, which several tests compare theirs to."""
+    return to_the_end(compose_settings("finetune", *WHOLE), tmp_path_factory.mktemp("whole") / "run", "finetune")
 
 
 def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
@@ -42,7 +67,7 @@ def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
     assert len(list((tmp_path / "pt" / "videos").iterdir())) >= 4
     assert list((tmp_path / "pt" / "tb").iterdir())
 
-    finetune = settings("finetune", *SHORT, "num_train_frames=2010", "snapshot_ts=2000", "task=walker_run")
+    finetune = settings("finetune", *SHORT, "num_train_frames=1010", "snapshot_ts=2000", "task=walker_run")
     seen = {}
     original = OffPolicyRun.run
 
@@ -66,6 +91,7 @@ def test_pretraining_then_finetuning_from_its_snapshot(settings, tmp_path):
     assert parent["run"] == str(tmp_path / "pt") and parent["commit"] == content["commit"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
 def test_random_dreamer_runs(settings, tmp_path, script):
     frames = 1510
@@ -99,53 +125,51 @@ def test_skills_from_pretraining_to_their_choice(settings, tmp_path, capsys):
     assert final["modules"]["skills"]["chosen"].argmax() == chosen
 
 
-def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path):
-    arguments = (*SHORT, "snapshot_ts=0", "num_train_frames=2010")
-    runs = [
-        launch(settings("finetune", *arguments, f"seed={seed}"), tmp_path / name, "finetune")
-        for name, seed in (("a", 5), ("b", 5), ("c", 6))
-    ]
-    assert_same(runs[0], runs[1], tmp_path / "a", tmp_path / "b")
-    assert rows(tmp_path / "a" / "train.csv") != rows(tmp_path / "c" / "train.csv")
+def test_same_seed_same_numbers_and_another_seed_others(settings, tmp_path, whole):
+    same = launch(settings("finetune", *WHOLE, "seed=1"), tmp_path / "same", "finetune")
+    assert_same(whole, same, tmp_path / "same")
+    launch(settings("finetune", *WHOLE, "seed=6", "num_train_frames=1010"), tmp_path / "other", "finetune")
+    first, other = (rows(folder / "train.csv")[0] for folder in (whole.folder, tmp_path / "other"))
+    assert first["frame"] == other["frame"] and first["episode_reward"] != other["episode_reward"]
 
 
 @pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer"])
-def test_looking_at_a_run_does_not_change_it(settings, tmp_path, agent):
-    arguments = (*SHORT, f"agent={agent}", "snapshot_ts=0", "num_train_frames=1510")
+def test_looking_at_a_run_does_not_change_it(settings, tmp_path, whole, agent):
+    arguments = WHOLE if agent == "dreamer" else (*WHOLE, f"agent={agent}", "num_train_frames=1510")
     quiet = ("evaluate=false", "recon_every_frames=1000000")
-    watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
+    if agent == "dreamer":
+        watched = whole.run
+    else:
+        watched = launch(settings("finetune", *arguments), tmp_path / "watched", "finetune")
     alone = launch(settings("finetune", *arguments, *quiet), tmp_path / "alone", "finetune")
     for name, value in weights(watched).items():
         assert torch.equal(value, weights(alone)[name]), name
 
 
 @pytest.mark.parametrize("minutes", ["0", "0.005"])
-def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, minutes):
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, whole, minutes):
     # 0.005 minutes: a checkpoint every 0.3 s, so the last one before the kill lies within an episode
-    config = settings(
-        "finetune", *SHORT, "snapshot_ts=0", "num_train_frames=2110", f"checkpoint_every_minutes={minutes}"
-    )
-    whole = launch(config, tmp_path / "whole", "finetune")
+    config = settings("finetune", *WHOLE, f"checkpoint_every_minutes={minutes}")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 43)
         launch(config, tmp_path / "killed", "finetune")
     resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
-    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+    assert_same(whole, resumed, tmp_path / "killed")
 
 
-@pytest.mark.parametrize("script", ["pretrain", "finetune"])
+@pytest.mark.parametrize("script", [pytest.param("pretrain", marks=pytest.mark.long), "finetune"])
 def test_a_killed_skill_agent_resumes_bit_for_bit(settings, tmp_path, monkeypatch, script):
     frames = "num_train_frames=1610"
     sd3 = (*SHORT, "agent=deviation_dreamer", frames, "checkpoint_every_minutes=0.005", "evaluate=false")
     more = ("snapshots=[1500]",) if script == "pretrain" else ("snapshot_ts=0",)
     config = settings(script, *sd3, *more, "agent.update_skill_every_step=20")
-    whole = launch(config, tmp_path / "whole", script)
+    whole = to_the_end(config, tmp_path / "whole", script)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 20)
         launch(config, tmp_path / "killed", script)
     resumed = launch(config, tmp_path / "killed", script, resume=True)
     assert resumed.agent.skills.settled == (script == "finetune")
-    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+    assert_same(whole, resumed, tmp_path / "killed")
 
 
 def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypatch):
@@ -153,28 +177,27 @@ def test_a_killed_planning_run_resumes_bit_for_bit(settings, tmp_path, monkeypat
     config = settings("finetune", *SHORT, "mpc=true", "snapshot_ts=0", *less)
     # planning begins at step 100; the kill comes at step 114, 4 steps after the last checkpoint
     monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 110)
-    whole = launch(config, tmp_path / "whole", "finetune")
+    whole = to_the_end(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 8)
         launch(config, tmp_path / "killed", "finetune")
     kept = load(tmp_path / "killed" / CHECKPOINT, "checkpoint")
     assert kept["agent"]["planning"] and kept["collector"]["plan"].any()
     resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
-    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
-    plans = [run.collector.state_dict()["plan"] for run in (whole, resumed)]
+    assert_same(whole, resumed, tmp_path / "killed")
+    plans = [run.collector.state_dict()["plan"] for run in (whole.run, resumed)]
     assert torch.equal(*plans) and plans[0].shape == (1, 5, 6)
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path, monkeypatch, capsys):
-    config = settings("finetune", *SHORT, "snapshot_ts=0", "num_train_frames=1510", "checkpoint_every_minutes=60")
-    whole = launch(config, tmp_path / "whole", "finetune")
+def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path, monkeypatch, whole, capsys):
+    config = settings("finetune", *WHOLE, "checkpoint_every_minutes=60")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, 3)
         launch(config, tmp_path / "killed", "finetune")
     assert not (tmp_path / "killed" / CHECKPOINT).exists()
     resumed = launch(config, tmp_path / "killed", "finetune", resume=True)
     assert "starting this run from its beginning" in capsys.readouterr().out
-    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed")
+    assert_same(whole, resumed, tmp_path / "killed")
 
 
 def test_a_finished_run_says_so_and_changes_nothing(settings, tmp_path, capsys):
