@@ -9,8 +9,11 @@ from _pytest.mark.structures import ParameterSet
 
 
 def sweep(rows: Iterable[Any], ordinary: Container[Any]) -> list[ParameterSet]:
-    """``rows`` for ``parametrize``; those that are not in ``ordinary`` are long."""
-    return [pytest.param(row, marks=() if row in ordinary else pytest.mark.long) for row in rows]
+    """``rows`` for ``parametrize``, tuples as several arguments; those that are not in ``ordinary`` are long."""
+    return [
+        pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=() if row in ordinary else pytest.mark.long)
+        for row in rows
+    ]
 
 
 def in_turn(first: Sequence[Any], *others: Sequence[Any]) -> list[ParameterSet]:

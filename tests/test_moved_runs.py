@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from advice_kit import advised
 from omegaconf import OmegaConf
+from sweep_kit import sweep
 
 from entry.scripts import SCRIPTS
 from utils.advice import ROOT, override
@@ -40,7 +41,7 @@ def call(monkeypatch, capfd):
     return lambda script, *words: run(script, *words, *([] if "resume" in str(words) else ["save_video=false"]))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", sweep(SCRIPTS, ("pretrain", "drq")))
 def test_the_advised_words_go_on_in_any_folder(script, call, tmp_path, monkeypatch):
     (tmp_path / NASTY).mkdir()
     monkeypatch.chdir(tmp_path / NASTY)

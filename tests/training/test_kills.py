@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from kill_kit import Kill, Place, assert_same_runs, in_child, play, rows
-from run_kit import AGENTS, DEBUG, SHORT
+from run_kit import AGENTS, BLIND, DEBUG, SHORT
 from sweep_kit import sweep
 
 from training.run import CHECKPOINT
@@ -75,7 +75,7 @@ def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_un
     """What overlaps is fixed, only when it happens is not."""
     config = settings(
         "pretrain",
-        *(*SHORT, "snapshot_dir=null", "save_video=false", "num_envs=2"),
+        *(*SHORT, *BLIND, "snapshot_dir=null", "num_envs=2"),
         *("collect.async=true", "num_train_frames=5000", "replay.capacity=2400", "checkpoint_every_minutes=0.01"),
         *("train_every_actions=50", "snapshots=[3000]"),
     )

@@ -1,10 +1,14 @@
 """Runs whose batches are drawn ahead, or come from a copy on a device, are the runs they would have been."""
 
+import functools
+from itertools import product
+
 import pytest
 import torch
 from kill_kit import Kill, assert_same_runs, in_child, play
 from run_kit import DEBUG, SHORT
 from settings_kit import compose_settings, typed
+from sweep_kit import sweep
 
 from entry.start import launch
 from replay import Replay
@@ -27,12 +31,17 @@ ASKED = ("config.replay.prefetch", "config.replay.device")
 """What the files of two such runs say about it."""
 
 
-@pytest.fixture(scope="module", params=CASES)
-def plain(request, tmp_path_factory):
-    """A run without either: its script and folder."""
-    folder = tmp_path_factory.mktemp(request.param) / "plain"
-    launch(compose_settings(request.param, *CASES[request.param]), folder, request.param)
-    return request.param, folder
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """``plain(script)``: the folder of a run without either."""
+
+    @functools.cache
+    def made(script):
+        folder = tmp_path_factory.mktemp(script) / "plain"
+        launch(compose_settings(script, *CASES[script]), folder, script)
+        return folder
+
+    return made
 
 
 @pytest.fixture
@@ -50,12 +59,10 @@ def accepted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "more",
-    [(AHEAD,), pytest.param((COPIED,), marks=pytest.mark.long), pytest.param((AHEAD, COPIED), marks=pytest.mark.long)],
-    ids=["ahead", "copied", "both"],
+    ("script", "more"), sweep(product(CASES, [(AHEAD,), (COPIED,), (AHEAD, COPIED)]), [("finetune", (AHEAD,))])
 )
-def test_a_run_ends_bit_for_bit_the_same(plain, accepted, tmp_path, more):
-    script, folder = plain
+def test_a_run_ends_bit_for_bit_the_same(plain, accepted, tmp_path, script, more):
+    folder = plain(script)
     run = launch(compose_settings(script, *CASES[script], *more), tmp_path / "run", script)
     assert run.updates > 50
     assert (run.replay._prefetch is not None, run.replay._ring is not None) == (AHEAD in more, COPIED in more)
@@ -79,8 +86,9 @@ def test_null_draws_ahead_on_cuda_only(script, tmp_path):
         assert (replay._prefetch is not None) == expected
 
 
-def test_a_run_that_draws_ahead_and_is_killed_is_bit_for_bit_the_one_that_does_neither(plain, tmp_path):
-    script, folder = plain
+@pytest.mark.parametrize("script", sweep(CASES, ["drq"]))
+def test_a_run_that_draws_ahead_and_is_killed_is_bit_for_bit_the_one_that_does_neither(plain, tmp_path, script):
+    folder = plain(script)
     config = compose_settings(script, *CASES[script], AHEAD)
     first, second, third = (330, 390, 460) if script == "drq" else (140, 152, 166)
     kills = [Kill(first, "update", 400), Kill(second, "checkpoint", 5000), Kill(third, "collect", 100)]
