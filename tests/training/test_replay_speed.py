@@ -63,6 +63,7 @@ def accepted(monkeypatch):
 )
 def test_a_run_ends_bit_for_bit_the_same(plain, accepted, tmp_path, script, more):
     folder = plain(script)
+    accepted.clear()
     run = launch(compose_settings(script, *CASES[script], *more), tmp_path / "run", script)
     assert run.updates > 50
     assert (run.replay._prefetch is not None, run.replay._ring is not None) == (AHEAD in more, COPIED in more)
