@@ -3,6 +3,11 @@
 Only reads: a run may be training meanwhile. What counts is what its ``checkpoint.pt`` knows.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence

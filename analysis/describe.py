@@ -1,5 +1,10 @@
 """``python -m analysis.describe FILE``: what a snapshot or checkpoint holds, and where it comes from."""
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import argparse
 import math
 import sys

@@ -5,6 +5,11 @@ with Dyna-MPC; nothing is trained. The difference of the two returns is paired, 
 search raises its own objective from one iteration to the next, and what it costs.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import argparse
 import sys
 import time

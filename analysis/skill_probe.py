@@ -10,6 +10,11 @@ logistic regression with an L2 penalty of strength 1 / ``PENALTY_C``, and as man
 skill, so that every episode is held out exactly once, in a fold with one of each other skill.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import argparse
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -39,6 +39,11 @@ from pathlib import Path
 if not __package__:  # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import torch
 from hydra import compose, initialize_config_dir
 

@@ -15,6 +15,9 @@ from pathlib import Path
 if __name__ == "__main__":
     # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from utils.process import begin
+
+    begin()
     from benchmarks.whole_run import main
 
     sys.exit(main(sys.argv[1:]))

@@ -22,6 +22,11 @@ from typing import Any
 if not __package__:  # run as a file: Python looks for modules in benchmarks/ then, where replay.py is another one
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import torch
 from torch import Tensor
 

@@ -20,6 +20,11 @@ from typing import Any, NamedTuple
 if not __package__:  # run as a file: ``replay`` would be this module then, not the package
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import numpy as np
 import torch
 

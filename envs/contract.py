@@ -22,6 +22,11 @@ An environment is a Gymnasium environment with
 action_repeat=..., seed=..., image_size=..., render_quality=...)``.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import argparse
 import importlib
 import inspect

@@ -4,6 +4,11 @@ MuJoCo and dm_control read ``MUJOCO_GL`` when they are imported, and a broken dr
 the first frame is drawn. So the probe draws frames in child processes before this process imports either.
 """
 
+if __name__ == "__main__":
+    from utils.process import begin
+
+    begin()
+
 import os
 import subprocess
 import sys

@@ -188,6 +188,30 @@ def test_one_more_ctrl_c_after_stopped_does_not_change_the_status(tmp_path):
     assert len(states[130]) > 10 and "Traceback" not in done.stderr, done.stderr
 
 
+def commands():
+    """Every file that is a command, but tests, and but a library that was one."""
+    files = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv", "build"} & set(path.relative_to(ROOT).parts)]
+    files.remove(ROOT / "training" / "checkpoint.py")
+    return [path for path in files if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8").splitlines()]
+
+
+def calls(statement):
+    return [ast.unparse(node.func) for node in ast.walk(statement) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", commands(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_answers_signals_from_its_first_import_on(path):
+    """What is imported before takes no time: the standard library."""
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    first = next(k for k, one in enumerate(statements) if {"begin", "run_moved"} & set(calls(one)))
+    for statement in statements[:first]:
+        if isinstance(statement, ast.Import):
+            named = [alias.name for alias in statement.names]
+        else:
+            named = [statement.module] if isinstance(statement, ast.ImportFrom) else []
+        assert {name.split(".")[0] for name in named} <= {*sys.stdlib_module_names, "utils"}, ast.unparse(statement)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("round_", range(20))
 def test_at_any_moment_there_is_nothing_or_a_run_to_go_on_with(tmp_path, round_):
