@@ -128,6 +128,12 @@ class Acts(Protocol):
         """
         ...
 
+    def skill_images(self) -> Tensor | None:
+        """Images of where each candidate of :attr:`shown` is meant to lead, by the agent's own idea: float32 in [0, 1],
+        (n, C, S, S). None where it has no such idea, or sees no images.
+        """
+        ...
+
     def embed(self, observations: Tensor) -> Tensor:
         """Where an episode leads: features (F,) of its last observation, from all of them, uint8 (T, C, S, S) or
         float32 (T, D).

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.dreamer.settings import DreamerSettings, SkillSection
+from agents.dreamer.settings import DreamerSection, DreamerSettings, SkillSection
 from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, method_class
 from agents.exploration.intrinsic_reward import RunSizes
@@ -141,6 +141,19 @@ def _method(settings: Any) -> None:
     method = method_class(settings.agent.method)
     check_observations(method, sizes.images)
     method.check(settings.agent, sizes)
+    settings.agent.check(sizes)
+
+
+def _starting_point(settings: FinetuneKeys) -> None:
+    """An agent that adapts the skills of a snapshot has one."""
+    agent = settings.agent
+    if not (isinstance(agent, DreamerSection) and agent.needs_snapshot):
+        return
+    if settings.snapshot is None and settings.snapshot_ts == 0:
+        raise SettingError(
+            f"`snapshot_ts`=0: agent={agent.name} adapts the skills of a snapshot, and without one there are none. "
+            "Name a snapshot, or learn from scratch with agent=dreamer."
+        )
 
 
 def _log_std(settings: DrQSettings) -> None:
@@ -164,6 +177,7 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (DreamerSettings, _retain),
     (DreamerSettings, _planner),
     (FinetuneKeys, _source),
+    (FinetuneKeys, _starting_point),
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
     (OffPolicyKeys, _snapshot_folder),

@@ -12,7 +12,7 @@ from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
 from agents.dreamer.retain import Due
 from agents.dreamer.settings import DreamerSettings, settings_with
-from agents.dreamer.setup import set_up
+from agents.dreamer.setup import factory_named, section_of, set_up
 from agents.dreamer.world_model import Observed, WorldModel
 from agents.exploration.build import method_class
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
@@ -53,11 +53,14 @@ class DreamerAgent(nn.Module):
 
     @classmethod
     def schema(cls, agent: Mapping[str, Any]) -> type[DreamerSettings]:
-        """See :mod:`agents.agent`: with the keys of the method that ``agent`` names."""
+        """See :mod:`agents.agent`: with the keys of the method and of the drives that ``agent`` names."""
         method: Any = agent.get("method")
         if not is_text(method):
             raise SettingError(f"`agent.method`={shown(method)} is not allowed: it must be a text.")
-        return settings_with(method_class(method))  # type: ignore[arg-type]
+        drives: Any = agent.get("drives")
+        if drives is not None and not is_text(drives):
+            raise SettingError(f"`agent.drives`={shown(drives)} is not allowed: it must be a text.")
+        return settings_with(method_class(method), section_of(factory_named(drives)))  # type: ignore[arg-type]
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class DreamerAgent(nn.Module):
         latent = self.world_model.rssm.observe_step(acting.memory, acting.action, embed, is_first)
         skill = acting.skill if mode == "show" else self.pilot.select(latent, acting.skill, mode)
         plan = acting.plan
-        if self.planner and self.planning:
+        if self.planner and self.planning and self.pilot.plans(mode):
             behavior = self.pilot.behavior(mode)
             action, plan, _ = self.planner.plan(
                 self.world_model, behavior, latent, skill, plan, is_first, explore=mode == "train"
@@ -286,7 +289,14 @@ class DreamerAgent(nn.Module):
         if not is_image(self.obs_shape):
             return {}
         observation, action, is_first = (batch[key][:8] for key in ("observation", "action", "is_first"))
-        return {"openl_observation": self.world_model.open_loop(observation, action, is_first)}
+        video = self.world_model.open_loop(observation, action, is_first, coded=self.pilot.coded)
+        return {"openl_observation": video}
+
+    @torch.no_grad()
+    def skill_images(self) -> Tensor | None:
+        """Images of where its skills are to lead, where it has such goals (see :mod:`agents.agent`)."""
+        goals = self.pilot.goals() if is_image(self.obs_shape) else None
+        return None if goals is None else self.world_model.images_of(goals)
 
     @torch.no_grad()
     def embed(self, observations: Tensor) -> Tensor:
@@ -331,7 +341,12 @@ class DreamerAgent(nn.Module):
         for drive in self.drives.values():
             wanted |= drive.initial(init_actor=init_actor, init_critic=init_critic)
         for name, module in wanted.items():
-            load_part(module, name, modules.get(name, {}), SIZES)
+            if name not in modules:
+                raise UserError(
+                    f"the snapshot has no {name}, which agent={self.name} starts from. Take one that this agent was "
+                    "pre-trained to."
+                )
+            load_part(module, name, modules[name], SIZES)
         for drive in self.drives.values():
             if init_actor and drive.behavior.anchor is not None:
                 drive.behavior.anchor.hold(drive.behavior.actor)

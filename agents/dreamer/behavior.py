@@ -51,16 +51,24 @@ Rollout = Callable[[Mapping[str, nn.Module], RSSM, Latent, Tensor, int], Rolled]
 """(networks by name, dynamics, start (N, ...), skill (N, n), horizon) -> rollout of horizon + 1 states."""
 
 
-def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor, horizon: int) -> tuple[Imagined, Policy]:
-    """Roll the prior forward under ``actor`` from ``start`` (N, ...) with ``skill`` (N, n) held.
+Pick = Callable[[Tensor], Tensor]
+"""Features (N, F), detached -> the skills (N, n) to act by there."""
+
+
+def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor | Pick, horizon: int) -> tuple[Imagined, Policy]:
+    """Roll the prior forward under ``actor`` from ``start`` (N, ...) with ``skill`` (N, n) held, or picked at every
+    step.
 
     The actor reads detached features; its *action* carries the gradient: action -> dynamics -> later features.
-    Returns the rollout (H + 1, N, ...) and the policies at t = 0 .. H-1, parameters (H, N, A).
+    Returns the rollout (H + 1, N, ...) and the policies at t = 0 .. H-1, parameters (H, N, A). The last state, where
+    nothing is done, has the skill of the one before.
     """
     latent, feat = start, start.feat
-    feats, deters, actions, means, stds = [feat], [start.deter], [], [], []
+    feats, deters, actions, skills, means, stds = [feat], [start.deter], [], [], [], []
     for _ in range(horizon):
-        policy = actor(feat.detach(), skill)
+        seen = feat.detach()
+        skills.append(skill if isinstance(skill, Tensor) else skill(seen))
+        policy = actor(seen, skills[-1])
         action = policy.rsample()
         latent = rssm.imagine_step(latent, action)
         feat = latent.feat
@@ -70,8 +78,8 @@ def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor, horizon: int
         means.append(policy.mean)
         stds.append(policy.std)
     actions.insert(0, torch.zeros_like(actions[0]))
-    skills = skill.expand(horizon + 1, *skill.shape)
-    traj = Imagined(torch.stack(feats), torch.stack(deters), torch.stack(actions), skills)
+    held = skill.expand(horizon + 1, *skill.shape) if isinstance(skill, Tensor) else torch.stack([*skills, skills[-1]])
+    traj = Imagined(torch.stack(feats), torch.stack(deters), torch.stack(actions), held)
     return traj, actor.policy(torch.stack(means), torch.stack(stds))
 
 
@@ -96,6 +104,8 @@ class Term:
     """Settings of its :class:`Optimizer`."""
     entropy: float = 0.0
     grad: Literal["dynamics", "reinforce"] = "dynamics"
+    trains: bool = True
+    """Whether it learns; it decides all the same."""
 
 
 class Behavior(nn.Module):
@@ -132,10 +142,11 @@ class Behavior(nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        assert sum(term.grad == "dynamics" for term in terms.values()) <= 1, "two terms cannot share one graph"
+        learning = {name: term for name, term in terms.items() if term.trains}
+        assert sum(term.grad == "dynamics" for term in learning.values()) <= 1, "two terms cannot share one graph"
         self.terms = dict(terms)
         for name, term in terms.items():
-            self.add_module(name, term.network)
+            self.add_module(name, term.network if term.trains else term.network.requires_grad_(False))
         self.critic, self.slow_critic = critic, slow_critic.requires_grad_(False)
         self.reward_norm = StreamNorm(**reward_norm)
         self.to(device)
@@ -145,7 +156,7 @@ class Behavior(nn.Module):
         self.slow_every, self.slow_fraction = slow_target_update, slow_target_fraction
         self.entropy_in_targets = entropy_in_targets
         self.anchor = anchor
-        self.optimizers = {name: Optimizer(term.network.parameters(), **term.opt) for name, term in terms.items()}
+        self.optimizers = {name: Optimizer(term.network.parameters(), **term.opt) for name, term in learning.items()}
         self.optimizers["critic"] = Optimizer(self.critic.parameters(), **critic_opt)
         # w_t = discount^t, the weight of step t in all losses
         weight = torch.tensor([discount**t for t in range(imag_horizon)], device=device)[:, None]
@@ -199,7 +210,7 @@ class Behavior(nn.Module):
             assert entropy.shape == decision.taken.shape[:2] == (horizon, count)
             metrics[f"{name}_ent"] = entropy.detach().mean()
             metrics[f"{name}_ent_scale"] = torch.full_like(metrics[f"{name}_ent"], term.entropy)
-            if not decides:
+            if not (decides and term.trains):
                 continue
             loss = self._actor_loss(term, decision, target, value, valid, entropy)
             if self.anchor is not None and name == "actor":

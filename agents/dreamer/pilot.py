@@ -77,6 +77,18 @@ class Pilot:
         """
         return skill
 
+    def plans(self, mode: Mode) -> bool:
+        """Whether the planner, where there is one, acts in ``mode``."""
+        return True
+
+    def goals(self) -> Tensor | None:
+        """The deterministic states (n, deter) that the skills of :attr:`shown` are to lead to; None if nobody says."""
+        return None
+
+    def coded(self, deter: Tensor) -> Tensor | None:
+        """Deterministic states (..., deter) as the skills' own model has them; None without such a model."""
+        return None
+
     def behavior(self, mode: Mode) -> Behavior:
         """What acts in ``mode``: in ``show`` it is given a skill of :attr:`shown`."""
         return self.drive.behavior

@@ -1,11 +1,12 @@
 """What a Dreamer agent reads: keys at the root, shared by all of them, and those of the section ``agent``."""
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import create_model
 
 from agents.exploration.build import own_keys
+from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.distributions import POLICIES
 from agents.settings import AgentSection, AgentSettings, MLPSettings, OptimizerSettings
 from utils.rules import (
@@ -25,7 +26,7 @@ from utils.rules import (
     choice,
     whole,
 )
-from utils.settings import Section
+from utils.settings import Section, SettingError
 from utils.shared_keys import DomainKey, SeedPhaseKey
 
 GradHeads = Annotated[
@@ -127,6 +128,12 @@ class DreamerSection(AgentSection):
     method_opt: MethodOptimizerSettings | None = None
     """None: as the world model's."""
 
+    needs_snapshot: ClassVar[bool] = False
+    """Whether fine-tuning cannot begin without one."""
+
+    def check(self, run: RunSizes) -> None:
+        """Raise :class:`utils.settings.SettingError` if keys besides the method's do not go with the run."""
+
 
 class SkillSection(DreamerSection):
     """``agent`` of a method with skills."""
@@ -173,10 +180,18 @@ class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):
 
 
 @functools.cache
-def settings_with(method: Any) -> type[DreamerSettings]:
-    """:class:`DreamerSettings` whose section ``agent`` has the keys of ``method``, too."""
+def settings_with(method: Any, section: type[DreamerSection] = DreamerSection) -> type[DreamerSettings]:
+    """:class:`DreamerSettings` whose ``agent`` is ``section`` with the keys of ``method``, too.
+
+    Raises :class:`SettingError` where both have a key.
+    """
     own = own_keys(method)
-    base = SkillSection if "skill_dim" in own else DreamerSection
+    if twice := sorted(own.keys() & section.model_fields.keys()):
+        raise SettingError(
+            f"`agent.method`={method.__module__}.{method.__qualname__} has `agent.{twice[0]}`, and so has "
+            "`agent.drives`. Take another method."
+        )
+    base = SkillSection if "skill_dim" in own else section
     if base is SkillSection:
         own |= {"skill_choice": (Annotated[str, choice(*method.choices)], ...)}
     section = create_model(f"{method.__name__}Section", __base__=base, **own)  # type: ignore[call-overload]

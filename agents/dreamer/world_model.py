@@ -1,6 +1,6 @@
 """The world model: encoder, RSSM, decoder and reward head, with their losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from agents.agent import Updated
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored
-from agents.nn.distributions import categorical_entropy, categorical_kl, log_softmax, unit_normal_log_prob
+from agents.nn.distributions import (
+    categorical_entropy,
+    categorical_kl,
+    log_softmax,
+    sample_one_hot,
+    unit_normal_log_prob,
+)
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
 from agents.nn.networks import MLP
@@ -130,8 +136,27 @@ class WorldModel(nn.Module):
         return total, Updated(parts, metrics)
 
     @torch.no_grad()
-    def open_loop(self, observation: Tensor, action: Tensor, is_first: Tensor, context: int = 5) -> Tensor:
-        """Video of ``context`` filtered steps followed by pure prediction; truth above model above error.
+    def images_of(self, deter: Tensor) -> Tensor:
+        """Images in [0, 1] of deterministic states alone, (..., deter) -> (..., C, S, S); the stochastic ones are drawn
+        from the prior.
+        """
+        logits = self.rssm.prior_logits(deter)
+        return self._shown(Latent(deter, sample_one_hot(logits), logits).feat)
+
+    def _shown(self, feat: Tensor) -> Tensor:
+        return self.decoder(feat).float().add(0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def open_loop(
+        self,
+        observation: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        context: int = 5,
+        coded: Callable[[Tensor], Tensor | None] = lambda deter: None,
+    ) -> Tensor:
+        """Video of ``context`` filtered steps followed by pure prediction; truth above model above error, or above the
+        images of what ``coded`` makes of the deterministic states (B, T, deter), unless that is None.
 
         Inputs as :meth:`observe`, B rows; returns float32 in [0, 1], (B, T, C, 3 S, S). Raises :class:`UserError` for a
         model of states: it predicts no images.
@@ -142,6 +167,8 @@ class WorldModel(nn.Module):
         seen = self.observe(observation[:, :context], action[:, :context], is_first[:, :context])
         last = Latent(*(x[:, -1] for x in seen.post))
         future = self.rssm.imagine(last, action[:, context:])
-        model = self.decoder(torch.cat([seen.feat, future.feat], 1)).float().add(0.5).clamp(0, 1)
+        model = self._shown(torch.cat([seen.feat, future.feat], 1))
         truth = observation.float() / 255
-        return torch.cat([truth, model, (model - truth + 1) / 2], -2)
+        states = coded(torch.cat([seen.post.deter, future.deter], 1))
+        below = (model - truth + 1) / 2 if states is None else self.images_of(states)
+        return torch.cat([truth, model, below], -2)

@@ -316,6 +316,9 @@ class DrQAgent(nn.Module):
 
     # ---- looking at what was learned
 
+    def skill_images(self) -> None:
+        """There are none (see :mod:`agents.agent`)."""
+
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """The critic's features of the last unshifted stack, in [-1, 1] (see :mod:`agents.agent`)."""

@@ -64,7 +64,7 @@ class ParticleEntropy(nn.Module):
 
     ``knn_avg=False`` takes the k-th distance alone in place of the mean. ``knn_rms`` divides by M, the running mean of
     the distances taken, which every call updates first; without it M = 1. A negative ``knn_clip`` clips nothing.
-    ``count_self`` counts the particle itself among the k (URLB's published code).
+    ``count_self`` counts the particle itself among the k (URLB's published code). Without ``log`` it is the mean alone.
     """
 
     def __init__(
@@ -75,9 +75,10 @@ class ParticleEntropy(nn.Module):
         knn_avg: bool = True,
         knn_clip: float = 0.0,
         count_self: bool = False,
+        log: bool = True,
     ) -> None:
         super().__init__()
-        self.k, self.knn_avg, self.knn_clip, self.count_self = k, knn_avg, knn_clip, count_self
+        self.k, self.knn_avg, self.knn_clip, self.count_self, self.log = k, knn_avg, knn_clip, count_self, log
         self.moments = RunningMoments() if knn_rms else None
 
     def distances(self, particles: Tensor) -> Tensor:
@@ -86,14 +87,15 @@ class ParticleEntropy(nn.Module):
 
     @torch.no_grad()
     def value(self, distances: Tensor) -> Tensor:
-        """Distances (N, k), ascending -> (N,) in nats; takes them into M."""
+        """Distances (N, k), ascending -> (N,), in nats with ``log``; takes them into M."""
         taken = distances if self.knn_avg else distances[:, -1:]
         if self.moments is not None:
             self.moments.update(taken.flatten())
             taken = taken / self.moments.mean.clamp(min=torch.finfo(torch.float32).tiny)
         if self.knn_clip >= 0:
             taken = (taken - self.knn_clip).clamp(min=0)
-        return taken.mean(1).log1p()
+        mean = taken.mean(1)
+        return mean.log1p() if self.log else mean
 
     def forward(self, particles: Tensor) -> Tensor:
         """(N, D) -> (N,), float32, without gradient."""
