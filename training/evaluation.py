@@ -15,6 +15,9 @@ from utils.video import label, tile, upscale
 
 NO_STATE = np.empty(0)
 
+MOST_ENLARGED = 25
+"""Skills, at most, that a grid shows at twice the size of the observations: 250 steps of as many take 0.3 GB."""
+
 
 class Played(NamedTuple):
     """One episode, or the beginning of one, T steps."""
@@ -148,7 +151,8 @@ def skill_gallery(
     picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
-    """A labelled grid of the first ``steps`` steps of ``most`` skills at most, uint8 (steps + 1, H, W, 3).
+    """A labelled grid of the first ``steps`` steps of ``most`` skills at most, uint8 (steps + 1, H, W, 3), enlarged
+    where these are few.
 
     All skills begin in the same state, the one ``env`` would have begun its next episode in, and still will: it is
     left as it was. ``picture`` as in :func:`play`. None when ``should_stop`` became true, or nothing is to be seen.
@@ -161,6 +165,20 @@ def skill_gallery(
             env.set_state(before)  # type: ignore[attr-defined]
             if played is None or not len(played.shown):
                 return None
-            frames = upscale(played.shown, 2)
+            frames = upscale(played.shown, 2 if most <= MOST_ENLARGED else 1)
             videos.append(label(frames, agent.shown.name(skill)))
     return tile(np.stack(videos), columns=math.ceil(len(videos) ** 0.5))
+
+
+def goal_images(agent: Acts, *, most: int, seed: int) -> np.ndarray | None:
+    """A still grid, arranged as that of :func:`skill_gallery`, of where each skill is to lead by the agent's own idea:
+    uint8 (1, H, W, 3). None without such an idea.
+    """
+    with own_randomness(agent.device, seed):
+        images = agent.skill_images()
+    if images is None:
+        return None
+    pictures = (images[:most, None].clamp(0, 1) * 255).byte().cpu().permute(0, 1, 3, 4, 2).numpy()
+    names = [agent.shown.name(skill) for skill in agent.shown.candidates(agent.device)[:most]]
+    named = [label(upscale(one, 2), name) for one, name in zip(pictures, names, strict=True)]
+    return tile(np.stack(named), columns=math.ceil(len(named) ** 0.5))

@@ -11,7 +11,7 @@ import torch
 
 from agents.agent import Agent
 from training.clock import Clock
-from training.evaluation import Picture, evaluate, play, skill_gallery
+from training.evaluation import Picture, evaluate, goal_images, play, skill_gallery
 from training.judged import Judged, judge, predicted_entropy, share_named
 from training.parts import EVALUATION, GALLERY
 from training.skill_grid import SkillGrid
@@ -98,7 +98,9 @@ class MeanActions:
         return True
 
     def show(self, stage: Stage) -> None:
-        """A video grid of what the skills do; nothing for agents without."""
+        """A video grid of what the skills do, and a still one of the images that the agent has of where they lead;
+        nothing for agents without.
+        """
         if not stage.agent.shown.dim or stage.film is None:
             return
         grid = skill_gallery(
@@ -112,6 +114,10 @@ class MeanActions:
         )
         if grid is not None:
             stage.film("skills", grid, "train", VIDEO_FPS)
+        goals = goal_images(stage.agent, most=self.most_skills, seed=derive(stage.seed, GALLERY))
+        if goals is not None:
+            path = Path("videos", f"train_skill_codes_{stage.clock.frame}.gif")
+            stage.film("skill_codes", goals, "train", VIDEO_FPS, path)
 
 
 class Brought(NamedTuple):

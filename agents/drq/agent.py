@@ -327,9 +327,7 @@ class DrQAgent(nn.Module):
 
     @torch.no_grad()
     def skill_log_probs(self, images: Tensor) -> Tensor | None:
-        """log q(. | s) of an episode's unshifted stacks, of the states that ``reward_state`` names (see
-        :mod:`agents.agent`).
-        """
+        """log q(. | s) of an episode's unshifted stacks, of the states that ``reward_state`` names."""
         if self.discriminator is None:
             return None
         judged = torch.arange(len(images) - 1) + int(self.judges_next)
