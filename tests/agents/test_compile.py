@@ -68,7 +68,7 @@ def test_a_compiled_imagination_and_an_eager_one_agree():
 
 @pytest.mark.long
 @pytest.mark.timeout(900)  # a minute or two of compilation on idle cores
-@pytest.mark.parametrize("name", ["dreamer", "deviation_dreamer", "diayn_dreamer", "apt_dreamer"])
+@pytest.mark.parametrize("name", ["dreamer", "deviation_dreamer", "diayn_dreamer", "apt_dreamer", "choreo"])
 def test_compiled_and_eager_dreamers_agree(name):
     config = tiny("pretrain", f"agent={name}", "domain=walker")
     both_ways(lambda: make_agent(config), batches(make_agent(config)))
@@ -153,7 +153,9 @@ def test_graphs_need_cuda():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("index", sorted({0, max(torch.cuda.device_count() - 1, 0)}))
-@pytest.mark.parametrize("name", ["dreamer", "deviation_dreamer", "plan2explore", "apt_dreamer", "aps_dreamer"])
+@pytest.mark.parametrize(
+    "name", ["dreamer", "deviation_dreamer", "plan2explore", "apt_dreamer", "aps_dreamer", "choreo"]
+)
 def test_graphed_and_eager_dreamers_agree_on_cuda(name, index):
     config = tiny("pretrain", f"agent={name}", "domain=walker", "precision=32")
     device = torch.device("cuda", index)

@@ -41,7 +41,7 @@ def test_arguments_are_copied_in(replayed):
         assert add({"x": torch.tensor(call), "y": torch.tensor(10)}).item() == call + 10
 
 
-@pytest.mark.parametrize("name", ["dreamer", "deviation_dreamer", "rnd_dreamer"])
+@pytest.mark.parametrize("name", ["dreamer", "deviation_dreamer", "rnd_dreamer", "choreo"])
 def test_dreamers_learn_the_same(replayed, name):
     eager, other = (make_agent(tiny("pretrain", f"agent={name}", "domain=walker")) for _ in range(2))
     graphed(other)

@@ -222,8 +222,9 @@ def combinations():
         yield script, agent, {"snapshots": [100_001]}, "snapshots=100001"
         yield script, agent, {"snapshots": [10], "snapshot_dir": "a" * 300}, "snapshot_dir="
         yield script, agent, {"snapshots": [10], "snapshot_dir": "/dev/null/x"}, "snapshot_dir=/dev/null/x"
-        if agent not in ("aps_dreamer", "deviation_dreamer", "diayn_dreamer"):
+        if agent not in ("aps_dreamer", "choreo", "deviation_dreamer", "diayn_dreamer"):
             yield script, agent, {"agent.skill_dim": 4}, "agent.skill_dim=4"
+        if agent not in ("aps_dreamer", "deviation_dreamer", "diayn_dreamer"):
             yield script, agent, {"agent.skill_choice": "reward"}, "agent.skill_choice=reward"
         elif script == "finetune":
             yield script, agent, {"agent.skill_choice": "imagination"}, "agent.skill_choice=imagination"
@@ -240,10 +241,13 @@ def combinations():
             yield script, agent, {"mpc": True, "planner.num_elites": 538}, "planner.num_elites=538"
             yield script, agent, {"custom_snap_dir": A_FILE}, f"custom_snap_dir={A_FILE}"
             yield script, agent, {"task": "none"}, "task=none"
+            if agent == "choreo":
+                yield script, agent, {"snapshot_ts": 0}, "snapshot_ts=0"
             yield script, agent, {"domain": "jaco"}, "task=walker_stand"
     for script in SCRIPTS:
         for agent in ("apt_dreamer", "aps_dreamer"):
             yield script, agent, {"agent.knn_k": 40_000}, "agent.knn_k=40000"
+        yield script, "choreo", {"agent.knn_k": 40_001}, "agent.knn_k=40001"  # a state counts as its own neighbour
         yield script, "rnd_dreamer", {"agent.rnd_cnn_kernels": [4, 4, 4, 4, 4]}, "agent.rnd_cnn_kernels"
         yield script, "deviation_dreamer", {"agent.explor_rate": {"jaco": 0.1}}, "agent.explor_rate"
 

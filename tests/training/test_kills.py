@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from kill_kit import Kill, Place, assert_same_runs, in_child, play, rows
 from run_kit import AGENTS, BLIND, DEBUG, SHORT
+from snapshot_kit import made_by
 from sweep_kit import sweep
 
 from training.run import CHECKPOINT
@@ -20,6 +21,9 @@ def runs(settings, tmp_path):
 
     def run(name: str, script: str, agent: str, frames: int, kills: list[Kill]) -> Path:
         own = ["snapshots=[1500]"] if script == "pretrain" else ["snapshot_ts=0"]
+        if script == "finetune" and agent == "choreo":  # it has something to adapt
+            source = tmp_path / "source" / "snapshot_10.pt"
+            own = [f"snapshot={made_by(source, 'pretrain', *SHORT, f'agent={agent}')}"]
         config = settings(
             script,
             *(*SHORT, "snapshot_dir=null", "save_video=false", "checkpoint_every_minutes=0.01"),
@@ -91,7 +95,7 @@ def test_an_overlapping_run_killed_in_the_middle_of_a_step_is_bit_for_bit_the_un
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
-@pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer", "rnd_dreamer", "aps_dreamer"])
+@pytest.mark.parametrize("agent", ["dreamer", "deviation_dreamer", "rnd_dreamer", "aps_dreamer", "choreo"])
 def test_killed_ten_times_and_resumed_is_bit_for_bit_the_uninterrupted_run(runs, agent, script):
     whole = runs("whole", script, agent, 3010, [])
     killed = runs("killed", script, agent, 3010, some_kills(0, 10, 104, 300))

@@ -25,6 +25,11 @@ VALUES = {
     "apt_dreamer": {"knn_k": (12,) * 4},
     "diayn_dreamer": {"diayn_hidden": (1224, 256, 256, 16), "skill_dim": (50, 16, 16, 4), **CHOICE, **OPTIMISER},
     "aps_dreamer": {"aps_hidden": (1224, 256, 256, 16), "skill_dim": (5,) * 4, **CHOICE, **OPTIMISER},
+    "choreo": {
+        "skill_dim": (64, 64, 64, 4), "code_dim": (16, 16, 16, 4), "code_layers": (4, 2, 2, 1),
+        "code_units": (400, 128, 128, 16), "resample_every": (200, 200, 200, 5), "lbs_layers": (4, 2, 2, 1),
+        "lbs_units": (400, 128, 128, 16), "knn_k": (30,) * 4, **CHOICE, **OPTIMISER,
+    },
 }  # fmt: skip
 
 # what the behaviour of pre-training uses, agent: (reward_norm.momentum, actor_ent in PRESETS)
@@ -36,6 +41,7 @@ PRETRAINED = {
     "apt_dreamer": (0.95, (0.0,) * 4),
     "diayn_dreamer": (0.95, (0.1, 0.01, 0.01, 0.1)),
     "aps_dreamer": (1.0, (0.0,) * 4),
+    "choreo": (0.95, (0.0,) * 4),
 }
 FINETUNED = (1.0, (1e-4, 0.03, 0.03, 1e-4))
 

@@ -225,7 +225,7 @@ def test_memory_of_a_whole_update_at_the_published_size():
 
 
 @pytest.mark.parametrize("known, most", [("false", 191), ("true", 192)])
-@pytest.mark.parametrize("agent", ["apt_dreamer", "aps_dreamer"])
+@pytest.mark.parametrize("agent", ["apt_dreamer", "aps_dreamer", "choreo"])
 def test_neighbours_of_an_update(agent, known, most):
     """The debug preset imagines 5 steps from 4 x 8 records: 192 states."""
 
