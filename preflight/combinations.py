@@ -145,11 +145,16 @@ def _method(settings: Any) -> None:
 
 
 def _starting_point(settings: FinetuneKeys) -> None:
-    """An agent that adapts the skills of a snapshot has one."""
+    """An agent that adapts the skills of a snapshot has one, and one that is held to its actor has one actor."""
     agent = settings.agent
-    if not (isinstance(agent, DreamerSection) and agent.needs_snapshot):
+    if not isinstance(agent, DreamerSection):
         return
-    if settings.snapshot is None and settings.snapshot_ts == 0:
+    if isinstance(settings, DreamerSettings) and settings.retain and settings.retain.anchor and not agent.one_actor:
+        raise SettingError(
+            f"`retain.anchor`={settings.retain.anchor} holds the actor to the snapshot's, and agent={agent.name} acts "
+            "by a controller that is new. Leave it out, or keep the skills as they are with `agent.freeze_skills`=true."
+        )
+    if agent.needs_snapshot and settings.snapshot is None and settings.snapshot_ts == 0:
         raise SettingError(
             f"`snapshot_ts`=0: agent={agent.name} adapts the skills of a snapshot, and without one there are none. "
             "Name a snapshot, or learn from scratch with agent=dreamer."

@@ -118,14 +118,15 @@ class ControllerDrive(Drive):
         return scored._replace(metrics={**scored.metrics, "skills_updated": picked})
 
     def parts(self) -> dict[str, nn.Module]:
-        """The executor goes by the name of the actor it started as, so that fine-tuning can start from this, too."""
-        found = super().parts() | {"found": self.found, "begun": self.begun}
-        return {_STORED.get(name, name): module for name, module in found.items()} | {"skill_method": self.codes}
+        """Executor and codes go by the names they had in pre-training, so that fine-tuning can start from this, too."""
+        found = super().parts() | {"found": self.found, "begun": self.begun, "method": self.codes}
+        return {_STORED.get(name, name): module for name, module in found.items()}
 
     def initial(self, *, init_actor: bool, init_critic: bool) -> dict[str, nn.Module]:
         critics = super().initial(init_actor=False, init_critic=init_critic)
         executor = {_STORED[EXECUTOR]: self.behavior.terms[EXECUTOR].network} if init_actor else {}
-        return critics | executor | {"skill_method": self.codes}
+        return critics | executor | {_STORED["method"]: self.codes}
 
 
-_STORED = {EXECUTOR: "skill_actor"}
+_STORED = {EXECUTOR: "skill_actor", "method": "skill_method"}
+"""The names that parts have in the snapshots of pre-training."""

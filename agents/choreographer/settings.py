@@ -35,6 +35,7 @@ class ChoreographerSection(DreamerSection):
     num_skill_videos: Count
 
     needs_snapshot: ClassVar[bool] = True
+    one_actor: ClassVar[bool] = False
 
     def check(self, run: RunSizes) -> None:
         check_neighbours(self.knn_k, self.knn_self, run.particles)

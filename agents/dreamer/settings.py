@@ -130,6 +130,8 @@ class DreamerSection(AgentSection):
 
     needs_snapshot: ClassVar[bool] = False
     """Whether fine-tuning cannot begin without one."""
+    one_actor: ClassVar[bool] = True
+    """Whether fine-tuning has one actor, which ``retain.anchor`` can hold to the snapshot's."""
 
     def check(self, run: RunSizes) -> None:
         """Raise :class:`utils.settings.SettingError` if keys besides the method's do not go with the run."""

@@ -307,6 +307,7 @@ def test_bad_values_are_named(override):
     ("script", "overrides", "told"),
     [
         ("finetune", ["snapshot_ts=0"], ["snapshot_ts=0", "agent=choreo", "agent=dreamer"]),
+        ("finetune", ["retain.anchor=2.0"], ["retain.anchor=2.0", "agent=choreo", "agent.freeze_skills=true"]),
         ("pretrain", ["agent.knn_k=400", "batch_size=2", "batch_length=10"], ["agent.knn_k=400", "agent.knn_k=320"]),
         ("pretrain", ["agent.method=agents.exploration.diayn.DIAYN"], ["agents.exploration.diayn.DIAYN", "skill_dim"]),
         ("pretrain", ["agent.drives=agents.choreographer.setup.Explorer"], ["agents.choreographer.setup.Explorer"]),

@@ -178,23 +178,23 @@ import torch
 from agents.exploration import particle_entropy as module
 
 torch.set_num_threads(1)
-module.CHUNK_BYTES, most = int(sys.argv[1]), int(sys.argv[2])
+module.CHUNK_BYTES, most, k = map(int, sys.argv[1:])
 particles = torch.rand(40_000, 200)
-module.neighbour_distances(particles[:2000], 12)  # libraries allocate at their first use
+module.neighbour_distances(particles[:2000], k)  # libraries allocate at their first use
 chunks = module.chunks
 module.chunks = lambda rows, size: chunks(rows, size)[:most]
 def resident(key):  # getrusage would carry the peak of the process that started this one
     line, = (line for line in open("/proc/self/status") if line.startswith(key))
     return int(line.split()[1]) * 1024
 before = resident("VmRSS")
-found = module.neighbour_distances(particles, 12)
+found = module.neighbour_distances(particles, k)
 print(resident("VmHWM") - before, len(found))
 """
 
 
-def extra_memory(chunk_bytes, most):
+def extra_memory(chunk_bytes, most, k=12):
     """By how many bytes the resident memory of a process rose at most, and the rows that were done."""
-    command = [sys.executable, "-c", MEASURE, str(chunk_bytes), str(most)]
+    command = [sys.executable, "-c", MEASURE, str(chunk_bytes), str(most), str(k)]
     done = subprocess.run(command, cwd=CONFIGS.parent, capture_output=True, text=True, check=True)
     return map(int, done.stdout.split())
 
@@ -203,8 +203,9 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @needs_linux
-def test_memory_of_the_first_chunks_at_the_published_size():
-    extra, rows = extra_memory(module.CHUNK_BYTES, 3)
+@pytest.mark.parametrize("k", [12, 30])  # of APT, and of Choreographer
+def test_memory_of_the_first_chunks_at_the_published_size(k):
+    extra, rows = extra_memory(module.CHUNK_BYTES, 3, k)
     assert 1000 < rows < 3000 and 40e6 < extra < 200e6
 
 
