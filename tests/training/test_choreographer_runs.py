@@ -37,7 +37,8 @@ def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys)
         last
     )
     # the probe takes the codes for skills
-    report, made = skill_probe.run(skill_probe.parser().parse_args([str(run.files[-1]), "--episodes=2"]))
+    (snapshot,) = (path for path in run.files if path.suffix == ".pt")
+    report, made = skill_probe.run(skill_probe.parser().parse_args([str(snapshot), "--episodes=2"]))
     assert report["skills"] == CODES and len(made.labels) == 2 * CODES
 
     tuned = launch(
