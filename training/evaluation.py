@@ -158,14 +158,14 @@ def skill_gallery(
     left as it was. ``picture`` as in :func:`play`. None when ``should_stop`` became true, or nothing is to be seen.
     """
     before = env.get_state()  # type: ignore[attr-defined]
-    videos = []
+    videos, skills = [], agent.shown.candidates(agent.device)[:most]
     with own_randomness(agent.device, seed):
-        for skill in agent.shown.candidates(agent.device)[:most]:
+        for skill in skills:
             played = play(agent, env, skill, steps=steps, picture=picture, should_stop=should_stop)
             env.set_state(before)  # type: ignore[attr-defined]
             if played is None or not len(played.shown):
                 return None
-            frames = upscale(played.shown, 2 if most <= MOST_ENLARGED else 1)
+            frames = upscale(played.shown, 2 if len(skills) <= MOST_ENLARGED else 1)
             videos.append(label(frames, agent.shown.name(skill)))
     return tile(np.stack(videos), columns=math.ceil(len(videos) ** 0.5))
 
