@@ -78,6 +78,17 @@ def test_pictures_of_codes():
     assert not torch.equal(video[..., 64:128, :], video[..., 128:, :])
 
 
+def test_from_states_there_are_codes_but_no_images():
+    config = agent_settings(tiny("pretrain", "agent=choreo", "configs=dmc_states"))
+    agent = DreamerAgent(config, (24,), ACTIONS, phase="pretrain", device="cpu")
+    batch = make_batch() | {"observation": torch.randn(3, 6, 24)}
+    assert agent.update(batch).metrics["skill_reward_mean"].isfinite()
+    assert agent.skill_images() is None and agent.report(batch) == {}
+    assert agent.pilot.goals().shape == (CODES, 16)
+    with pytest.raises(UserError, match="states"):
+        agent.world_model.open_loop(batch["observation"], batch["action"], batch["is_first"])
+
+
 # ---- fine-tuning: the phases of acting
 
 
