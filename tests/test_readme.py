@@ -301,6 +301,8 @@ def test_the_preset_table_is_true(settings):
         "`actor`, `critic`": lambda s: f"{s['actor']['layers']} x {s['actor']['units']}",
         "`imag_horizon`, `discount`": lambda s: f"{s['imag_horizon']}, {s['discount']}",
         "`train_every_actions` (frames)": lambda s: str(s["train_every_actions"]),
+        "`action_repeat`": lambda s: str(s["action_repeat"]),
+        "`actor.dist`": lambda s: s["actor"]["dist"],
         "`task_actor_ent`": lambda s: f"{s['task_actor_ent']:.0e}".replace("e-0", "e-"),
         "`num_seed_frames`": lambda s: str(s["num_seed_frames"]),
         "`eval_every_frames`, episodes": lambda s: f"{s['eval_every_frames']}, {s['num_eval_episodes']}",
