@@ -185,7 +185,7 @@ def _seed(word: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        "quickstart.py",
+        "python quickstart.py",
         description=__doc__.split("\n\n")[0],
         epilog="Settings are those of dreamer_pretrain.py and dreamer_finetune.py, which this runs: try their --help.",
     )

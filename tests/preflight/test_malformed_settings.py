@@ -27,6 +27,7 @@ NULLABLE = {
     "agent.deviation_floor",
 }
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
+NULLABLE |= {"retain"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device", "replay.verify"}
@@ -42,16 +43,22 @@ FROM_TWO = {"batch_length", "imag_horizon", "planner.horizon", "agent.skill_dim"
 WIDTHS = {"deter", "hidden", "stoch", "discrete", "cnn_depth", "units", "layers", "skill_dim", "ensemble_size"}
 WIDTHS |= {"latent_dim", "num_modules", "num_layers", "density_cnn_depth", "rnd_cnn_depth", "rnd_rep_dim"}
 FRACTIONS = {"balance", "discount", "discount_lambda", "slow_target_fraction", "mixture_coef", "momentum", "wd"}
-FRACTIONS |= {"target_decay"}
+FRACTIONS |= {"target_decay", "agent.code_decay"}
 POSITIVE = {"collect.timeout", "lr", "eps", "clip", "min_std", "scale", "ridge", "weight", "agent.temperature"}
 POSITIVE |= {"agent.icm_scale", "agent.rnd_scale", "agent.diayn_scale"}
 ANY_NUMBER = {"agent.knn_clip", "agent.log_density_floor", "agent.deviation_floor", "agent.first_reward"}
 NOT_NEGATIVE = {"actor_ent", "task_actor_ent", "skill_actor_ent", "free", "kl", "observation", "reward", "beta"}
-NOT_NEGATIVE |= {"retain.anchor", "planner.temperature", "agent.explor_rate", "checkpoint_every_minutes"}
+NOT_NEGATIVE |= {
+    "agent.commitment",
+    "retain.anchor",
+    "planner.temperature",
+    "agent.explor_rate",
+    "checkpoint_every_minutes",
+}
 NUMBERS = FRACTIONS | POSITIVE | ANY_NUMBER | NOT_NEGATIVE
 SECTIONS = {"replay", "render", "rssm", "encoder", "decoder", "reward_head", "kl", "loss_scales", "actor", "critic"}
 SECTIONS |= {"collect", "planner", "model_opt", "actor_opt", "critic_opt", "agent.reward_norm", "agent.method_opt"}
-SECTIONS |= {"retain"}
+SECTIONS |= {"retain", "agent.skill_reward_norm"}
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 NOT_NUMBERS = ["many", "", "1", [1], [], {"a": 1}, True, False, NAN, INF, -INF, HUGE]

@@ -87,7 +87,7 @@ def test_a_misfit_that_is_not_loaded_does_not_matter():
 def test_a_missing_module_is_named():
     modules = trained(updates=0).snapshot_modules()
     del modules["actor"]
-    with pytest.raises(UserError, match="snapshot's actor"):
+    with pytest.raises(UserError, match="snapshot has no actor"):
         make_agent(tiny("finetune"), "finetune").load_snapshot(modules, init_actor=True, init_critic=False)
 
 

@@ -23,7 +23,7 @@ VALUES = {
     "lbs_dreamer": {"lbs_layers": (4, 2, 2, 1), "lbs_units": (400, 128, 128, 16), **OPTIMISER},
     "plan2explore": {"ensemble_hidden": (1536, 384, 384, 16), **OPTIMISER},
     "apt_dreamer": {"knn_k": (12,) * 4},
-    "diayn_dreamer": {"diayn_hidden": (1224, 256, 256, 16), "skill_dim": (50, 16, 16, 4), **CHOICE, **OPTIMISER},
+    "diayn_dreamer": {"diayn_hidden": (1224, 256, 256, 16), "skill_dim": (50, 16, 5, 4), **CHOICE, **OPTIMISER},
     "aps_dreamer": {"aps_hidden": (1224, 256, 256, 16), "skill_dim": (5,) * 4, **CHOICE, **OPTIMISER},
     "choreo": {
         "skill_dim": (64, 64, 64, 4), "code_dim": (16, 16, 16, 4), "code_layers": (4, 2, 2, 1),
@@ -39,11 +39,11 @@ PRETRAINED = {
     "lbs_dreamer": (0.95, (0.0,) * 4),
     "plan2explore": (0.95, (0.0,) * 4),
     "apt_dreamer": (0.95, (0.0,) * 4),
-    "diayn_dreamer": (0.95, (0.1, 0.01, 0.01, 0.1)),
+    "diayn_dreamer": (0.95, (0.1, 0.01, 0.5, 0.1)),
     "aps_dreamer": (1.0, (0.0,) * 4),
     "choreo": (0.95, (0.0,) * 4),
 }
-FINETUNED = (1.0, (1e-4, 0.03, 0.03, 1e-4))
+FINETUNED = (1.0, (1e-4, 0.03, 0.06, 1e-4))
 
 # agent: overrides that are refused; the error names key and value as they are written here
 REFUSED = {
