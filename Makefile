@@ -30,11 +30,11 @@ $(STAMP): requirements.txt
 	  echo "error: pip failed, see above. Mend the cause and run make setup again" >&2; exit 1; }
 	@touch $(STAMP)
 
-quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, name every file made (9 minutes)
+quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, draw a poster, name every file made (10 minutes)
 	@echo "== quickstart: rendering check, pre-training, fine-tuning, summary"
 	@$(RUN) quickstart.py
 
-test: setup ## run the tests (under half an hour on two cores); ARGS='-k name' goes to pytest
+test: setup ## run the tests (16 minutes on two cores); ARGS='-k name' goes to pytest
 	@echo "== test: pytest, without the long ones"
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 

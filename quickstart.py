@@ -2,7 +2,7 @@
 
 python quickstart.py [--seed SEED]
 
-The README's first command. Two CPU cores need 10 minutes for it. It writes to exp_local/ and pretrained_models/ in the
+The README's first command. Two CPU cores need 8 minutes for it. It writes to exp_local/ and pretrained_models/ in the
 folder it is started in.
 """
 
@@ -167,7 +167,7 @@ def draw(
     names = list(report["returns"])
     poster(
         made.frames.reshape(len(names), report["episodes"], *made.frames.shape[1:]),
-        [f"{name}: {report['returns'][name]:.0f}" for name in names],
+        [f"{name}, return {report['returns'][name]:.0f}" for name in names],
         Runs(learned.frames, [learned.returns], f"after {PRETRAIN_FRAMES:,} frames without reward"),
         Runs(others.frames, others.returns, f"from scratch ({len(others.returns)} seeds: median, least to most)"),
         out_png,
