@@ -29,6 +29,7 @@ from utils.csv_log import read_columns
 from utils.errors import exit_status
 from utils.poster import Runs, poster
 from utils.process import STOPPED, answer, restore
+from utils.report import write_file
 
 if TYPE_CHECKING:
     from analysis.skill_probe import Rollouts
@@ -87,7 +88,7 @@ def look(snapshot: Path, out_png: Path, seed: int) -> tuple[dict[str, Any], "Rol
     print(f"\n== where the skills lead\n{program()} -m analysis.skill_probe {shlex.join(words)}", flush=True)
     report, made = skill_probe.run(skill_probe.parser().parse_args(words))
     print(skill_probe.table(report))
-    skill_probe.save_picture(made, out_png)
+    write_file(out_png, lambda path: skill_probe.save_picture(made, path))
     return report, made
 
 
