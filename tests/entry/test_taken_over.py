@@ -1,8 +1,10 @@
 """``snapshot=<file>``: what the file stores is taken over, and any word of the user wins."""
 
+import re
 import shlex
 
 import pytest
+from advice_kit import pasted
 from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from run_kit import BLIND
@@ -142,6 +144,28 @@ def test_what_cannot_fit_is_refused_with_the_key_and_both_values(script, words, 
     said = refused(script, *words)
     assert all(one in said for one in named), said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "key"),
+    [
+        ("finetune", ["snapshot=sd3.pt", "preset=small"], "preset"),
+        ("finetune", ["snapshot=sd3.pt", "rssm.deter=16"], "rssm.deter"),
+        ("finetune", ["snapshot=sd3.pt", "critic.units=9", "init_critic=true"], "critic.units"),
+        ("finetune", ["snapshot=sd3.pt", "agent=dreamer"], "agent"),
+        ("finetune", ["snapshot=sd3.pt", "action_repeat=4"], "action_repeat"),
+        ("finetune", ["snapshot=sd3.pt", "configs=dmc_states"], "configs"),
+        ("drq", ["snapshot=drq.pt", "num_skills=0"], "num_skills"),
+        ("drq", ["snapshot=drq.pt", "render_size=32"], "render_size"),
+    ],
+    ids=str,
+)
+def test_the_way_out_that_a_refusal_names_is_one(script, words, key):
+    """Typed in place of what was refused: every key that it names."""
+    told = re.split("[Ss]et ", refused(script, *words).replace("`", ""))[-1]
+    fixes = pasted(told, key)
+    replaced = {word.partition("=")[0] for word in fixes}
+    settings(script, *(word for word in words if word.partition("=")[0] not in replaced), *fixes)
 
 
 def test_of_another_kind_of_observation(tmp_path):
