@@ -24,7 +24,7 @@ from entry.refusal import told
 from entry.stored import FORMER_PRESET
 from training.interrupt import StopSignal
 from utils.advice import ROOT
-from utils.config import CONFIG_FILE, only_shown, resume_words
+from utils.config import CONFIG_FILE, only_shown, resume_words, unresolved
 from utils.errors import UserError, exit_status
 from utils.folders import remove_empty
 from utils.latest import asking
@@ -54,12 +54,13 @@ def job_errors(job: Job) -> Job:
                     stop.check()
             except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
                 remove_empty(folder)
+                text = unresolved(error) if isinstance(error, OmegaConfBaseException) else str(error).strip()
                 if sweep:
                     # the sweep's other jobs go on; it ends with exit status 1
-                    print(f"job {HydraConfig.get().job.num}: error: {error}", file=sys.stderr)
+                    print(f"job {HydraConfig.get().job.num}: error: {text}", file=sys.stderr)
                     stop.check()
                     raise
-                raise SystemExit(f"error: {str(error).strip()}") from None
+                raise SystemExit(f"error: {text}") from None
             except KeyboardInterrupt:
                 if (folder / CONFIG_FILE).exists():
                     words = resume_words(folder, config)

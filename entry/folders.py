@@ -36,7 +36,7 @@ def home_of(job: DictConfig, sweep: bool) -> list[str]:
 
 def check_resume(job: DictConfig, sweep: bool) -> None:
     """Raise :class:`UserError` where ``resume`` and the folders of a job do not go together."""
-    resume = job.get("resume")
+    resume = OmegaConf.select(job, "resume")  # an error of this names the key
     if resume is None:
         return
     folder = _raw_folder(job, "sweep" if sweep else "run")

@@ -10,12 +10,13 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from entry.composing import REFUSALS, Places, hydra_for, parsed
 from entry.taken_over import SNAPSHOT
 from entry.unknown_key import groups, hint, other_group
 from utils.advice import ROOT, in_shell, override
-from utils.config import flatten
+from utils.config import flatten, unresolved
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
 
@@ -170,6 +171,8 @@ def _shortened(error: Exception) -> str:
         return "the files that this command line chooses name each other in their defaults lists, in a circle."
     if isinstance(error.__cause__, UserError):  # of a resolver of ours
         return str(error.__cause__)
+    if isinstance(error, OmegaConfBaseException):
+        return unresolved(error)
     parts = [str(error), str(error.__cause__ or "") if isinstance(error, HydraException) else ""]
     text = "\n".join(part.strip() for part in parts if part.strip()) or type(error).__name__
     return text.partition("\nConfig search path:")[0].strip()

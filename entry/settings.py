@@ -14,6 +14,7 @@ from entry.unknown_key import hint
 from preflight.settings import read_settings
 from training.lost import CHECKPOINTED
 from training.settings import OffPolicyKeys
+from utils.config import unresolved
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
@@ -34,7 +35,7 @@ def settled(found: Composed) -> dict[str, Any]:
     try:
         return plain(found.jobs[0]) | {CHOICES: found.choices}
     except OmegaConfBaseException as error:
-        raise UserError(str(error).strip()) from error
+        raise UserError(unresolved(error)) from error
 
 
 def settings_of(phase: str, config: Mapping[str, Any]) -> OffPolicyKeys:

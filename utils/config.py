@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from utils.advice import override
 from utils.folders import will_make
@@ -29,6 +30,17 @@ def configs_of(script: str) -> Path:
     """
     own = CONFIGS / script
     return own if own.is_dir() else CONFIGS
+
+
+def unresolved(error: OmegaConfBaseException) -> str:
+    """What OmegaConf says of a value that it cannot make out, in a line with the key, and the way out of a ``${...}``
+    that was meant as text.
+    """
+    key, reason = getattr(error, "full_key", None), (str(error).strip() or type(error).__name__).splitlines()[0]
+    named = f"{key}: {reason}" if key and not reason.startswith(f"{key}:") else reason
+    if not isinstance(error, InterpolationKeyError):
+        return named
+    return f"{named}. Name a key that there is; in a text that has ${{ itself, write \\${{ and quote it."
 
 
 _claimed: dict[str, str] = {}

@@ -75,3 +75,19 @@ def test_a_launcher_that_is_not_installed_names_the_extra(monkeypatch, tmp_path)
         assert f"hydra/launcher={option}" in said and LAUNCHERS[option] in said
         place = Path(shlex.split(said.partition("pip install -e ")[2])[0].removesuffix("[launchers]"))
         assert (place / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("key", ["resume", "snapshot_base_dir"])
+@pytest.mark.parametrize("sweep", [[], ["--multirun"]], ids=["run", "sweep"])
+def test_a_folder_whose_name_hydra_takes_for_a_key_is_named_with_the_way_out(key, sweep):
+    """What the message says to write is taken, or refused for being no run."""
+    with pytest.raises(UserError) as caught:
+        settled(check_overrides("pretrain", [*sweep, f"{key}=a${{b}}"]))
+    said = str(caught.value)
+    assert said.startswith(f"{key}: ") and "'b'" in said and "\\${" in said and "\n" not in said
+    written = f"{key}=a\\${{b}}"
+    if key == "resume":
+        with pytest.raises(UserError, match=re.escape("resume=a${b}")):
+            check_overrides("pretrain", [*sweep, written])
+    else:
+        settled(check_overrides("pretrain", [*sweep, written]))
