@@ -124,6 +124,7 @@ def started(settings: PretrainKeys, folder: Path, device: torch.device) -> Itera
             layout=DREAMER,
         ) as logger:
             run = assemble("pretrain", settings, folder, parts, logger, {})
+            assert isinstance(run, OffPolicyRun)
             run.notes = [*notes, *run.notes]
             yield run
     finally:

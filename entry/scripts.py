@@ -3,17 +3,20 @@
 A new script is a row here, its YAML in ``configs/`` and its file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from agents.agent import Phase
 from preflight.aliases import Aliases
+from preflight.forecast import Forecast, forecast
+from preflight.settings import read_settings
 from training import layouts
 from training.kinds import dreamer_run, drq_run
-from training.off_policy import OffPolicyRun
-from training.parts import Parts, build
+from training.parts import build
 from training.pretrained import Pretrained, read_file, read_source
-from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, PretrainKeys
+from training.resumed import read_checkpoint
+from training.run import Run
+from training.settings import DrQKeys, FinetuneKeys, PretrainKeys, RunKeys
 from utils.log_layout import LogLayout
 
 SAFE = (
@@ -44,17 +47,15 @@ class Script(NamedTuple):
     """One entry script."""
 
     file: str
-    keys: type[OffPolicyKeys]
-    """Its settings; the agent adds its own."""
+    keys: type[RunKeys]
+    """Its settings; the agent may add its own."""
     phase: Phase
     """What the agent is to do."""
-    run: Callable[..., OffPolicyRun]
+    run: Callable[..., Run]
     """Makes the run of its parts: see ``training/kinds.py``."""
     layout: LogLayout
     length: tuple[str, str]
     """The key that gives the length of a run, and its unit."""
-    names_run: str
-    """``domain`` or ``task``: what a run on wandb is called by."""
     folders: tuple[str, str]
     """In which single runs and sweeps make theirs."""
     safe: tuple[str, ...]
@@ -62,8 +63,14 @@ class Script(NamedTuple):
     source: Callable[[Any], Pretrained | None] = lambda settings: None
     """The snapshot that the agent starts from."""
     aliases: Aliases = Aliases()
-    build: Callable[..., Parts] = build
+    read: Callable[[Any, Mapping[str, Any]], Any] = read_settings
+    """The checked settings of a plain configuration, of the type ``keys`` or one that has them."""
+    forecast: Callable[[Any, Phase], Forecast] = forecast
+    """What a run will need."""
+    build: Callable[..., Any] = build
     """Makes the parts of a run."""
+    saved: Callable[..., dict[str, Any] | None] = read_checkpoint
+    """The checkpoint that a run is to go on from, looked at before anything is touched."""
 
     @property
     def safe_on_resume(self) -> tuple[str, ...]:
@@ -79,7 +86,6 @@ SCRIPTS: dict[str, Script] = {
         run=dreamer_run,
         layout=layouts.DREAMER,
         length=("num_train_frames", "frames"),
-        names_run="domain",
         folders=("exp_local", "exp_sweep"),
         safe=SAFE_DREAMER,
     ),
@@ -90,7 +96,6 @@ SCRIPTS: dict[str, Script] = {
         run=dreamer_run,
         layout=layouts.DREAMER,
         length=("num_train_frames", "frames"),
-        names_run="task",
         folders=("exp_local", "exp_sweep"),
         safe=SAFE_DREAMER,
         source=read_source,
@@ -102,7 +107,6 @@ SCRIPTS: dict[str, Script] = {
         run=drq_run,
         layout=layouts.DRQ,
         length=("num_train_steps", "steps"),
-        names_run="task",
         folders=("runs", "runs_sweep"),
         safe=("log_frequency_step", "log_save_tb", "num_train_steps"),
         source=read_file,

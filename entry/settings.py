@@ -11,9 +11,7 @@ from entry.composing import Composed, plain
 from entry.scripts import SCRIPTS, Script
 from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN
 from entry.unknown_key import hint
-from preflight.settings import read_settings
 from training.lost import CHECKPOINTED
-from training.settings import OffPolicyKeys
 from utils.config import unresolved
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
@@ -38,7 +36,7 @@ def settled(found: Composed) -> dict[str, Any]:
         raise UserError(unresolved(error)) from error
 
 
-def settings_of(phase: str, config: Mapping[str, Any]) -> OffPolicyKeys:
+def settings_of(phase: str, config: Mapping[str, Any]) -> Any:
     """The settings of the script ``phase``, checked. Behind this, nobody reads a mapping.
 
     Raises :class:`UserError` that names the key as the user calls it, the value, what is allowed and the nearest match.
@@ -46,7 +44,7 @@ def settings_of(phase: str, config: Mapping[str, Any]) -> OffPolicyKeys:
     script = SCRIPTS[phase]
     with worded(script):
         asked = {key: value for key, value in config.items() if key not in ADDED}
-        return read_settings(script.keys, script.aliases.internal(asked))
+        return script.read(script.keys, script.aliases.internal(asked))
 
 
 @contextmanager

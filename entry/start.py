@@ -20,18 +20,14 @@ from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
 from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN, stored_id
-from envs.make import resolve_task
-from preflight.forecast import forecast
 from preflight.room import short_of
 from training.clock import Clock
 from training.fitting import check_fits
 from training.interrupt import StopSignal
 from training.lost import CHECKPOINTED, refuse_lost
-from training.off_policy import OffPolicyRun
-from training.parts import Parts
-from training.resumed import check_folder, read_checkpoint
-from training.run import CHECKPOINT, Origin
-from training.settings import OffPolicyKeys
+from training.resumed import check_folder
+from training.run import CHECKPOINT, Origin, Run
+from training.settings import RunKeys
 from utils.advice import override
 from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE, resume_words, to_plain
@@ -48,7 +44,7 @@ SHORT_RUN = 100_010
 """A length, in the unit of the script, that shows on a small machine whether something is learned."""
 
 
-def start(config: DictConfig, phase: str) -> OffPolicyRun:
+def start(config: DictConfig, phase: str) -> Run:
     """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
     StopSignal.standing().check()  # nothing is made yet
     run_dir = run_folder().absolute()
@@ -64,7 +60,7 @@ def start(config: DictConfig, phase: str) -> OffPolicyRun:
     return launch(resumed_settings(run_dir, asked, words, phase), run_dir, phase, resume=True)
 
 
-def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = False) -> OffPolicyRun:
+def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = False) -> Run:
     """Check everything, build, and run to the end; returns the finished run.
 
     ``asked`` is the plain configuration of the script ``phase``, by the names it has for its keys. Raises
@@ -74,7 +70,7 @@ def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = F
         return _launch(SCRIPTS[phase], asked, run_dir, phase, resume)
 
 
-def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> OffPolicyRun:
+def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, resume: bool) -> Run:
     settings = settings_of(phase, asked)
     device = resolve_device(settings.device)
     if device.type == "cpu":
@@ -88,9 +84,9 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 f"{override('hydra.run.dir', run_dir)} already holds a run. "
                 f"Continue it with {_again(run_dir, settings)} or choose another."
             )
-        need = forecast(settings, script.phase)
+        need = script.forecast(settings, script.phase)
         tight = short_of(need, run_dir)
-        saved = read_checkpoint(run_dir, settings, need.layout, script.phase) if resume else None
+        saved = script.saved(run_dir, settings, need.layout, script.phase) if resume else None
         if resume and saved is None:
             refuse_lost(run_dir, run_dir / CHECKPOINT)
         had = saved is not None
@@ -103,7 +99,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 run_id = stored_id(run_dir) if resume else secrets.token_hex(8)
                 run = assemble(phase, settings, run_dir, parts, logger, asked.get(CHOICES, {}), run_id)
                 if not resume and not run.lineage:  # these keep their sizes
-                    run.outlook.smaller = smaller(run.clock, asked.get(CHOICES, {}))
+                    run.advise(smaller(run.clock, asked.get(CHOICES, {})))
                 told = (*lock.notes, *tight, *run.notes)
                 notes = [in_words(f"note: {text}", script.aliases.published) for text in told]
                 taken = (
@@ -121,7 +117,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
             parts.close()
 
 
-def _again(run_dir: Path, settings: OffPolicyKeys) -> str:
+def _again(run_dir: Path, settings: RunKeys) -> str:
     """The overrides that make a command which would begin a run go on with the one in ``run_dir``."""
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     return f"resume={AUTO}" if in_sweep else resume_words(run_dir, settings.plain())
@@ -129,16 +125,16 @@ def _again(run_dir: Path, settings: OffPolicyKeys) -> str:
 
 def assemble(
     phase: str,
-    settings: OffPolicyKeys,
+    settings: RunKeys,
     run_dir: Path,
-    parts: Parts,
+    parts: Any,
     logger: Logger,
     choices: dict[str, str],
     run_id: str | None = None,
-) -> OffPolicyRun:
+) -> Run:
     """The run of the script ``phase`` from what was built for it; ``choices`` are the chosen files of each group."""
     script = SCRIPTS[phase]
-    clock = Clock(*script.length, settings.schedule.steps, settings.action_repeat)
+    clock = Clock(*script.length, settings.steps, settings.step_frames)
     config = settings.plain() | {PHASE: phase, CHOICES: choices}
     origin = Origin(script.phase, config, parts.spec, parts.lineage, run_id)
     return script.run(settings, run_dir, parts, clock, logger, origin)
@@ -154,7 +150,7 @@ def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
     return f"preset=small{shorter}"
 
 
-def _run(run: OffPolicyRun) -> OffPolicyRun:
+def _run(run: Run) -> Run:
     say, folder = run.logger.say, run.run_dir
     if run.lineage:
         say(f"fine-tuning from {run.lineage[0]['path']}")
@@ -175,7 +171,7 @@ def _run(run: OffPolicyRun) -> OffPolicyRun:
     return run
 
 
-def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, parts: Parts, resume: bool) -> Logger:
+def _logger(script: Script, settings: RunKeys, run_dir: Path, phase: str, parts: Any, resume: bool) -> Logger:
     try:
         return Logger(
             run_dir,
@@ -185,15 +181,15 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
                 stage=phase,
                 project_name=settings.project_name,
                 agent=settings.agent.name,
-                domain_or_task=_subject(script, settings),
-                obs_type=settings.obs_type,
+                domain_or_task=settings.subject,
+                obs_type=settings.observes,
                 seed=settings.seed,
                 config=settings.plain(),
                 experiment=settings.experiment,
             ),
             config=settings.plain(),
             published=script.aliases.published,
-            action_repeat=settings.action_repeat,
+            action_repeat=settings.step_frames,
             total_frames=settings.frames,
             progress=None if settings.progress == "auto" else settings.progress,
             layout=script.layout,
@@ -201,18 +197,8 @@ def _logger(script: Script, settings: OffPolicyKeys, run_dir: Path, phase: str, 
     except BaseException:
         if not resume:
             # a run that has not begun leaves nothing behind
-            parts.replay.abandon()
+            parts.abandon()
         raise
-
-
-def _subject(script: Script, settings: OffPolicyKeys) -> str:
-    """The domain or task that a run on wandb is called by; a domain's task where the user has chosen one."""
-    name: str = getattr(settings, script.names_run)
-    if name != settings.domain or settings.task == "none":
-        return name
-    if settings.env_factory is not None:
-        return f"{name}_{settings.task}"
-    return name if settings.task == resolve_task(name, None) else settings.task
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:

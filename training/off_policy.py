@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from agents.agent import Mode
+from agents.agent import Agent, Mode
 from envs.workers import WorkerFailure
 from replay.damage import DamagedReplay
 from replay.files import DiskFull
@@ -40,6 +40,7 @@ class OffPolicyRun(Run):
     """
 
     settings: OffPolicyKeys
+    agent: Agent
 
     def __init__(
         self,
@@ -53,7 +54,9 @@ class OffPolicyRun(Run):
         episode_log: EpisodeLog,
     ) -> None:
         super().__init__(settings, run_dir, parts.agent, Learner(parts.agent, parts.replay), clock, logger, origin)
-        self.notes = [*parts.notes, *self.notes]
+        self.notes += [*parts.notes, *self._unreached_snapshots()]
+        self.final: Path | None = None
+        """Where the last snapshot goes, if one is wanted."""
         self.schedule = settings.schedule
         self.replay, self.eval_env = parts.replay, parts.eval_env
         self.collector = Collector(parts.envs, parts.agent, parts.replay, settings.action_repeat)
@@ -93,6 +96,29 @@ class OffPolicyRun(Run):
 
     def begin(self) -> None:
         self.evaluate_if_due()
+
+    def _unreached_snapshots(self) -> list[str]:
+        end = self.clock.last_frame
+        late = [mark for mark in self.settings.snapshots if mark > end]
+        ends = f"{self.clock.length} ends at frame {end}, before snapshots={late}; these are not written"
+        return [ends] if late else []
+
+    def advise(self, smaller: str | None) -> None:
+        self.outlook.smaller = smaller
+
+    def finish(self) -> None:
+        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced.
+
+        What cannot be read is kept under another name.
+        """
+        if self.final is None:
+            return
+        try:
+            written = checkpoint.load(self.final, "snapshot")["step"]
+        except UserError:
+            written = None
+        if written != self.step:
+            self.save_snapshot(self.final)
 
     def look_ahead(self) -> None:
         self.outlook.look()
@@ -231,6 +257,16 @@ class OffPolicyRun(Run):
             self.save_snapshot(self.run_dir / "models" / f"model_{self.step}.pt")
 
     # ---- saving
+
+    def snapshot_dir(self) -> Path:
+        """Where numbered snapshots go."""
+        chosen = self.settings.snapshot_dir
+        return self.run_dir if chosen is None else Path(chosen).absolute()
+
+    def save_snapshot(self, path: Path) -> None:
+        """Write what fine-tuning needs to ``path``."""
+        self.publish(path, self.agent.snapshot_modules())
+        self.logger.say(f"snapshot: {path}")
 
     def state(self) -> dict[str, Any]:
         self.replay.flush()

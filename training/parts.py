@@ -45,6 +45,10 @@ class Parts(NamedTuple):
     visible: bool = True
     """Whether videos of ``eval_env`` can be made."""
 
+    def abandon(self) -> None:
+        """Take back what was made in the folder of a run that does not begin."""
+        self.replay.abandon()
+
     def close(self) -> None:
         """End the environments."""
         self.envs.close()

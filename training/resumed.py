@@ -38,7 +38,8 @@ def check_folder(run_dir: Path) -> None:
 
 
 def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phase: Phase) -> dict[str, Any] | None:
-    """The content of the checkpoint in ``run_dir``, which fits the run with these settings; None where there is none.
+    """The content of the checkpoint in ``run_dir``, which fits the run with these settings and this layout of the
+    replay; None where there is none.
 
     Raises :class:`UserError` for one that is damaged, of another run, at odds with itself, or with the logs beside it.
     """

@@ -4,16 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from agents.agent import Agent, Phase
+from agents.agent import Phase, Updated
 from training import checkpoint
 from training.clock import Clock
 from training.interrupt import StopSignal
-from training.learner import Learner, NumericalFault
+from training.learner import NumericalFault
 from training.lost import note_checkpoint
 from training.settings import RunKeys
 from training.status import awaited, doing
@@ -32,6 +32,31 @@ MOST_SKIPS = 100
 
 class GaveUp(UserError):
     """A loss that is no finite number, and ``on_nan`` does not say to go on."""
+
+
+class Trained(Protocol):
+    """What a run asks of its agent, whatever kind of run it is."""
+
+    name: str
+    device: torch.device
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything a resumed run needs: weights, optimisers, normalisers, counters."""
+        ...
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Teaches(Protocol):
+    """Makes updates that can be taken back."""
+
+    def update(self) -> Updated:
+        """One update. Raises :class:`NumericalFault`, all taken back then."""
+        ...
+
+    def skip(self) -> None:
+        """Move on from what led to a fault."""
+        ...
 
 
 @dataclass
@@ -78,8 +103,8 @@ class Run(ABC):
         self,
         settings: RunKeys,
         run_dir: Path,
-        agent: Agent,
-        learner: Learner,
+        agent: Trained,
+        learner: Teaches,
         clock: Clock,
         logger: Logger,
         origin: Origin,
@@ -91,10 +116,8 @@ class Run(ABC):
         self.counters = Counters()
         self.work = Work({"update": EAGER_CALLS + 1} if settings.compile != "off" else None)
         self.stop = StopSignal.standing(lambda: awaited(self.work, self.step_in_flight))
-        self.notes: list[str] = self._unreached_snapshots()
+        self.notes: list[str] = []
         """What the user should know."""
-        self.final: Path | None = None
-        """Where the last snapshot goes, if one is wanted."""
         self.files: list[Path] = []
         """Snapshots and videos written since the start of this process."""
         self._saved_at = 0.0
@@ -116,12 +139,6 @@ class Run(ABC):
     def updates(self) -> int:
         """Updates so far."""
         return self.counters.updates
-
-    def _unreached_snapshots(self) -> list[str]:
-        end = self.clock.last_frame
-        late = [mark for mark in self.settings.snapshots if mark > end]
-        ends = f"{self.clock.length} ends at frame {end}, before snapshots={late}; these are not written"
-        return [ends] if late else []
 
     @property
     def go_on(self) -> str:
@@ -153,6 +170,9 @@ class Run(ABC):
         """Lines that introduce the run on the console."""
         return []
 
+    def advise(self, smaller: str | None) -> None:  # noqa: B027
+        """Take the overrides of a ``smaller`` run, for one that would take days."""
+
     def begin(self) -> None:  # noqa: B027
         """What comes before the first step of this process."""
 
@@ -172,19 +192,8 @@ class Run(ABC):
         """In words, empty where nothing is known."""
         return ""
 
-    def finish(self) -> None:
-        """Write the last snapshot, unless it is there already; one that a shorter run has left is replaced.
-
-        What cannot be read is kept under another name.
-        """
-        if self.final is None:
-            return
-        try:
-            written = checkpoint.load(self.final, "snapshot")["step"]
-        except UserError:
-            written = None
-        if written != self.step:
-            self.save_snapshot(self.final)
+    def finish(self) -> None:  # noqa: B027
+        """What comes after the last step, also of a run that was over already."""
 
     # ---- learning
 
@@ -258,23 +267,18 @@ class Run(ABC):
         if saved is not None:
             self.files.append(saved)
 
-    def snapshot_dir(self) -> Path:
-        """Where numbered snapshots go."""
-        chosen = self.settings.snapshot_dir
-        return self.run_dir if chosen is None else Path(chosen).absolute()
-
     def _header(self) -> dict[str, Any]:
         """What snapshots and checkpoints say about the run that wrote them."""
         origin = {"phase": self.origin.phase, "config": self.origin.config, "lineage": self.lineage}
         return {"run": str(self.run_dir), "run_id": self.origin.run_id, "frame": self.frame, **origin}
 
-    def save_snapshot(self, path: Path) -> None:
-        """Write what fine-tuning needs to ``path``."""
+    def publish(self, path: Path, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Write state dicts by name as a snapshot at ``path``; what is there of another run is kept."""
         content = {
             "agent": self.agent.name,
             **self._header(),
             "spec": self.origin.spec,
-            "modules": self.agent.snapshot_modules(),
+            "modules": modules,
             "step": self.step,
             "episode": self.counters.episode,
             "updates": self.updates,
@@ -283,7 +287,6 @@ class Run(ABC):
         if kept is not None:
             self.logger.say(f"snapshot: what was at {path} is not of this run; kept as {kept.name}")
         self.files.append(path)
-        self.logger.say(f"snapshot: {path}")
 
     def checkpoint_due(self, at_every: bool) -> bool:
         """Whether it is time for a checkpoint; ``checkpoint_every_minutes=0`` makes one wherever ``at_every`` holds."""

@@ -51,6 +51,31 @@ class RunKeys(AgentSettings):
     save_video: Flag
     progress: OneOf[Literal["auto", True, False]]
 
+    @property
+    def steps(self) -> int:
+        """Length of the run in steps of its clock."""
+        raise NotImplementedError
+
+    @property
+    def step_frames(self) -> int:
+        """Frames in such a step."""
+        raise NotImplementedError
+
+    @property
+    def frames(self) -> int:
+        """Length of the run in frames."""
+        return self.steps * self.step_frames
+
+    @property
+    def subject(self) -> str:
+        """Of what a run on wandb is called by: its domain, task or environment."""
+        raise NotImplementedError
+
+    @property
+    def observes(self) -> str:
+        """``pixels`` or ``states``."""
+        raise NotImplementedError
+
 
 class Schedule(NamedTuple):
     """When an off-policy run does what. Steps are agent steps over all environments."""
@@ -84,9 +109,21 @@ class OffPolicyKeys(RunKeys, EnvironmentKeys, ReplayKeys):
         raise NotImplementedError
 
     @property
-    def frames(self) -> int:
-        """Length of the run in frames."""
-        return self.schedule.steps * self.action_repeat
+    def steps(self) -> int:
+        """Agent steps over all environments."""
+        return self.schedule.steps
+
+    @property
+    def step_frames(self) -> int:
+        return self.action_repeat
+
+    @property
+    def subject(self) -> str:
+        return self.task
+
+    @property
+    def observes(self) -> str:
+        return self.obs_type
 
     @property
     def models(self) -> int:
@@ -140,6 +177,15 @@ class DreamerRunKeys(OffPolicyKeys, WindowKeys, SeedPhaseKey):
 
 class PretrainKeys(DreamerRunKeys):
     """Of ``dreamer_pretrain.py``."""
+
+    @property
+    def subject(self) -> str:
+        """The domain, and the task where the user has chosen one."""
+        if self.task == "none":
+            return self.domain
+        if self.env_factory is not None:
+            return f"{self.domain}_{self.task}"
+        return self.domain if self.task == resolve_task(self.domain, None) else self.task
 
 
 class SourceKeys(Section):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from entry.scripts import SCRIPTS
-from entry.start import _subject
 
 
 @pytest.mark.parametrize(
@@ -21,4 +20,4 @@ from entry.start import _subject
 )
 def test_it_carries_the_task(phase, domain, task, env_factory, subject):
     settings = SimpleNamespace(domain=domain, task=task, env_factory=env_factory)
-    assert _subject(SCRIPTS[phase], settings) == subject
+    assert SCRIPTS[phase].keys.subject.fget(settings) == subject
