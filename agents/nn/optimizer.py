@@ -42,6 +42,23 @@ class Optimizer:
         self.adam.zero_grad(set_to_none=True)
         with torch.autocast(loss.device.type, enabled=False):
             loss.backward()
+        return self._descend()
+
+    def step_in_parts(self, losses: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Descend the sum of ``losses`` (scalars) once; returns the sum and the norm as :meth:`step` does.
+
+        Each is done with before the next is asked for, so a generator keeps what one of them needs and no more.
+        """
+        self.adam.zero_grad(set_to_none=True)
+        total = []
+        for loss in losses:
+            with torch.autocast(loss.device.type, enabled=False):
+                loss.backward()
+            total.append(loss.detach())
+        return torch.stack(total).sum(), self._descend()
+
+    def _descend(self) -> Tensor:
+        """Along the gradients that are there."""
         if self.clip is None:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         else:
