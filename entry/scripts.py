@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 from agents.agent import Phase
 from preflight.aliases import Aliases
 from preflight.forecast import Forecast, forecast
-from preflight.settings import read_settings
+from preflight.rollout_forecast import rollout_forecast
+from preflight.settings import read_rest, read_settings
 from training import layouts
-from training.kinds import dreamer_run, drq_run
+from training.kinds import dreamer_run, drq_run, rest_run
 from training.parts import build
 from training.pretrained import Pretrained, read_file, read_source
+from training.rest_parts import build_rest
 from training.resumed import read_checkpoint
+from training.resumed_rollouts import read_rollout_checkpoint
 from training.run import Run
-from training.settings import DrQKeys, FinetuneKeys, PretrainKeys, RunKeys
+from training.settings import DrQKeys, FinetuneKeys, PretrainKeys, RestKeys, RunKeys
 from utils.log_layout import LogLayout
 
 SAFE = (
@@ -114,5 +117,23 @@ SCRIPTS: dict[str, Script] = {
             {"render_size": "image_size", "replay_buffer_capacity": "replay.capacity", "log_save_tb": "use_tb"},
             hidden=("domain", "obs_type", "replay.store_physics"),
         ),
+    ),
+    "rest": Script(
+        file="rest_train.py",
+        keys=RestKeys,
+        phase="pretrain",
+        run=rest_run,
+        layout=layouts.REST,
+        length=("epochs", "iterations"),
+        folders=("exp_local", "exp_sweep"),
+        safe=("epochs",),
+        aliases=Aliases(
+            {"env": "task", "expname": "experiment"},
+            hidden=("domain", "action_repeat", "snapshots", "snapshot_dir", "compile", "save_video"),
+        ),
+        read=read_rest,
+        forecast=rollout_forecast,
+        build=build_rest,
+        saved=read_rollout_checkpoint,
     ),
 }

@@ -52,8 +52,8 @@ CUDA_PROCESS_BYTES = 3 * PROCESS_BYTES
 class Forecast:
     """Sizes in bytes; made by :func:`forecast`."""
 
-    layout: Layout
-    """How the replay lies on disk; ``layout.nbytes`` when it is full."""
+    layout: Layout | None
+    """How the replay lies on disk; ``layout.nbytes`` when it is full. None: there is none."""
     replay: int
     """Segment files at the end of the run: they are allocated one by one, so a short run never fills the capacity."""
     replay_files: int

@@ -35,7 +35,10 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
     """Notes on disks of which less than ``TIGHT`` of what is free now would be left. Raises as :func:`short_of`."""
     kept = goes_on(run_dir)
     besides = need.disk - need.replay
-    check_disk(run_dir / "replay", need.layout, need.replay, kept, besides, need.episode_records)
+    if need.layout is not None:
+        check_disk(run_dir / "replay", need.layout, need.replay, kept, besides, need.episode_records)
+    capacity = None if need.layout is None else f"`replay.capacity`={need.layout.capacity}: "
+    lower = "" if need.layout is None else " or lower `replay.capacity`"
     notes = []
     for folder, wanted in _by_disk(need, run_dir).items():
         free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
@@ -44,18 +47,17 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
                 "move the run folder to another disk and go on there, choose another snapshot_base_dir or shorten the "
                 "run."
                 if kept
-                else "choose a folder on another disk (hydra.run.dir, snapshot_base_dir), shorten the run or lower "
-                "`replay.capacity`."
+                else f"choose a folder on another disk (hydra.run.dir, `snapshot_base_dir`), shorten the run{lower}."
             )
             raise SettingError(
-                f"`replay.capacity`={need.layout.capacity}: the run needs {readable(wanted)} in {folder} "
+                f"{capacity or ''}the run needs {readable(wanted)} in {folder} "
                 f"({_parts(need)}), and {readable(free)} are free. Free some space, {fix}"
             )
         if free - wanted < TIGHT * free:
             notes.append(
                 f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
                 f"{readable(free - wanted)} will be left. Free some space, or "
-                + ("shorten the run." if kept else "lower `replay.capacity`.")
+                + ("shorten the run." if kept or need.layout is None else "lower `replay.capacity`.")
             )
     return notes
 

@@ -9,7 +9,8 @@ from pydantic import create_model
 from agents.settings import AgentSettings
 from preflight.combinations import check_combinations
 from training.parts import agent_class
-from training.settings import OffPolicyKeys
+from training.settings import OffPolicyKeys, RestKeys
+from utils.folders import check_writable
 from utils.rules import is_text, shown
 from utils.settings import MissingKey, SettingError, fields_of, parse
 
@@ -37,6 +38,13 @@ def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
     resolved = settings.resolved()
     check_combinations(resolved)
     return resolved
+
+
+def read_rest(keys: type[RestKeys], plain: Mapping[str, Any]) -> RestKeys:
+    """The same of ``rest_train.py``, whose agent is no choice and has its keys at the root."""
+    settings = parse(keys, plain).resolved()
+    check_writable("snapshot_base_dir", settings.snapshot_base_dir)
+    return settings
 
 
 def schema_for(keys: type[K], agent: Any) -> type[K]:

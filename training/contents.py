@@ -27,6 +27,7 @@ from utils.rules import (
     is_int,
     is_number,
     is_text,
+    shown,
     whole,
 )
 from utils.settings import MissingKey, Section, SettingError, parse
@@ -200,25 +201,39 @@ class StoredRandom(Stored):
     cuda: Tensor | None
 
 
-class CheckpointContent(Made):
+class StoredRun(Made):
+    """Of checkpoints of every kind of run."""
+
     agent: StoredAgentState
-    replay: ReplayState
-    collector: StoredCollector
-    eval_env: Mappings
-    own: StoredEpisodes = StoredEpisodes()
     logger: StoredLog
     random: StoredRandom
     counters: StoredCounters
     device: Text
 
 
+class CheckpointContent(StoredRun):
+    """Of an off-policy run."""
+
+    replay: ReplayState
+    collector: StoredCollector
+    eval_env: Mappings
+    own: StoredEpisodes = StoredEpisodes()
+
+
+class RolloutCheckpoint(StoredRun):
+    """Of an on-policy run."""
+
+    envs: Mappings
+
+
 WITH_TENSORS = {
     "snapshot": ("modules",),
-    "checkpoint": ("agent", "replay", "collector", "eval_env", "own", "random"),
+    "checkpoint": ("agent", "replay", "collector", "eval_env", "envs", "own", "random"),
 }
 """The parts that hold tensors besides plain values."""
 
-SCHEMAS: dict[str, type[Made]] = {"snapshot": SnapshotContent, "checkpoint": CheckpointContent}
+LOOPS: dict[str, type[StoredRun]] = {"off_policy": CheckpointContent, "on_policy": RolloutCheckpoint}
+"""Checkpoints by the kind of run that wrote them, which their ``loop`` says; those that do not are off-policy."""
 
 
 def checked(content: dict[str, Any], kind: str, *, translate: bool) -> dict[str, Any]:
@@ -236,13 +251,21 @@ def checked(content: dict[str, Any], kind: str, *, translate: bool) -> dict[str,
         raise ValueError("its config is no section")
     content = current(content) if translate else content
     try:
-        parse(SCHEMAS[kind], content)
+        parse(SnapshotContent if kind == "snapshot" else _checkpoint_schema(content), content)
     except MissingKey as error:
         raise ValueError(f"it lacks {error.key}") from error
     except SettingError as error:
         raise ValueError(f"its {error}".rstrip(".")) from error
-    check_finite(content["modules"] if kind == "snapshot" else {key: content[key] for key in ("agent", "collector")})
+    weights = ("modules",) if kind == "snapshot" else ("agent", "collector")
+    check_finite({key: content[key] for key in weights if key in content})
     return content
+
+
+def _checkpoint_schema(content: Mapping[str, Any]) -> type[StoredRun]:
+    loop = content.get("loop", "off_policy")
+    if loop not in LOOPS:
+        raise ValueError(f"its loop is {shown(loop)}, not one of {', '.join(LOOPS)}")
+    return LOOPS[loop]
 
 
 def _check_tensor(name: str, tensor: torch.Tensor) -> None:

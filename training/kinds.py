@@ -6,9 +6,11 @@ from training.clock import Clock
 from training.episode_log import EpisodeLog, SkillEpisodeLog
 from training.evaluators import EverySkill, MeanActions
 from training.off_policy import OffPolicyRun
+from training.on_policy import OnPolicyRun
 from training.parts import Parts, episode_records
+from training.rest_parts import RestParts
 from training.run import Origin
-from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys
+from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys, RestKeys
 from utils.logger import Logger
 
 FINETUNED = "finetuned_snapshot.pt"
@@ -38,3 +40,10 @@ def drq_run(
     run = OffPolicyRun(settings, run_dir, parts, clock, logger, origin, evaluator, episodes)
     run.final = run_dir / FINAL_MODEL
     return run
+
+
+def rest_run(
+    settings: RestKeys, run_dir: Path, parts: RestParts, clock: Clock, logger: Logger, origin: Origin
+) -> OnPolicyRun:
+    """Of ``rest_train.py``."""
+    return OnPolicyRun(settings, run_dir, parts, clock, logger, origin)

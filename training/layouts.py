@@ -42,3 +42,34 @@ DRQ = LogLayout(
     width=5,
 )
 """The published form of DrQ, with the times and sizes that every run logs."""
+
+_REST_COLUMNS = (
+    "Epoch",
+    "Skill",
+    *(f"{kind}CumulativeReward" for kind in ("Average", "Std", "Max", "Min")),
+    *(f"{kind}EpisodeLength" for kind in ("Average", "Std", "Max", "Min")),
+    "LossPi",
+    "LossValue",
+    "LossRND",
+    "TotalEnvInteracts",
+)
+
+REST = LogLayout(
+    columns={"train": (*_REST_COLUMNS, "iteration", "step", "frame", "total_time", "fps"), "eval": _EVAL_COLUMNS},
+    fields={
+        "train": (
+            Field("Epoch", "E", "int"),
+            Field("Skill", "Z", "int"),
+            Field("iteration", "I", "int"),
+            Field("AverageCumulativeReward", "R", "float"),
+            Field("AverageEpisodeLength", "L", "float"),
+            Field("LossRND", "RND", "float"),
+            Field("frame", "F", "int"),
+            Field("fps", "FPS", "float"),
+            Field("total_time", "T", "time"),
+        ),
+        "eval": _EVAL_FIELDS,
+    },
+    width=5,
+)
+"""The published columns of ReST, with the times that every run logs. A row is an iteration."""

@@ -1,6 +1,7 @@
 """Updates that can be taken back: one whose loss is not a finite number never becomes part of the agent."""
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -62,10 +63,18 @@ def find_fault(losses: Mapping[str, Tensor]) -> NumericalFault | None:
     )
 
 
+class Changes(Protocol):
+    """What an update may overwrite: the tensors of :meth:`training_state`, and a count."""
+
+    updates: int
+
+    def training_state(self) -> dict[str, Any]: ...
+
+
 class Kept:
     """A copy of all that an update may overwrite in an agent."""
 
-    def __init__(self, agent: Learns) -> None:
+    def __init__(self, agent: Changes) -> None:
         self._agent = agent
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
         """Tensors of one kind, and their copies: only those of one kind are copied by a few kernels, not one by one."""

@@ -266,6 +266,7 @@ class OffPolicyRun(Run):
     def save_snapshot(self, path: Path) -> None:
         """Write what fine-tuning needs to ``path``."""
         self.publish(path, self.agent.snapshot_modules())
+        self.files.append(path)
         self.logger.say(f"snapshot: {path}")
 
     def state(self) -> dict[str, Any]:

@@ -48,18 +48,19 @@ def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phas
         return None
     content = checkpoint.load(path, "checkpoint")
     wrong = (
-        _of_another_run(content, settings.plain())
+        of_another_run(content, settings.plain())
         or _of_another_agent(content, settings, phase)
         or next(iter(contradictions(content["replay"], layout)), None)
         or _out_of_step(content, settings)
-        or _at_odds_with_logs(content, run_dir)
+        or at_odds_with_logs(content, run_dir)
     )
     if wrong:
         raise UserError(f"{path} is not of this run: {wrong}. Nothing was changed. Put the run's own one back.")
     return content
 
 
-def _of_another_run(content: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def of_another_run(content: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """How a checkpoint's settings tell that it is not of the run with the plain settings ``now``."""
     for key in SAME_RUN:
         try:
             then, wanted = get(content["config"], key), get(now, key)
@@ -110,7 +111,7 @@ def _out_of_step(content: Mapping[str, Any], settings: OffPolicyKeys) -> str | N
     return None
 
 
-def _at_odds_with_logs(content: Mapping[str, Any], run_dir: Path) -> str | None:
+def at_odds_with_logs(content: Mapping[str, Any], run_dir: Path) -> str | None:
     """Rows from before the checkpoint that it does not know: to go on would delete them.
 
     An evaluation at the checkpoint's own step may come after it, a training episode that ends there does not.

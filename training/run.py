@@ -286,7 +286,6 @@ class Run(ABC):
         kept = checkpoint.publish(path, content)
         if kept is not None:
             self.logger.say(f"snapshot: what was at {path} is not of this run; kept as {kept.name}")
-        self.files.append(path)
 
     def checkpoint_due(self, at_every: bool) -> bool:
         """Whether it is time for a checkpoint; ``checkpoint_every_minutes=0`` makes one wherever ``at_every`` holds."""

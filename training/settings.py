@@ -8,8 +8,11 @@ from pydantic import Field
 from typing_extensions import Self
 
 from agents.drq.settings import DrQSettings
+from agents.rest.agent import schedule_of
+from agents.rest.settings import RestSettings
 from agents.settings import AgentSettings
 from envs.make import canonical_task, resolve_task, validate_task
+from envs.on_policy import known
 from envs.settings import EnvironmentKeys
 from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
 from utils.compile import MODES
@@ -260,3 +263,47 @@ class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
         folder = Path(self.snapshot_base_dir, self.obs_type, domain, self.agent.name, str(self.seed))
         names = {"task": task, "env": None, "domain": domain, "snapshot_dir": self.snapshot_dir or str(folder)}
         return self.model_copy(update=names)
+
+
+class RestKeys(RunKeys, RestSettings):
+    """Of ``rest_train.py``; its unit is the iteration: a rollout and what is learned from it."""
+
+    task: Text
+    """The environment, which users call ``env``."""
+    num_envs: Count
+    traj_len: Count
+    terminate_when_unhealthy: Flag | None
+    timestamp: FolderName | None
+    keep_every: Count
+
+    domain: FolderName = "none"
+    action_repeat: OneOf[Literal[1]] = 1
+    snapshots: Marks = []  # noqa: RUF012
+    snapshot_dir: None = None
+    compile: OneOf[Literal["off"]] = "off"
+    save_video: OneOf[Literal[False]] = False
+
+    @property
+    def steps(self) -> int:
+        return len(schedule_of(self))
+
+    @property
+    def step_frames(self) -> int:
+        return self.num_envs * self.traj_len
+
+    @property
+    def subject(self) -> str:
+        return self.domain
+
+    @property
+    def observes(self) -> str:
+        return "states"
+
+    def models_dir(self, run_dir: Path) -> Path:
+        """Where the models of this run go."""
+        return Path(self.snapshot_base_dir).absolute() / (self.timestamp or run_dir.name)
+
+    def resolved(self) -> "RestKeys":
+        """With the full name of the environment. Raises :class:`UserError` for one there is not."""
+        name = known(self.task).name
+        return self.model_copy(update={"task": name, "domain": Path(name).stem})

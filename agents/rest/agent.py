@@ -58,12 +58,11 @@ class RestAgent(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.method = settings, settings.method
+        self.name: str = settings.method
         self.obs_dim, self.action_dim, self.num_skills = obs_dim, action_dim, settings.num_skills
         self.device = torch.device(device)
         self.updates = 0
-        self.schedule = Schedule(
-            _order(settings), settings.num_skills, settings.epochs, settings.turn_iters, settings.warmup_rollouts
-        )
+        self.schedule = schedule_of(settings)
         self._build_networks(settings, exclude, exclude if positions is None else positions)
         self.to(self.device)
         self._build_optimizers(settings)
@@ -228,6 +227,13 @@ class RestAgent(nn.Module):
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
+
+
+def schedule_of(settings: RestSettings) -> Schedule:
+    """Whose turn it is in a run with ``settings``."""
+    return Schedule(
+        _order(settings), settings.num_skills, settings.epochs, settings.turn_iters, settings.warmup_rollouts
+    )
 
 
 def _order(settings: RestSettings) -> Order:

@@ -1,0 +1,49 @@
+"""What an on-policy run will need of disk and memory: as :mod:`preflight.forecast`, without a replay."""
+
+from pathlib import Path
+
+import torch
+
+from agents.agent import Phase
+from agents.rest.rollout import Rollout
+from preflight.forecast import HEADER_BYTES, Forecast
+from training.rest_parts import build_rest_agent
+from training.settings import RestKeys
+from utils.nested import tensors_in
+
+
+def rollout_forecast(settings: RestKeys, phase: Phase) -> Forecast:
+    """The needs of a run of ``rest_train.py``."""
+    meta = torch.device("meta")
+    with torch.random.fork_rng(devices=[]), meta:
+        agent = build_rest_agent(settings, meta)
+        rollout = Rollout.empty(settings.num_envs, settings.traj_len, agent.obs_dim, agent.action_dim, meta)
+    schedule, device = agent.schedule, settings.device
+    state = _size(agent.training_state())
+    skill = _size(agent.skill_state(0)) + HEADER_BYTES
+    first, later = schedule.num_skills, schedule.num_skills if schedule.order == "together" else 1
+    cycles = {cycle for cycle in range(schedule.cycles) if cycle % settings.keep_every == 0} | {schedule.cycles - 1}
+    kept = [name for name in schedule.snapshots() if int(name.partition("/")[0]) in cycles]
+    return Forecast(
+        layout=None,
+        replay=0,
+        replay_files=0,
+        checkpoint=state + HEADER_BYTES,
+        snapshot=skill,
+        marks=tuple(range(first + later * (len(kept) - 1))),  # files of which no other folder has the same
+        snapshot_dir=Path(settings.snapshot_base_dir).absolute(),
+        own_snapshots=0,
+        state=state,
+        gradients=skill,
+        activations=2 * _size(rollout) + 4 * settings.num_envs * settings.traj_len * _widest(settings),
+        on_gpu=device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()),
+    )
+
+
+def _widest(settings: RestKeys) -> int:
+    """Numbers per row that the widest pass of an update keeps."""
+    return 2 * max(sum(settings.ppo.hid_sizes), sum(settings.rnd.hid_sizes))
+
+
+def _size(state: object) -> int:
+    return sum(tensor.nbytes for tensor in tensors_in(state))

@@ -1,0 +1,65 @@
+"""Builds what a run of ReST is made of from its settings."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from agents.agent import Phase
+from agents.rest.agent import RestAgent
+from envs.autoreset import AutoresetVector
+from envs.on_policy import known, make_rollouts
+from training.parts import TRAIN_ENVS
+from training.settings import RestKeys
+from utils.seeding import derive, seed_everything
+
+
+class RestParts(NamedTuple):
+    """Agent and environments, and what is said of them."""
+
+    agent: RestAgent
+    envs: AutoresetVector
+    spec: dict[str, Any]
+    """As that of :class:`training.parts.Parts`."""
+    notes: list[str]
+    """What the user should know."""
+    lineage: list[dict[str, Any]]
+    """Empty: there is nothing to start from."""
+
+    def abandon(self) -> None:
+        """Nothing was made yet in the folder of a run that does not begin."""
+
+    def close(self) -> None:
+        """End the environments."""
+        self.envs.close()
+
+
+def build_rest(settings: RestKeys, run_dir: Path, phase: Phase, device: torch.device, source: None = None) -> RestParts:
+    """Environments and agent, seeded by ``settings.seed``. Raises :class:`UserError`."""
+    envs = make_rollouts(
+        settings.task,
+        settings.num_envs,
+        seed=derive(settings.seed, TRAIN_ENVS),
+        terminate_when_unhealthy=settings.terminate_when_unhealthy,
+    )
+    seed_everything(settings.seed)
+    return RestParts(build_rest_agent(settings, device), envs, rest_spec(settings), _notes(settings), [])
+
+
+def build_rest_agent(settings: RestKeys, device: torch.device) -> RestAgent:
+    """The agent of ``settings``, for its environment; on torch's ``meta`` device without memory."""
+    env = known(settings.task)
+    return RestAgent(settings, env.observed, env.actions, exclude=env.exclude, positions=env.axes, device=device)
+
+
+def rest_spec(settings: RestKeys) -> dict[str, Any]:
+    """What is said in files of observations and actions."""
+    env = known(settings.task)
+    return {"observation": [[env.observed], "<f4"], "action": [[env.actions], "<f4"]}
+
+
+def _notes(settings: RestKeys) -> list[str]:
+    longest = known(settings.task).steps
+    if settings.traj_len >= longest:
+        return []
+    return [f"`traj_len`={settings.traj_len} cuts the episodes of {settings.task}, which take up to {longest} steps"]
