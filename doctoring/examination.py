@@ -72,9 +72,7 @@ class Examination:
     @cached_property
     def need(self) -> Any:
         """The forecast of disk and memory."""
-        from preflight.forecast import forecast
-
-        return forecast(self.request.settings, self.request.script.phase)
+        return self.request.script.forecast(self.request.settings, self.request.script.phase)
 
     @property
     def _known(self) -> bool:
@@ -97,7 +95,8 @@ class Examination:
 
     def _rendered(self) -> Row:
         found = self._rendering.result()
-        if self._setting("obs_type", self._meant) == "pixels":
+        observes = self.request.settings.observes if self._known else self._setting("obs_type", self._meant)
+        if observes == "pixels":
             return found
         if not self._setting("save_video", True):
             return ok("not needed: obs_type=states, save_video=false")

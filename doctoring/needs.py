@@ -51,9 +51,8 @@ def disk(request: Request, need: Any) -> Row:
     folder = run_folder(request)
     if notes := request.worded(disk_notes(need, folder)):
         return warn("\n".join(note.partition(". ")[0] for note in notes), notes[0].partition(". ")[2])
-    return ok(
-        f"the run needs {readable(need.disk)} (replay {readable(need.replay)}), {readable(free_bytes(folder))} are free"
-    )
+    replay = f" (replay {readable(need.replay)})" if need.layout is not None else ""
+    return ok(f"the run needs {readable(need.disk)}{replay}, {readable(free_bytes(folder))} are free")
 
 
 def memory(request: Request, need: Any) -> Row:

@@ -12,6 +12,9 @@ DRQ_REFERENCE = {
 """What ``reference=true`` of DrQ meant while the agent saw to it, whatever else was asked for."""
 
 
+THEN = ("pretrain", "finetune", "drq")
+"""The scripts there were when environments of one's own came."""
+
 MLP = {"mlp_layers": 4, "mlp_units": 400}
 """What encoder and decoder of images say of states, which they do not see; the published values."""
 
@@ -47,7 +50,7 @@ def _with_choice(agent: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_factory(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings from before there were environments of one's own lack ``env_factory``."""
-    if "env_factory" in config:
+    if "env_factory" in config or config.get("phase", "pretrain") not in THEN:
         return dict(config)
     meant = dict(config) | {"env_factory": None}
     if config.get("reference") is True and "skill_critic" in config:

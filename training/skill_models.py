@@ -1,4 +1,4 @@
-"""The models of skills on disk, in the published tree: ``<run>/<cycle>/<skill that was trained>/<iteration>/skill<k>/``.
+"""The models of skills on disk, as published: ``<run>/<cycle>/<skill that was trained>/<iteration>/skill<k>/``.
 
 Every such folder holds all skills. Of those that were not trained since the one before, the files are the same ones
 (hard links), so a folder takes the room of what has changed.
