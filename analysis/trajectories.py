@@ -48,7 +48,7 @@ def maze_metrics(skills: Skills, free: NDArray[np.bool_], log_base: float = math
     counts = counts[:, :, free.ravel()]
     if not counts.any((1, 2)).all():
         raise ValueError("A skill is never in a cell that counts: these are not the cells of its maze.")
-    visited: NDArray[np.bool_] = (counts > 0).any(axis=0)  # (E, cells)
+    visited = np.asarray((counts > 0).any(axis=0))  # (E, cells)
     coverage = [float(part) for part in 100.0 * visited.mean(axis=1)]
     return {
         "state_coverage_percent": float(np.mean(coverage)),
