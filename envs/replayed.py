@@ -7,6 +7,11 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 
+def episode_seed(seed: int, episode: int) -> int:
+    """What ``episode`` of ``seed`` begins with: 31 bits, as some environments take no more."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0] >> 1)
+
+
 class ReplayedEnv(gymnasium.Wrapper):
     """Adds :meth:`get_state` and :meth:`set_state` to an environment whose ``reset(seed=...)`` decides everything.
 
@@ -86,8 +91,7 @@ class ReplayedEnv(gymnasium.Wrapper):
         return observation
 
     def _begin(self) -> tuple[Any, dict[str, Any]]:
-        drawn = np.random.SeedSequence([self._seed, self._episode]).generate_state(1)[0]
-        found = self.env.reset(seed=int(drawn >> 1))  # 31 bits: some environments take no more
+        found = self.env.reset(seed=episode_seed(self._seed, self._episode))
         self._running, self._actions = True, []
         return found
 
