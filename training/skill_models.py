@@ -49,11 +49,11 @@ def link_model(old: Path, new: Path) -> bool:
 
 
 def runs(base: Path) -> list[str]:
-    """Timestamps below ``base`` that hold models, the oldest first."""
+    """Timestamps below ``base`` that hold models, the oldest folder first."""
     if not base.is_dir():
         return []
-    found = [path.name for path in base.iterdir() if path.is_dir() and next(turns(path), None) is not None]
-    return sorted(found)
+    found = [path for path in base.iterdir() if path.is_dir() and next(turns(path), None) is not None]
+    return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
 
 
 def turns(run: Path) -> Iterator[Turned]:

@@ -1,0 +1,55 @@
+"""The agent of a folder of models, as ``rest_train.py`` writes them at the end of every turn."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from agents.rest.agent import RestAgent
+from envs.on_policy import known
+from training import checkpoint
+from training.rest_parts import build_rest_agent
+from training.restored import misfit
+from training.settings import RestKeys
+from training.skill_models import Turned, model_path
+from utils.errors import UserError
+from utils.settings import SettingError, parse, pick
+
+
+class Restored(NamedTuple):
+    """What a folder of models holds."""
+
+    agent: RestAgent
+    settings: RestKeys
+
+
+def restore_skills(turned: Turned, env: str | None = None) -> Restored:
+    """All skills of a folder, on the CPU.
+
+    Raises :class:`UserError` where a model is missing, damaged, of another agent, or of another environment than
+    ``env``, if that is named.
+    """
+    first = model_path(turned.path, 0)
+    settings = _settings(checkpoint.load(first, "snapshot"), str(first))
+    if env is not None and known(env).name != settings.task:
+        raise UserError(
+            f"env={env}: the models in {turned.path} are of env={settings.task}. Name that, or leave it out."
+        )
+    with torch.random.fork_rng(devices=[]):
+        agent = build_rest_agent(settings, torch.device("cpu"))
+    for skill in range(agent.num_skills):
+        path = model_path(turned.path, skill)
+        modules = checkpoint.load(path, "snapshot")["modules"]
+        if found := misfit(modules, agent.skill_state(skill)):
+            raise UserError(f"{path} does not fit the settings in {first}: {found}. Take models of one run.")
+        agent.load_skill(skill, modules)
+    return Restored(agent, settings)
+
+
+def _settings(content: dict[str, Any], path: str) -> RestKeys:
+    stored = content["config"]
+    if stored["agent"]["_target_"] != f"{RestAgent.__module__}.{RestAgent.__qualname__}":
+        raise UserError(f"{path} is of agent={stored['agent']['name']}, not of rest_train.py. Name models of that.")
+    try:
+        return parse(RestKeys, pick(RestKeys, stored)).resolved()
+    except SettingError as error:
+        raise UserError(f"the settings in {path} cannot be used: {error}") from error
