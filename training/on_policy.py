@@ -107,7 +107,7 @@ class OnPolicyRun(Run):
         self._log(turn)
         if self._keeps(turn) and self.agent.schedule.ends_turn(number):
             with self.work.piece("snapshot"):
-                self._save_models(number)
+                self.save_models(number)
         self.logger.tick(self.frame)
         if self.checkpoint_due(self.agent.schedule.ends_turn(number)):
             self.save_checkpoint()
@@ -151,7 +151,7 @@ class OnPolicyRun(Run):
         every, cycles = self.settings.keep_every, self.agent.schedule.cycles
         return turn.cycle % every == 0 or turn.cycle == cycles - 1
 
-    def _save_models(self, number: int) -> None:
+    def save_models(self, number: int) -> None:
         """All skills, at the end of the turn ``number``; those that stayed as they were are linked."""
         schedule = self.agent.schedule
         folder = self.models / schedule.snapshot(number)
