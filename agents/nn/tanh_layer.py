@@ -66,8 +66,8 @@ class _TanhLayer(torch.autograd.Function):
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
     """activation(x W^T + b) by oneDNN.
 
-    Matrices are contiguous or transposed ones: others are multiplied a hundred times slower. The bias must be contiguous,
-    its strides are not looked at.
+    Matrices are contiguous or transposed ones: others are multiplied a hundred times slower. The bias is contiguous:
+    its stride is not looked at.
     """
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
     return out
