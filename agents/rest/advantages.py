@@ -35,11 +35,10 @@ def estimates(
     """
     follows = torch.where(terminated, 0.0, next_value)
     delta = reward + gamma * follows - value
-    goes_on = (~cut).to(reward.dtype)
     advantages, returns = torch.empty_like(delta), torch.empty_like(delta)
     advantage, later = torch.zeros_like(delta[:, 0]), torch.zeros_like(delta[:, 0])
     for t in reversed(range(delta.shape[1])):
-        advantage = delta[:, t] + gamma * lam * goes_on[:, t] * advantage
+        advantage = delta[:, t] + gamma * lam * torch.where(cut[:, t], 0.0, advantage)
         later = reward[:, t] + gamma * torch.where(cut[:, t], follows[:, t], later)
         advantages[:, t], returns[:, t] = advantage, later
     return Estimates(advantages, returns)

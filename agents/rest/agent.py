@@ -14,6 +14,7 @@ from agents.nn.optimizer import Optimizer
 from agents.rest.advantages import estimates
 from agents.rest.density import Densities, ScaledPositions, View
 from agents.rest.diayn import Discriminator
+from agents.rest.footprint import activation_bytes
 from agents.rest.networks import Skill
 from agents.rest.ppo import Experience, fit_values, improve
 from agents.rest.reward import soft_minimum
@@ -187,6 +188,12 @@ class RestAgent(nn.Module):
             self.discriminator.remember(skill, rollout.next_obs.flatten(0, 1))
             return self.discriminator.fit(self._optimizers["classifier"])
         return Updated({}, {})
+
+    def activation_bytes(self, rows: int) -> int:
+        """Roughly what a step keeps for its gradients, of ``rows`` states."""
+        own = self.skill(0)
+        predictor = self.densities.predictors[0] if self.densities is not None else None
+        return activation_bytes([own.policy, own.critic], predictor, rows, self.device)
 
     # ---- saving
 

@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
         self.kept[skill] = kept
 
     def fit(self, optimizer: Optimizer) -> Updated:
-        """``iters`` steps on the cross-entropy, each on ``batch_size`` pairs of a skill that has acted and its state."""
+        """``iters`` steps on the cross-entropy, each on ``batch_size`` states of skills that have acted."""
         acted = self.kept.nonzero()[:, 0]
         size, device = self.settings.batch_size, self.states.device
         for _ in range(self.settings.iters):

@@ -46,8 +46,8 @@ def improve(actor: Actor, optimizer: Optimizer, experience: Experience, settings
     """``train_pi_iters`` steps on the clipped loss, advantages normalised once over the whole rollout.
 
     With ``target_kl`` it stops before a step whose rows say that KL(pi_old, pi) has passed it; that reads the device.
-    The losses reported are those of the last step. ``ratio_error`` is the largest |rho - 1| before the first step, where
-    nothing but rounding may tell the two policies apart.
+    The losses reported are those of the last step. ``ratio_error`` is the largest |rho - 1| before the first step:
+    nothing but rounding may tell the two policies apart there.
     """
     rows = experience._replace(advantage=normalised(experience.advantage))
     device, taken, ratio_error = rows.obs.device, 0, None

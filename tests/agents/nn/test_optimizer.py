@@ -118,3 +118,20 @@ def test_frozen_restores_after_an_error():
     with pytest.raises(KeyError), frozen(net):
         raise KeyError
     assert net.weight.requires_grad
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_a_step_in_parts_is_a_step_on_their_sum(clip):
+    """Also the second, whose gradients do not add up with those of the first."""
+    net = MLP(3, 2, 1, 5).double()
+    other = copy.deepcopy(net)
+    mine, theirs = (Optimizer(n.parameters(), lr=3e-3, eps=1e-8, clip=clip, wd=0.0) for n in (net, other))
+    for _ in range(3):
+        x = torch.randn(9, 3).double()
+        total, norm = mine.step_in_parts(net(part).square().sum() for part in x.split(4))
+        loss = other(x).square().sum()
+        want = theirs.step(loss)
+        assert total.item() == pytest.approx(loss.item()) and not total.requires_grad
+        assert norm.item() == pytest.approx(want.item())
+        for p, q in zip(net.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
