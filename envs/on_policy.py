@@ -1,6 +1,7 @@
 """The environments of ReST by their names: what is known of one beforehand, and n of them."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from envs import maze_layout, mujoco_gym
 from envs.autoreset import AutoresetVector, SerialVector
@@ -32,8 +33,11 @@ class Known(NamedTuple):
     """Where the walls are; None: no maze."""
 
 
-def known(env: str) -> Known:
+def known(env: str, stored: Mapping[str, Any] | None = None) -> Known:
     """What is known of ``env``: a body, a maze, a published name of either, or the path of a maze file.
+
+    Args:
+        stored: what ``known(env).maze.plain()`` was when a run began. Its maze is taken, whatever became of the file.
 
     Raises:
         UserError: the name is unknown (suggests the nearest), or the file holds no closed maze.
@@ -43,13 +47,13 @@ def known(env: str) -> Known:
         body = mujoco_gym.BODIES[name]
         return Known(name, body.observed, body.actions, body.exclude, body.exclude, mujoco_gym.STEPS, None)
     if name in maze_layout.MAZES or maze_layout.is_file(env):
-        found = maze_layout.layout(name)
+        found = maze_layout.layout(name) if stored is None else maze_layout.checked(stored, f"env={env}")
         return Known(name, 4, 2, 0, 2, found.steps, found)
     raise unknown_value("env", env, NAMES)
 
 
 def make_rollouts(
-    env: str,
+    env: str | Known,
     num_envs: int,
     *,
     seed: int = 1,
@@ -61,7 +65,7 @@ def make_rollouts(
     """``num_envs`` environments ``env``, which reset themselves, in this process.
 
     Args:
-        env: as for :func:`known`.
+        env: as for :func:`known`, or what that gave.
         seed: in [0, 2**32). Environment i is seeded with ``env_seed(seed, i)``.
         terminate_when_unhealthy: whether falling ends an episode. None takes the body's own: Hopper, Walker2d and
             Humanoid end, Ant does not. HalfCheetah and points in mazes cannot fall.
@@ -72,7 +76,7 @@ def make_rollouts(
     Raises:
         UserError: a value is unknown or out of range, or pictures are asked for and nothing can render here.
     """
-    found = known(env)
+    found = known(env) if isinstance(env, str) else env
     check_positive("num_envs", num_envs)
     check_seed(seed)
     check_image_size(image_size)

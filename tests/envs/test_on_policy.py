@@ -13,6 +13,7 @@ from envs.on_policy import ALIASES, NAMES, known, make_rollouts
 from envs.vector import env_seed
 from training.checkpoint import arrays_to_tensors, tensors_to_arrays
 from utils.errors import UserError
+from utils.plain_yaml import dump
 
 EVERY = (*BODIES, "DoorMaze")
 
@@ -198,6 +199,20 @@ def test_lite_pictures_show_the_same():
         venv.close()
     difference = np.abs(pictures[0] - pictures[1])
     assert 0 < difference.mean() < 25
+
+
+def test_a_stored_maze_stands_for_a_file_that_is_gone(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump({"walls": [[[0, 0], [1, 0], [0, 1], [0, 0]]], "start": [0.2, 0.2], "steps": 3}))
+    found = known(str(path))
+    path.unlink()
+    with pytest.raises(UserError, match="mine.yaml"):
+        known(str(path))
+    again = known(str(path), stored=found.maze.plain())
+    assert again == found and (again.name, again.steps) == (str(path), 3)
+    assert make_rollouts(again, 2).reset().tobytes() == make_rollouts(found, 2).reset().tobytes()
+    with pytest.raises(UserError, match="mine.yaml.*steps"):
+        known(str(path), stored={**found.maze.plain(), "steps": 0})
 
 
 def test_every_maze_is_offered():
