@@ -19,15 +19,16 @@ def play(
 
     Args:
         act: called for all environments until the last has ended; what the others do meanwhile is left out.
-        watch: called with t before each step of the episode of environment 0, e.g. to draw it. Its last view is not
+        watch: called with i before each step of the episode of environment i, e.g. to draw it. Its last view is not
             shown: by then the environment has reset itself.
     """
     obs = venv.reset()
     places = [[place] for place in venv.positions()]
     running = np.ones(venv.num_envs, bool)
-    for time in range(longest):
-        if watch is not None and running[0]:
-            watch(time)
+    for _ in range(longest):
+        if watch is not None:
+            for index in np.flatnonzero(running):
+                watch(int(index))
         step = venv.step(act(obs))
         obs = step.obs
         for index in np.flatnonzero(running):

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from analysis.skill_films import Played, play_skill
+from agents.rest.agent import RestMode
+from analysis.episodes import play
 from analysis.skill_models import Restored, restore_skills
 from analysis.trajectories import locomotion_metrics, maze_metrics
-from envs.on_policy import Known, known, make_rollouts
+from envs.on_policy import Known, make_rollouts
+from training.rest_parts import environment
 from training.skill_models import Turned, find
 from utils.errors import UserError, exit_status
 from utils.folders import check_writable
@@ -85,14 +88,13 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = made.parse_args(as_options(sys.argv[1:] if words is None else words, made))
     turned = find(Path(asked.models), asked.timestamp, asked.epoch, asked.skid)
     restored = restore_skills(turned, asked.env)
-    env = known(restored.settings.task)
+    env = environment(restored.settings)
     _check(asked)
     episodes = asked.episode_per_skill or EPISODES["body" if env.maze is None else "maze"]
     print(f"models: {turned.path}, {restored.agent.num_skills} skills of {env.name}, {episodes} episodes of each")
     run, name = turned.path.parts[-4], f"{turned.cycle}_{turned.skill}"
-    played = _played(restored, asked, episodes, Path(asked.out) / "videos" / run / name)
+    paths = _played(restored, asked, episodes, Path(asked.out) / "videos" / run / name)
     stem = Path(asked.out) / "renders" / f"{run}_{name}"
-    paths = [[one.path for one in skill] for skill in played]
     measures = _measures(paths, env)
     _write_paths(stem.with_name(f"{stem.name}_path.csv"), paths)
     write_json(stem.with_name(f"{stem.name}_metrics.json"), _described(turned, restored, asked, episodes) | measures)
@@ -115,29 +117,37 @@ def _check(asked: argparse.Namespace) -> None:
         check_writable("--out", str(Path(asked.out, folder)))
 
 
-def _played(restored: Restored, asked: argparse.Namespace, episodes: int, videos: Path) -> list[list[Played]]:
+def _played(restored: Restored, asked: argparse.Namespace, episodes: int, videos: Path) -> list[list[np.ndarray]]:
+    """Paths (T + 1, 2) of every skill's episodes, the first of which are filmed."""
     agent, settings = restored
     seed_everything(derive(asked.seed, ACTIONS))
     filmed = min(asked.videos, episodes)
     envs = make_rollouts(
-        settings.task,
+        environment(settings),
         episodes,
         seed=derive(asked.seed, ENVS),
         terminate_when_unhealthy=settings.terminate_when_unhealthy,
         pictures=filmed > 0,
         render_quality=asked.render_quality,
     )
-    found: list[list[Played]] = []
+    mode: RestMode = "eval" if asked.deterministic else "train"
+    length = asked.traj_len or settings.traj_len
+    found: list[list[np.ndarray]] = []
     try:
         for skill in range(agent.num_skills):
-            length = asked.traj_len or settings.traj_len
-            mode = "eval" if asked.deterministic else "train"
-            played = play_skill(agent, envs, skill, length, mode=mode, filmed=filmed)  # type: ignore[arg-type]
-            for number, one in enumerate(played):
-                if one.frames is not None:
-                    save_video(one.frames, videos / f"skill{skill}" / f"{number}.mp4", envs.render_fps)
-            found.append([one._replace(frames=None) for one in played])
-            print(f"skill {skill}: {', '.join(str(len(one.path) - 1) for one in played)} steps", flush=True)
+            frames: list[list[np.ndarray]] = [[] for _ in range(filmed)]
+
+            def act(obs: np.ndarray, skill: int = skill) -> np.ndarray:
+                return agent.act(torch.from_numpy(obs), skill, mode)[0].numpy()
+
+            def film(index: int, frames: list[list[np.ndarray]] = frames) -> None:
+                if index < filmed:
+                    frames[index].append(envs.render(index))
+
+            found.append(play(envs, act, length, watch=film if filmed else None))
+            for number, shown in enumerate(frames):
+                save_video(np.stack(shown), videos / f"skill{skill}" / f"{number}.mp4", envs.render_fps)
+            print(f"skill {skill}: {', '.join(str(len(path) - 1) for path in found[-1])} steps", flush=True)
     finally:
         envs.close()
     if filmed:

@@ -7,6 +7,9 @@ from typing import Any
 
 PATHS = ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot")
 
+MAZE = ("env", (".yaml", ".yml"))
+"""A key that names an environment, or a file where it ends so."""
+
 
 def absolute(settings: Mapping[str, Any], start: Path) -> dict[str, Any]:
     """Paths as seen from ``start``, where the command was given, with the home directory for ``~``."""
@@ -43,4 +46,7 @@ def _is_relative(path: str) -> bool:
 
 def _changed(settings: Mapping[str, Any], change: Any) -> dict[str, Any]:
     named = {key: settings[key] for key in PATHS if isinstance(settings.get(key), str) and settings[key]}
+    key, ends = MAZE
+    if str(settings.get(key)).endswith(ends):
+        named[key] = str(settings[key])
     return {**settings, **{key: change(path) for key, path in named.items()}}

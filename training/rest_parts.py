@@ -8,7 +8,7 @@ import torch
 from agents.agent import Phase
 from agents.rest.agent import RestAgent
 from envs.autoreset import AutoresetVector
-from envs.on_policy import known, make_rollouts
+from envs.on_policy import Known, known, make_rollouts
 from training.parts import TRAIN_ENVS
 from training.settings import RestKeys
 from utils.seeding import derive, seed_everything
@@ -34,10 +34,15 @@ class RestParts(NamedTuple):
         self.envs.close()
 
 
+def environment(settings: RestKeys) -> Known:
+    """What is known of the environment of ``settings``."""
+    return known(settings.task, settings.maze)
+
+
 def build_rest(settings: RestKeys, run_dir: Path, phase: Phase, device: torch.device, source: None = None) -> RestParts:
     """Environments and agent, seeded by ``settings.seed``. Raises :class:`UserError`."""
     envs = make_rollouts(
-        settings.task,
+        environment(settings),
         settings.num_envs,
         seed=derive(settings.seed, TRAIN_ENVS),
         terminate_when_unhealthy=settings.terminate_when_unhealthy,
@@ -48,18 +53,18 @@ def build_rest(settings: RestKeys, run_dir: Path, phase: Phase, device: torch.de
 
 def build_rest_agent(settings: RestKeys, device: torch.device) -> RestAgent:
     """The agent of ``settings``, for its environment; on torch's ``meta`` device without memory."""
-    env = known(settings.task)
+    env = environment(settings)
     return RestAgent(settings, env.observed, env.actions, exclude=env.exclude, positions=env.axes, device=device)
 
 
 def rest_spec(settings: RestKeys) -> dict[str, Any]:
     """What is said in files of observations and actions."""
-    env = known(settings.task)
+    env = environment(settings)
     return {"observation": [[env.observed], "<f4"], "action": [[env.actions], "<f4"]}
 
 
 def _notes(settings: RestKeys) -> list[str]:
-    longest = known(settings.task).steps
+    longest = environment(settings).steps
     if settings.traj_len >= longest:
         return []
     return [f"`traj_len`={settings.traj_len} cuts the episodes of {settings.task}, which take up to {longest} steps"]

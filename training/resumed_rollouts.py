@@ -23,8 +23,9 @@ def read_rollout_checkpoint(run_dir: Path, settings: RestKeys, layout: None, pha
         return None
     content = checkpoint.load(path, "checkpoint")
     wrong = (
-        ("it has another loop" if content.get("loop") != "on_policy" else None)
+        ("it is of another kind of run" if content.get("loop") != "on_policy" else None)
         or of_another_run(content, settings.plain())
+        or ("it has another maze" if content["config"].get("maze") != settings.maze else None)
         or misfit(content["agent"], _outline(settings))
         or _out_of_step(content, settings)
         or at_odds_with_logs(content, run_dir)

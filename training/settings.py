@@ -12,6 +12,7 @@ from agents.rest.agent import schedule_of
 from agents.rest.settings import RestSettings
 from agents.settings import AgentSettings
 from envs.make import canonical_task, resolve_task, validate_task
+from envs.maze_layout import is_file
 from envs.on_policy import known
 from envs.settings import EnvironmentKeys
 from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
@@ -277,6 +278,8 @@ class RestKeys(RunKeys, RestSettings):
     keep_every: Count
 
     domain: FolderName = "none"
+    maze: Annotated[dict, Rule("a maze", lambda v: isinstance(v, dict))] | None = None
+    """What the file ``task`` held when the run began, if it is one."""
     action_repeat: OneOf[Literal[1]] = 1
     snapshots: Marks = []  # noqa: RUF012
     snapshot_dir: None = None
@@ -305,5 +308,6 @@ class RestKeys(RunKeys, RestSettings):
 
     def resolved(self) -> "RestKeys":
         """With the full name of the environment. Raises :class:`UserError` for one there is not."""
-        name = known(self.task).name
-        return self.model_copy(update={"task": name, "domain": Path(name).stem})
+        found = known(self.task, self.maze)
+        own = found.maze.plain() if found.maze is not None and is_file(self.task) else None
+        return self.model_copy(update={"task": found.name, "domain": Path(found.name).stem, "maze": own})

@@ -34,8 +34,8 @@ def test_lengths_and_what_is_watched(longest):
     venv, steps = make_rollouts("CenterMaze", 4), min(longest, known("CenterMaze").steps)
     venv.reset()
     seen = []
-    first = play(venv, shaken(4, 2), longest, watch=lambda time: seen.append((time, *venv.positions()[0])))
+    first = play(venv, shaken(4, 2), longest, watch=lambda index: seen.append((index, *venv.positions()[index])))
     assert [path.shape for path in first] == [(steps + 1, 2)] * 4 and first[0].dtype == np.float64
-    np.testing.assert_array_equal(seen, [(time, *first[0][time]) for time in range(steps)])
+    np.testing.assert_array_equal(seen, [(index, *first[index][time]) for time in range(steps) for index in range(4)])
     second = play(venv, shaken(4, 2), longest)
     assert not np.array_equal(first[0][0], second[0][0])  # new episodes
