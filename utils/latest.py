@@ -58,9 +58,11 @@ def _configs(root: Path) -> Iterator[Path]:
             inner.clear()
             continue
         seen.add(real)
-        if CONFIG_FILE in files and "replay" in inner:
+        config = Path(folder, CONFIG_FILE)
+        # other programs have files of this name; ours name the script, and old ones lie beside a replay
+        if CONFIG_FILE in files and ("replay" in inner or _phase_of(config) is not None):
             inner.clear()
-            if (config := Path(folder, CONFIG_FILE)).is_file():
+            if config.is_file():
                 yield config
 
 
