@@ -15,6 +15,7 @@ AUTO = "auto"
 """Value of ``resume=`` for jobs that a cluster starts again: go on if the folder holds a run, else begin."""
 
 _PHASE = re.compile(r"^phase: *(\w+)\s*$", re.MULTILINE)
+_RUN = re.compile(r"^run_id: *(\w+)\s*$", re.MULTILINE)
 _asking: list[str] = []
 
 
@@ -59,8 +60,8 @@ def _configs(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         config = Path(folder, CONFIG_FILE)
-        # other programs have files of this name; ours name the script, and old ones lie beside a replay
-        if CONFIG_FILE in files and ("replay" in inner or _phase_of(config) is not None):
+        # other programs have files of this name; ours name the run, and older ones lie beside a replay
+        if CONFIG_FILE in files and ("replay" in inner or _found(_RUN, config)):
             inner.clear()
             if config.is_file():
                 yield config
@@ -68,8 +69,12 @@ def _configs(root: Path) -> Iterator[Path]:
 
 def _phase_of(config: Path) -> str | None:
     """The script whose settings a file holds; None where it is none of ours, or cannot be read."""
+    return _found(_PHASE, config)
+
+
+def _found(key: re.Pattern[str], config: Path) -> str | None:
     try:
-        found = _PHASE.search(config.read_text(encoding="utf-8"))
+        found = key.search(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
     return found[1] if found else None
