@@ -33,7 +33,7 @@ def exact_error(densities, skill, seen):
 
 @pytest.mark.parametrize("shared_target", [True, False])
 @pytest.mark.parametrize("skills", [None, [2, 0], []])
-@pytest.mark.parametrize("rows", [512, 7])
+@pytest.mark.parametrize("rows", [2048, 7])
 def test_errors(shared_target, skills, rows, monkeypatch):
     monkeypatch.setattr(density, "ROWS", rows)
     densities, obs = make(shared_target=shared_target), 3 * torch.randn(4, 6, D)
@@ -86,7 +86,7 @@ def test_start(same_start):
     assert (densities.errors(torch.randn(20, D)) > 0).all()
 
 
-@pytest.mark.parametrize("rows", [512, 16])
+@pytest.mark.parametrize("rows", [2048, 16])
 def test_a_refit_is_plain_adam(rows, monkeypatch):
     """Whatever part of the rows goes through at once; and a second refit goes on with the optimiser's state."""
     monkeypatch.setattr(density, "ROWS", rows)
