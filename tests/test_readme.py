@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
+from analysis.rest_render import as_options, parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
 from entry.settings import composed, settings_of
@@ -102,6 +103,16 @@ def test_commands_of_every_script_are_found():
     assert {line.split()[1] for line in hydra_commands()} == set(SCRIPTS)
 
 
+@pytest.mark.parametrize("line", re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(), re.MULTILINE))
+def test_what_stands_for_a_command_of_others_is_accepted(line):
+    _, script, *words = line.replace("<timestamp>", "2026-01-01T00-00-00").split()
+    if script == "rest_render.py":
+        asked = parser().parse_args(as_options(words, parser()))
+        assert (asked.env, asked.epoch, asked.skid) == ("HalfCheetah", 49, 9)
+    else:
+        settings_of(SCRIPTS[script], composed(SCRIPTS[script], words))
+
+
 @pytest.mark.parametrize("line", [line for line in commands(README) if is_training(line)])
 def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     """Word for word but for the size: a few frames of the debug preset, the first job of a sweep."""
@@ -114,6 +125,12 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         few = ["num_eval_episodes=1", "batch_size=8", "save_video=false"]
         run = launch(settings(phase, *job, *small, *few), tmp_path / "run", phase)
         assert run.frame == 1040 and run.updates > 0
+        return
+    if phase == "rest":
+        job = [argument for argument in arguments if "=" in argument]
+        small = [*DEBUG, "epochs=1", "num_skills=2", "traj_len=20"]
+        run = launch(settings(phase, *job, *small), tmp_path / "run", phase)
+        assert run.agent.finished and (tmp_path / "rnd_models_single_run" / "run" / "0" / "1" / "1").is_dir()
         return
     short = [*DEBUG, "action_repeat=20", "num_train_frames=1020", "evaluate=false"]
     own = ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
@@ -196,7 +213,7 @@ def test_keys_in_the_text_exist(page):
     known |= {"key", "weights_only", "skill_dim", "render_quality", "named"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
-    known |= {"drq_preset", *drq_keys(), *dreamer_keys()}
+    known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
         for key in re.findall(r"(?:^|\s)([A-Za-z_./]+)=(?!=)", span):
@@ -212,6 +229,11 @@ def dreamer_keys() -> frozenset[str]:
             for agent in (CONFIGS / "agent").glob("*.yaml"):
                 known |= set(flatten(compose(phase, [f"agent={agent.stem}"])))
     return frozenset(known)
+
+
+@functools.cache
+def rest_keys() -> set[str]:
+    return {*flatten(composed("rest", []))}
 
 
 @functools.cache
