@@ -12,6 +12,7 @@ from envs.autoreset import AutoresetVector
 from training import checkpoint
 from training.clock import Clock
 from training.learner import Kept, find_fault
+from training.outlook import LONG, WORTH_SAYING
 from training.rest_parts import RestParts
 from training.rollouts import collect
 from training.run import Origin, Run
@@ -20,6 +21,9 @@ from training.skill_models import link_model, model_path
 from utils.durations import about
 from utils.logger import Logger
 from utils.seeding import random_state, set_random_state
+
+ROUNDS = 4
+"""Iterations before a word on the time: warm-ups are shorter than what follows."""
 
 PUBLISHED = {
     "return_mean": "AverageCumulativeReward",
@@ -82,6 +86,8 @@ class OnPolicyRun(Run):
         super().__init__(settings, run_dir, parts.agent, RolloutLearner(parts.agent), clock, logger, origin)
         self.notes += parts.notes
         self.envs: AutoresetVector = parts.envs
+        self._smaller: str | None = None  # overrides of a smaller run
+        self._told = False  # how long it will take
         self.models = settings.models_dir(run_dir)
 
     def describe(self) -> list[str]:
@@ -138,12 +144,34 @@ class OnPolicyRun(Run):
         turn, schedule = self.agent.turn, self.agent.schedule
         return f"cycle {turn.cycle} of {schedule.cycles}, skill {turn.skill}, {super().status()}"
 
+    def advise(self, smaller: str | None) -> None:
+        self._smaller = smaller
+
+    def look_ahead(self) -> None:
+        """After the first iterations, a word on how long all of them will take."""
+        if self._told or self.work.rounds < ROUNDS:
+            return
+        self._told = True
+        seconds, (rollout, update) = self._seconds_left(), self._paces()
+        if seconds is None or seconds < WORTH_SAYING:
+            return
+        parts = f"a rollout of {about(rollout)} and {about(update)} of learning in each"
+        self.logger.say(f"time: about {about(seconds)}: {self.clock.steps - self.step:,} iterations, {parts}")
+        if seconds >= LONG and self._smaller is not None:
+            self.logger.say(f"note: fewer skills and shorter turns take less: {self._smaller}")
+
     def time_left(self) -> str:
-        """By the pace of rollouts and updates so far."""
-        each = [self.work.paces[kind].seconds for kind in ("step", "update")]
-        if None in each:
-            return ""
-        return f"{about((self.clock.steps - self.step) * (sum(filter(None, each)) + self.work.rest))} left"
+        seconds = self._seconds_left()
+        return "" if seconds is None else f"{about(seconds)} left"
+
+    def _seconds_left(self) -> float | None:
+        """By the paces so far; None while there are none."""
+        paces = self._paces()
+        return None if None in paces else (self.clock.steps - self.step) * (sum(paces) + self.work.rest)
+
+    def _paces(self) -> tuple[float, float]:
+        """Seconds of a rollout, and of learning from one."""
+        return self.work.paces["step"].seconds, self.work.paces["update"].seconds  # type: ignore[return-value]
 
     # ---- saving
 

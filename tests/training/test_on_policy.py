@@ -207,3 +207,13 @@ def test_the_newest_models_are_found_and_others_named(config, tmp_path):
         assert named in str(refused.value)
     with pytest.raises(UserError, match="rest_train.py"):
         find(tmp_path / "nothing", None, None, None)
+
+
+@pytest.mark.parametrize(("seconds", "advised"), [(3.0, False), (100_000.0, True)])
+def test_a_long_run_says_how_long_and_what_takes_less(config, tmp_path, monkeypatch, capsys, seconds, advised):
+    monkeypatch.setattr(OnPolicyRun, "_paces", lambda self: (seconds, 2 * seconds))
+    asked = config("preset=published", "num_envs=1", "traj_len=5", "epochs=1", "num_skills=2", "turn_iters=8")
+    small = {"ppo": asked["ppo"] | {"train_pi_iters": 1, "train_v_iters": 1}, "rnd": asked["rnd"] | {"iters": 1}}
+    launch(asked | small | {"choices": {"preset": "published"}}, tmp_path / "run", "rest")
+    said = capsys.readouterr().out
+    assert "time: about" in said and ("preset=small" in said) == advised
