@@ -90,6 +90,21 @@ def test_a_point_at_a_wall_can_leave_it_and_go_along_it_but_not_into_it():
     np.testing.assert_allclose(moved, at, atol=1e-9)
 
 
+def test_a_point_that_grazes_a_wall_does_not_slip_into_it_by_rounding():
+    random, slips = np.random.default_rng(0), 0
+    for segment in random.uniform(0, 1, (30, 1, 2, 2)):
+        barrier, along = Walls(segment), segment[0, 1] - segment[0, 0]
+        along = along / np.hypot(*along)
+        across = np.array([-along[1], along[0]])
+        place = segment[0, 0] + random.uniform(0, 0.1, (500, 1)) * along + MARGIN * across
+        place = place[barrier.clear(place)]
+        step = random.uniform(-0.1, 0.1, (len(place), 1)) * along
+        new, _ = barrier.moved(place, step)
+        assert barrier.clear(new).all()
+        slips += (~barrier.clear(place + barrier.share(place, step)[:, None] * step)).sum()
+    assert slips > 100  # so it would have
+
+
 def test_points_do_not_depend_on_each_other():
     barrier, random = walls([[0.2, 0.2], [0.8, 0.7]]), np.random.default_rng(0)
     place = random.uniform(0.01, 0.99, (50, 2))
