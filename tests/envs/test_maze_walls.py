@@ -141,19 +141,39 @@ def test_what_encloses_another_place_or_nothing_does_not_count():
     assert not Walls(np.array(crossing)).enclose(np.array([0.1, 0.1]))
 
 
+def test_the_parts_of_a_slanted_wall_do_not_close_the_door_between_them():
+    """Their lines are the same but for rounding, so where these cross says nothing."""
+    random = np.random.default_rng(0)
+    for _ in range(400):
+        one, two, three = random.uniform(0, 1, (3, 2))
+        door = one + random.uniform(0.2, 0.4) * (two - one), one + random.uniform(0.6, 0.8) * (two - one)
+        middle = (one + two + three) / 3
+        closed = Walls(np.array([[one, two], [two, three], [three, one]]))
+        if closed.distance(middle) < 0.02:
+            continue
+        assert closed.enclose(middle)
+        opened = Walls(np.array([[one, door[0]], [door[1], two], [two, three], [three, one]]))
+        assert not opened.enclose(middle)
+
+
 LATTICE = 3
 EDGES = [((x, y), (x + 1, y)) for x in range(LATTICE) for y in range(LATTICE + 1)]
 EDGES += [((x, y), (x, y + 1)) for x in range(LATTICE + 1) for y in range(LATTICE)]
 
 
 @settings(max_examples=50)
-@given(st.sets(st.sampled_from(EDGES), min_size=len(EDGES) // 2), st.randoms(use_true_random=False))
-def test_enclosed_is_what_a_flood_over_cells_cannot_leave(there, random):
+@given(
+    st.sets(st.sampled_from(EDGES), min_size=len(EDGES) // 2),
+    st.randoms(use_true_random=False),
+    st.sampled_from([0.0, np.pi / 4]) | st.floats(0, 6.3),
+)
+def test_enclosed_is_what_a_flood_over_cells_cannot_leave(there, random, angle):
     shuffled = [edge[:: random.choice((1, -1))] for edge in random.sample(sorted(there), len(there))]
-    barrier = Walls(np.array(shuffled, np.float64) / LATTICE)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    barrier = Walls(np.array(shuffled, np.float64) / LATTICE @ turn)
     for x in range(LATTICE):
         for y in range(LATTICE):
-            assert barrier.enclose((np.array([x, y]) + 0.4) / LATTICE) == (not flood_leaves((x, y), there))
+            assert barrier.enclose((np.array([x, y]) + 0.4) / LATTICE @ turn) == (not flood_leaves((x, y), there))
 
 
 def flood_leaves(begin, there):
