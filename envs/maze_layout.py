@@ -106,8 +106,7 @@ class Layout(Section):
         ]
         here, there = (np.concatenate(side) for side in zip(*pairs, strict=True))
         nodes = np.concatenate([points, begin[None]])
-        free = self.barrier.clear(nodes)
-        open_ = free[here] & free[there] & (self.barrier.share(nodes[here], nodes[there] - nodes[here]) == 1.0)
+        open_ = self.barrier.share(nodes[here], nodes[there] - nodes[here]) == 1.0  # never into a wall, or out of it
         ends = (here[open_], there[open_])
         return coo_matrix((np.ones(len(ends[0])), ends), shape=(len(nodes), len(nodes)))
 

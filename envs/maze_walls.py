@@ -127,13 +127,13 @@ def _contacts(one: Floats, two: Floats) -> tuple[Floats, Floats]:
     candidates += [(one[:, end], _nearest(two, one[:, end])) for end in (0, 1)]
     a, b = one[:, 1] - one[:, 0], two[:, 1] - two[:, 0]
     gap, area = two[:, 0] - one[:, 0], _cross(a, b)
-    parallel = area == 0.0
-    s, t = (_cross(gap, other) / np.where(parallel, 1.0, area) for other in (b, a))
-    crossing = ~parallel & (s >= 0.0) & (s <= 1.0) & (t >= 0.0) & (t <= 1.0)
-    here, there = (np.stack(side) for side in zip(*candidates, strict=True))  # (4, W, 2)
+    area = np.where(area == 0.0, 1.0, area)
+    # where the lines cross, or, of lines that are all but the same, anywhere on the segments
+    s, t = (np.clip(_cross(gap, other) / area, 0.0, 1.0)[:, None] for other in (b, a))
+    candidates.append((one[:, 0] + s * a, two[:, 0] + t * b))
+    here, there = (np.stack(side) for side in zip(*candidates, strict=True))  # (5, W, 2)
     best = _length(here - there).argmin(0), np.arange(len(one))
-    common = one[:, 0] + s[:, None] * a
-    return tuple(np.where(crossing[:, None], common, side[best]) for side in (here, there))  # type: ignore[return-value]
+    return here[best], there[best]
 
 
 def _turn(one: Floats, two: Floats) -> Floats:

@@ -90,6 +90,21 @@ def test_a_point_at_a_wall_can_leave_it_and_go_along_it_but_not_into_it():
     np.testing.assert_allclose(moved, at, atol=1e-9)
 
 
+def test_a_point_that_grazes_a_wall_does_not_slip_into_it_by_rounding():
+    random, slips = np.random.default_rng(0), 0
+    for segment in random.uniform(0, 1, (30, 1, 2, 2)):
+        barrier, along = Walls(segment), segment[0, 1] - segment[0, 0]
+        along = along / np.hypot(*along)
+        across = np.array([-along[1], along[0]])
+        place = segment[0, 0] + random.uniform(0, 0.1, (500, 1)) * along + MARGIN * across
+        place = place[barrier.clear(place)]
+        step = random.uniform(-0.1, 0.1, (len(place), 1)) * along
+        new, _ = barrier.moved(place, step)
+        assert barrier.clear(new).all()
+        slips += (~barrier.clear(place + barrier.share(place, step)[:, None] * step)).sum()
+    assert slips > 100  # so it would have
+
+
 def test_points_do_not_depend_on_each_other():
     barrier, random = walls([[0.2, 0.2], [0.8, 0.7]]), np.random.default_rng(0)
     place = random.uniform(0.01, 0.99, (50, 2))
@@ -126,19 +141,39 @@ def test_what_encloses_another_place_or_nothing_does_not_count():
     assert not Walls(np.array(crossing)).enclose(np.array([0.1, 0.1]))
 
 
+def test_the_parts_of_a_slanted_wall_do_not_close_the_door_between_them():
+    """Their lines are the same but for rounding, so where these cross says nothing."""
+    random = np.random.default_rng(0)
+    for _ in range(400):
+        one, two, three = random.uniform(0, 1, (3, 2))
+        door = one + random.uniform(0.2, 0.4) * (two - one), one + random.uniform(0.6, 0.8) * (two - one)
+        middle = (one + two + three) / 3
+        closed = Walls(np.array([[one, two], [two, three], [three, one]]))
+        if closed.distance(middle) < 0.02:
+            continue
+        assert closed.enclose(middle)
+        opened = Walls(np.array([[one, door[0]], [door[1], two], [two, three], [three, one]]))
+        assert not opened.enclose(middle)
+
+
 LATTICE = 3
 EDGES = [((x, y), (x + 1, y)) for x in range(LATTICE) for y in range(LATTICE + 1)]
 EDGES += [((x, y), (x, y + 1)) for x in range(LATTICE + 1) for y in range(LATTICE)]
 
 
 @settings(max_examples=50)
-@given(st.sets(st.sampled_from(EDGES), min_size=len(EDGES) // 2), st.randoms(use_true_random=False))
-def test_enclosed_is_what_a_flood_over_cells_cannot_leave(there, random):
+@given(
+    st.sets(st.sampled_from(EDGES), min_size=len(EDGES) // 2),
+    st.randoms(use_true_random=False),
+    st.sampled_from([0.0, np.pi / 4]) | st.floats(0, 6.3),
+)
+def test_enclosed_is_what_a_flood_over_cells_cannot_leave(there, random, angle):
     shuffled = [edge[:: random.choice((1, -1))] for edge in random.sample(sorted(there), len(there))]
-    barrier = Walls(np.array(shuffled, np.float64) / LATTICE)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    barrier = Walls(np.array(shuffled, np.float64) / LATTICE @ turn)
     for x in range(LATTICE):
         for y in range(LATTICE):
-            assert barrier.enclose((np.array([x, y]) + 0.4) / LATTICE) == (not flood_leaves((x, y), there))
+            assert barrier.enclose((np.array([x, y]) + 0.4) / LATTICE @ turn) == (not flood_leaves((x, y), there))
 
 
 def flood_leaves(begin, there):
