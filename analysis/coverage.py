@@ -60,6 +60,10 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     if not path.is_file():
         raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
     content = checkpoint.load(path, "checkpoint")
+    if "replay" not in content:
+        raise UserError(
+            f"{folder} is a run without a replay, which keeps no states to count. Name one of another script."
+        )
     state, settings = content["replay"], content["config"]
     domain = settings["domain"]
     measure(domain)  # before the large files are read

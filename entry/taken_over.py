@@ -12,6 +12,7 @@ from entry.unknown_key import groups
 from utils.advice import in_hydra, override
 from utils.errors import UserError
 from utils.own_code import PACKAGES, code_in, refuse_unnamed
+from utils.settings import fields_of
 
 SNAPSHOT = "snapshot"
 """The key that names the file."""
@@ -114,9 +115,11 @@ def _no_such_file(content: Mapping[str, Any], group: str, option: str, said: str
 def _wrong_script(said: str, agent: str, writer: str, words: Words) -> UserError:
     from entry.scripts import SCRIPTS
 
+    [keys] = [script.keys for script in SCRIPTS.values() if script.file == writer]
+    starts = "Start it with that script, or name" if SNAPSHOT in fields_of(keys) else "Name"
     return UserError(
-        f"{said} is of agent={agent}, which {writer} has written, and not of {SCRIPTS[words.script].file}. Start it "
-        "with that script, or name another snapshot."
+        f"{said} is of agent={agent}, which {writer} has written, and not of {SCRIPTS[words.script].file}. {starts} "
+        "another snapshot."
     )
 
 

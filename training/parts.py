@@ -28,6 +28,10 @@ from utils.settings import SettingError
 TRAIN_ENVS, EVAL_ENV, REPLAY, EVALUATION, GALLERY, REPORT = range(6)
 
 
+MOST_NAMED = 4
+"""Of what a class lacks, in a message."""
+
+
 class Parts(NamedTuple):
     """Everything a run needs, on its device."""
 
@@ -150,7 +154,11 @@ def agent_class(path: str) -> Any:
     if not inspect.isclass(found) or getattr(found, "_is_protocol", False):
         raise SettingError(f"`agent._target_`={path} is not a class of agents. Name package.module.Class.")
     if missing := [name for name in ASKED if not hasattr(found, name)]:
-        raise SettingError(f"`agent._target_`={path} is no agent: it lacks {', '.join(missing)} of agents.agent.Agent.")
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        raise SettingError(
+            f"`agent._target_`={path} is no agent that this can play: it lacks {', '.join(missing[:MOST_NAMED])}{more} "
+            "of agents.agent.Agent."
+        )
     return found
 
 

@@ -303,8 +303,9 @@ class RestKeys(RunKeys, RestSettings):
         return "states"
 
     def models_dir(self, run_dir: Path) -> Path:
-        """Where the models of this run go."""
-        return Path(self.snapshot_base_dir).absolute() / (self.timestamp or run_dir.name)
+        """Where the models of this run go: under the name of its folder, those of a sweep's jobs under both names."""
+        name = "_".join((run_dir.parent.name, run_dir.name)) if run_dir.name.isdigit() else run_dir.name
+        return Path(self.snapshot_base_dir).absolute() / (self.timestamp or name)
 
     def resolved(self) -> "RestKeys":
         """With the full name of the environment. Raises :class:`UserError` for one there is not."""

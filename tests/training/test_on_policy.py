@@ -9,7 +9,10 @@ import pytest
 import torch
 from kill_kit import Kill, assert_same_runs, differing, in_child, play, rows
 from run_kit import DEBUG
+from settings_kit import typed
 
+from analysis import coverage, skill_probe
+from entry.settings import composed
 from entry.start import launch
 from training import checkpoint
 from training.layouts import REST
@@ -217,3 +220,20 @@ def test_a_long_run_says_how_long_and_what_takes_less(config, tmp_path, monkeypa
     launch(asked | small | {"choices": {"preset": "published"}}, tmp_path / "run", "rest")
     said = capsys.readouterr().out
     assert "time: about" in said and ("preset=small" in said) == advised
+
+
+def test_models_of_a_sweeps_jobs_have_names_of_their_own(settings, tmp_path):
+    found = typed("rest", *DEBUG, f"snapshot_base_dir={tmp_path}")
+    assert found.models_dir(tmp_path / "exp_sweep" / "2026-01-01" / "3") == tmp_path / "2026-01-01_3"
+    assert found.models_dir(tmp_path / "2026-01-01") == tmp_path / "2026-01-01"
+
+
+def test_other_tools_say_that_these_are_not_for_them(config, tmp_path, capsys):
+    run = launch(config("epochs=1"), tmp_path / "run", "rest")
+    model = model_path(next(turns(run.models)).path, 0)
+    assert coverage.main([str(tmp_path / "run")]) == 1 and "without a replay" in capsys.readouterr().err
+    assert skill_probe.main([str(model)]) == 1 and "RestAgent" in capsys.readouterr().err
+    with pytest.raises(UserError) as refused:
+        composed("finetune", [f"snapshot={model}"])
+    said = str(refused.value)
+    assert "agent=rest" in said and "rest_train.py" in said and "Start it" not in said
