@@ -105,9 +105,12 @@ class OnPolicyRun(Run):
 
     def iterate(self) -> None:
         number, turn = self.agent.updates, self.agent.turn
-        if not self._play(turn):
+        random, envs = random_state(self.device), self.envs.get_state()
+        self.learner.rollout = self._play(turn)
+        if self.learner.rollout is None or self.update(1):  # a stop signal: everything as before the rollout
+            set_random_state(random, self.device)
+            self.envs.set_state(envs)
             return
-        self.update(1)
         self.learner.rollout = None
         self.clock.step = self.agent.updates
         self._log(turn)
@@ -118,17 +121,10 @@ class OnPolicyRun(Run):
         if self.checkpoint_due(self.agent.schedule.ends_turn(number)):
             self.save_checkpoint()
 
-    def _play(self, turn: Turn) -> bool:
-        """The rollout of a turn; False where a stop signal cut it short, everything is as before it then."""
-        random, envs = random_state(self.device), self.envs.get_state()
+    def _play(self, turn: Turn) -> Rollout | None:
+        """The rollout of a turn; None where a stop signal cut it short."""
         with self.work.piece("step"):
-            rollout = collect(self.envs, self.agent, turn.skill, self.settings.traj_len, lambda: self.stop.received)
-        if rollout is None:
-            set_random_state(random, self.device)
-            self.envs.set_state(envs)
-            return False
-        self.learner.rollout = rollout
-        return True
+            return collect(self.envs, self.agent, turn.skill, self.settings.traj_len, lambda: self.stop.received)
 
     def _log(self, turn: Turn) -> None:
         """A row of the log."""

@@ -80,7 +80,8 @@ def test_a_run_that_is_stopped_anywhere_goes_on_exactly(config, tmp_path, monkey
 
         def iterate(run, stop_at=stop_at):
             if run.step >= stop_at:
-                steps = iter([False] * draw.randint(0, 99))
+                # in the middle of the rollout, or between it and what is learned from it
+                steps = iter([False] * (draw.randint(0, 99) if stop_at != 5 else 100))
                 monkeypatch.setattr(
                     "training.on_policy.collect",
                     lambda envs, agent, skill, length, stopped: _interrupted(run, envs, agent, skill, length, steps),
@@ -103,7 +104,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_exactly(config, tmp_path, monkey
 
 
 def _interrupted(run, envs, agent, skill, length, steps):
-    """A rollout in the middle of which Ctrl-C is pressed."""
+    """A rollout in the middle of which Ctrl-C is pressed, or after which."""
     from training.rollouts import collect
 
     def stopped():
@@ -111,7 +112,9 @@ def _interrupted(run, envs, agent, skill, length, steps):
             run.stop.received = True
         return run.stop.received
 
-    return collect(envs, agent, skill, length, stopped)
+    made = collect(envs, agent, skill, length, stopped)
+    run.stop.received = True
+    return made
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 10))])
