@@ -75,7 +75,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: 
 
 def _by_onednn(x: Tensor) -> bool:
     """Whether oneDNN is to multiply: float32 on a CPU, and this torch can."""
-    return x.dtype == torch.float32 and not x.is_cuda and not torch.is_autocast_enabled("cpu") and _has_onednn()
+    return (
+        x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and _has_onednn()
+    )
 
 
 @functools.cache

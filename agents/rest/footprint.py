@@ -18,7 +18,7 @@ def activation_bytes(
     """
     parts = [(network, rows) for network in networks]
     if predictor is not None:
-        parts.append((predictor, rows if device.type == "cuda" else min(rows, ROWS)))
+        parts.append((predictor, min(rows, ROWS) if device.type == "cpu" else rows))
     return max(4 * seen * _kept(network) for network, seen in parts)
 
 

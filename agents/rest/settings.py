@@ -1,8 +1,9 @@
 """What ReST reads; keys have their published names where they have one."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from utils.rules import (
+    MOST_UNITS,
     Count,
     Flag,
     Fraction,
@@ -19,10 +20,12 @@ from utils.rules import (
 )
 from utils.settings import Section
 
-Widths = Annotated[
-    list[int],
-    Rule("a list of 1 to 8 whole numbers above 0, such as [64,64]", lambda v: ints(v, 1) and 1 <= len(v) <= 8),
-]
+
+def _widths(value: Any) -> bool:
+    return ints(value, 1) and 1 <= len(value) <= 8 and max(value) <= MOST_UNITS
+
+
+Widths = Annotated[list[int], Rule(f"a list of 1 to 8 whole numbers from 1 to {MOST_UNITS}, such as [64,64]", _widths)]
 
 Method = Literal["rest", "diayn", "random", "task"]
 Init = Literal["code", "paper"]

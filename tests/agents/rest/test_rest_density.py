@@ -38,6 +38,7 @@ def test_errors(shared_target, skills, rows, monkeypatch):
     monkeypatch.setattr(density, "ROWS", rows)
     densities, obs = make(shared_target=shared_target), 3 * torch.randn(4, 6, D)
     assert len(densities.targets) == (1 if shared_target else 3)
+    assert [densities.target(k) is densities.targets[0] for k in range(3)] == [True, shared_target, shared_target]
     found = densities.errors(obs, skills)
     wanted = [0, 1, 2] if skills is None else skills
     assert found.shape == (len(wanted), 4, 6) and not found.requires_grad
