@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from envs.gl import choose_backend
 from utils.advice import ROOT, command, in_shell, override, program
@@ -43,26 +43,6 @@ FINETUNE_FRAMES, FINETUNE_EVERY = 10_010, 8
 PROBE_EPISODES = 3
 SCRATCH = ROOT / "docs" / "results" / "quickstart" / "scratch.csv"
 """Evaluations of five seeds that learned the task from scratch, with the settings of the fine-tuning here."""
-
-
-class Curve(NamedTuple):
-    """Mean returns of evaluations."""
-
-    frames: list[int]
-    returns: list[float]
-
-
-class Scratch(NamedTuple):
-    """What learning from scratch came to."""
-
-    frames: list[int]
-    returns: list[list[float]]
-    """A row per seed."""
-
-    def at(self, frame: int) -> list[float]:
-        """Every seed's return at the last evaluation up to ``frame``."""
-        last = max(k for k, at in enumerate(self.frames) if at <= frame)
-        return [row[last] for row in self.returns]
 
 
 def step(title: str, script: str, run_dir: Path, *overrides: str) -> None:
@@ -92,20 +72,22 @@ def look(snapshot: Path, out_png: Path, seed: int) -> tuple[dict[str, Any], "Rol
     return report, made
 
 
-def curve(path: Path) -> Curve:
+def curve(path: Path) -> Runs:
     """The evaluations of a run."""
     columns = read_columns(path)
-    return Curve([int(frame) for frame in columns["frame"]], columns["episode_reward"])
+    frames = [int(frame) for frame in columns["frame"]]
+    return Runs(frames, [columns["episode_reward"]], f"after {PRETRAIN_FRAMES:,} frames without reward")
 
 
-def scratch() -> Scratch:
+def scratch() -> Runs:
     """What ships with the project, see :data:`SCRATCH`."""
     columns = read_columns(SCRATCH)
     rows = list(zip(columns["seed"], columns["frame"], columns["episode_reward"], strict=True))
     seeds = sorted({seed for seed, _, _ in rows})
     frames = sorted({int(frame) for _, frame, _ in rows})
     value = {(seed, int(frame)): reward for seed, frame, reward in rows}
-    return Scratch(frames, [[value[seed, frame] for frame in frames] for seed in seeds])
+    returns = [[value[seed, frame] for frame in frames] for seed in seeds]
+    return Runs(frames, returns, f"from scratch ({len(seeds)} seeds: median, least to most)")
 
 
 def told_skills(report: Mapping[str, Any]) -> str:
@@ -120,10 +102,10 @@ def told_skills(report: Mapping[str, Any]) -> str:
     return f"In this run the {report['skills']} skills could not be told apart: {figures}."
 
 
-def told_curve(learned: Curve, others: Scratch) -> str:
+def told_curve(learned: Runs, others: Runs) -> str:
     """What fine-tuning gained, over its start and over learning from scratch, in a sentence."""
-    first, last, frame = learned.returns[0], learned.returns[-1], learned.frames[-1]
-    rivals = others.at(frame)
+    [returns], frame = learned.returns, learned.frames[-1]
+    first, last, rivals = returns[0], returns[-1], others.at(frame)
     middle = statistics.median(rivals)
     figures = (
         f"{first:.0f} at the start (the mean over the skills), {last:.0f} after {frame:,} frames, where learning from "
@@ -160,8 +142,8 @@ def draw(
     out_png: Path,
     report: Mapping[str, Any],
     made: "Rollouts",
-    learned: Curve,
-    others: Scratch,
+    learned: Runs,
+    others: Runs,
     sentences: tuple[str, str],
 ) -> None:
     """The poster: ends of the probe's episodes, a column per skill, and the curves."""
@@ -169,8 +151,8 @@ def draw(
     poster(
         made.frames.reshape(len(names), report["episodes"], *made.frames.shape[1:]),
         [f"{name}, return {report['returns'][name]:.0f}" for name in names],
-        Runs(learned.frames, [learned.returns], f"after {PRETRAIN_FRAMES:,} frames without reward"),
-        Runs(others.frames, others.returns, f"from scratch ({len(others.returns)} seeds: median, least to most)"),
+        learned,
+        others,
         out_png,
         title=f"Somnia, {AGENT}: walker from pixels",
         about=sentences,

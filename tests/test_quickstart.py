@@ -19,6 +19,7 @@ from entry.scripts import SCRIPTS
 from entry.settings import settings_of, settled
 from entry.stored import CHOICES
 from training.fitting import check_fits
+from utils.poster import Runs
 from utils.process import STOPS
 
 PHASES = {script.file: phase for phase, script in SCRIPTS.items()}
@@ -79,9 +80,11 @@ def test_what_it_says_is_true(brief, tmp_path, capfd):
     assert made - {brief.relative_to(tmp_path)} == set(named)
     assert {"poster.png", "skills.png", "snapshot_1010.pt", "eval.csv"} <= {path.name for path in named}
     assert any(path.name == "train_skills_1010.mp4" for path in named)
-    rows = quickstart.curve(next(path for path in named if path.name == "eval.csv" and "finetune" in path.parts))
+    (returns,) = quickstart.curve(
+        next(path for path in named if path.name == "eval.csv" and "finetune" in path.parts)
+    ).returns
     first, last = map(int, re.search(r"(\d+) at the start .* (\d+) after 1,000 frames", out).groups())
-    assert [round(rows.returns[0]), round(rows.returns[-1])] == [first, last]
+    assert [round(returns[0]), round(returns[-1])] == [first, last]
     assert "3000 (median of 2 seeds, 2000 to 4000)" in out
     commands = re.findall(r"^(?:go on: )?(\S+ (\S+/(\w+\.py)) .*)$", out, re.MULTILINE)
     assert [name for _, _, name in commands] == ["dreamer_pretrain.py", "dreamer_finetune.py", "dreamer_finetune.py"]
@@ -103,7 +106,7 @@ def test_the_snapshot_fits_what_is_to_be_tried_next(tmp_path, monkeypatch):
     check_fits(SCRIPTS["finetune"].source(settings), settings, now[CHOICES])
 
 
-OTHERS = quickstart.Scratch([0, 5000, 10_000], [[100, 150, 200], [90, 160, 300], [110, 170, 250]])
+OTHERS = Runs([0, 5000, 10_000], [[100, 150, 200], [90, 160, 300], [110, 170, 250]], "scratch")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ OTHERS = quickstart.Scratch([0, 5000, 10_000], [[100, 150, 200], [90, 160, 300],
     ids=["pays", "does not pay", "does not learn"],
 )
 def test_the_curve_in_words(returns, said):
-    sentence = quickstart.told_curve(quickstart.Curve([0, 5000, 10_000], returns), OTHERS)
+    sentence = quickstart.told_curve(Runs([0, 5000, 10_000], [returns], "learned"), OTHERS)
     assert all(part in sentence for part in said)
     assert ("times" in sentence) == ("times" in said[-1])
 

@@ -20,6 +20,11 @@ class Runs(NamedTuple):
     """(S, K): a row per run."""
     label: str
 
+    def at(self, frame: int) -> list[float]:
+        """Every run's return at the last of the frames up to ``frame``."""
+        last = max(k for k, at in enumerate(self.frames) if at <= frame)
+        return [row[last] for row in self.returns]
+
 
 def poster(
     stills: NDArray[np.uint8],
