@@ -141,9 +141,14 @@ def assemble(
 
 
 def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
-    """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already."""
+    """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already.
+
+    Turns of skills have no length that shows anything: of such a run only the sizes are made smaller.
+    """
     if choices.get("preset") != "published":
         return None
+    if clock.unit not in ("frames", "steps"):
+        return "preset=small"
     shorter = (
         f" {clock.key}={SHORT_RUN}" if clock.steps * (clock.frames if clock.unit == "frames" else 1) > SHORT_RUN else ""
     )
