@@ -23,7 +23,7 @@ from analysis.trajectories import locomotion_metrics, maze_metrics
 from envs.on_policy import Known, make_rollouts
 from training.rest_parts import environment
 from training.skill_models import Turned, find
-from utils.errors import UserError, exit_status
+from utils.errors import UserError, exit_status, unknown_value
 from utils.folders import check_writable
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
@@ -36,6 +36,9 @@ CELLS = 20
 EPISODES = {"body": 5, "maze": 20}
 """Of each skill, where nothing else is asked for: as published."""
 
+MOST_EPISODES = 10_000
+"""Of each skill: an environment plays each of them."""
+
 LIMITS = (-10.0, 25.0)
 """x in m, of the published figure."""
 
@@ -46,6 +49,7 @@ ENVS, ACTIONS = range(2)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("rest_render.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    made.add_argument("--num_skills", type=int, help="how many the models are of, to make sure of it (default: all)")
     made.add_argument("--env", help="environment of the models, to make sure of it (default: theirs)")
     made.add_argument("--timestamp", help="run, by the name of its folder of models (default: the newest)")
     made.add_argument("--epoch", type=int, help="cycle (default: the last)")
@@ -85,11 +89,17 @@ def as_options(words: Sequence[str], made: argparse.ArgumentParser) -> list[str]
 def main(words: Sequence[str] | None = None) -> None:
     """Plays every skill and writes what came of it."""
     made = parser()
-    asked = made.parse_args(as_options(sys.argv[1:] if words is None else words, made))
+    asked, unknown = made.parse_known_args(as_options(sys.argv[1:] if words is None else words, made))
+    if unknown:
+        raise unknown_value("option", unknown[0].partition("=")[0], (f"--{one.dest}" for one in made._actions))
+    _check(asked)
     turned = find(Path(asked.models), asked.timestamp, asked.epoch, asked.skid)
     restored = restore_skills(turned, asked.env)
     env = environment(restored.settings)
-    _check(asked)
+    if asked.num_skills not in (None, count := restored.agent.num_skills):
+        raise UserError(
+            f"--num_skills={asked.num_skills}: {turned.path} holds {count} skills. Name that, or leave it out."
+        )
     episodes = asked.episode_per_skill or EPISODES["body" if env.maze is None else "maze"]
     print(f"models: {turned.path}, {restored.agent.num_skills} skills of {env.name}, {episodes} episodes of each")
     run, name = turned.path.parts[-4], f"{turned.cycle}_{turned.skill}"
@@ -107,10 +117,17 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _check(asked: argparse.Namespace) -> None:
-    for key, low in (("traj_len", 1), ("episode_per_skill", 1), ("videos", 0), ("seed", 0)):
+    most = MOST_EPISODES
+    for key, low, high in (
+        ("traj_len", 1, None),
+        ("episode_per_skill", 1, most),
+        ("videos", 0, None),
+        ("seed", 0, None),
+    ):
         value = getattr(asked, key)
-        if value is not None and value < low:
-            raise UserError(f"--{key}={value} is not possible. Set it to a whole number from {low}.")
+        if value is not None and (value < low or (high is not None and value > high)):
+            to = "" if high is None else f" to {high}"
+            raise UserError(f"--{key}={value} is not possible. Set it to a whole number from {low}{to}.")
     if asked.render_quality not in ("lite", "full"):
         raise UserError(f"--render_quality={asked.render_quality} is not known. Allowed: lite, full.")
     for folder in ("videos", "renders"):
@@ -147,12 +164,18 @@ def _played(restored: Restored, asked: argparse.Namespace, episodes: int, videos
             found.append(play(envs, act, length, watch=film if filmed else None))
             for number, shown in enumerate(frames):
                 save_video(np.stack(shown), videos / f"skill{skill}" / f"{number}.mp4", envs.render_fps)
-            print(f"skill {skill}: {', '.join(str(len(path) - 1) for path in found[-1])} steps", flush=True)
+            print(f"skill {skill}: {_lengths([len(path) - 1 for path in found[-1]])}", flush=True)
     finally:
         envs.close()
     if filmed:
         print(f"videos: {videos}")
     return found
+
+
+def _lengths(steps: list[int]) -> str:
+    """Episodes of so many steps, in words."""
+    least, most = min(steps), max(steps)
+    return f"{len(steps)} episodes of {least if least == most else f'{least} to {most}'} steps"
 
 
 def _measures(paths: list[list[np.ndarray]], env: Known) -> dict[str, Any]:

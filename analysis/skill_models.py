@@ -1,5 +1,6 @@
 """The agent of a folder of models, as ``rest_train.py`` writes them at the end of every turn."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -35,14 +36,21 @@ def restore_skills(turned: Turned, env: str | None = None) -> Restored:
             f"env={env}: the models in {turned.path} are of env={settings.task}. Name that, or leave it out."
         )
     with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # a file that asks for gigabytes is refused before anybody allocates them
+            outline = build_rest_agent(settings, torch.device("meta"))
+        saved = [_modules(model_path(turned.path, skill), outline, skill, first) for skill in range(outline.num_skills)]
         agent = build_rest_agent(settings, torch.device("cpu"))
-    for skill in range(agent.num_skills):
-        path = model_path(turned.path, skill)
-        modules = checkpoint.load(path, "snapshot")["modules"]
-        if found := misfit(modules, agent.skill_state(skill)):
-            raise UserError(f"{path} does not fit the settings in {first}: {found}. Take models of one run.")
+    for skill, modules in enumerate(saved):
         agent.load_skill(skill, modules)
     return Restored(agent, settings)
+
+
+def _modules(path: Path, outline: RestAgent, skill: int, first: Path) -> dict[str, Any]:
+    """The state dicts in ``path``, which fit the agent whose settings are those in ``first``."""
+    modules: dict[str, Any] = checkpoint.load(path, "snapshot")["modules"]
+    if found := misfit(modules, outline.skill_state(skill)):
+        raise UserError(f"{path} does not fit the settings in {first}: {found}. Take models of one run.")
+    return modules
 
 
 def _settings(content: dict[str, Any], path: str) -> RestKeys:

@@ -129,7 +129,7 @@ SCRIPTS: dict[str, Script] = {
         safe=("epochs",),
         aliases=Aliases(
             {"env": "task", "expname": "experiment"},
-            hidden=("domain", "maze", "action_repeat", "snapshots", "snapshot_dir", "compile", "save_video"),
+            hidden=("domain", "action_repeat", "snapshots", "snapshot_dir", "compile", "save_video"),
         ),
         read=read_rest,
         forecast=rollout_forecast,

@@ -110,8 +110,9 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 if resume:
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
+                ours = settings.found | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}
                 with atomic_path(run_dir / CONFIG_FILE) as path:
-                    path.write_text(dump(portable(asked, run_dir) | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}))
+                    path.write_text(dump(portable(asked, run_dir) | ours))
                 return _run(run)
         finally:
             parts.close()
@@ -141,9 +142,14 @@ def assemble(
 
 
 def smaller(clock: Clock, choices: Mapping[str, str]) -> str | None:
-    """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already."""
+    """Overrides that make a run with these ``choices`` of group files smaller; None where it is small already.
+
+    Turns of skills have no length that shows anything: of such a run only the sizes are made smaller.
+    """
     if choices.get("preset") != "published":
         return None
+    if clock.unit not in ("frames", "steps"):
+        return "preset=small"
     shorter = (
         f" {clock.key}={SHORT_RUN}" if clock.steps * (clock.frames if clock.unit == "frames" else 1) > SHORT_RUN else ""
     )

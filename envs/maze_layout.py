@@ -15,7 +15,7 @@ from envs.maze_walls import MARGIN, Floats, Walls
 from utils.errors import UserError, unknown_value
 from utils.plain_yaml import read
 from utils.rules import NOT_NEGATIVE, POSITIVE, Count, Rule, is_number, shown
-from utils.settings import Section, SettingError, parse
+from utils.settings import MissingKey, Section, SettingError, parse
 
 OURS = Path(__file__).with_name("mazes.yaml")
 MAZES = ("DoorMaze", "CenterMaze", "4RoomMaze", "9RoomMaze")
@@ -138,6 +138,8 @@ def checked(values: Mapping[str, Any], where: str) -> Layout:
     """
     try:
         found = parse(Layout, values)
+    except MissingKey as error:  # its own advice is for command lines
+        raise UserError(f"{where}: {error.key} is missing. {ADVICE}") from error
     except SettingError as error:
         raise UserError(f"{where}: {error}") from error
     for wrong in _faults(found):

@@ -7,6 +7,7 @@ The agent is built on torch's ``meta`` device, where tensors have shapes and no 
 streams. Neither MuJoCo nor a renderer is loaded, unless an environment of the user's own does so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Forecast:
     """One ``checkpoint.pt``."""
     snapshot: int
     """One snapshot."""
-    marks: tuple[int, ...]
+    marks: Sequence[int]
     """Frames of the snapshots the run reaches."""
     snapshot_dir: Path | None
     """Where they go; None is the run folder."""
@@ -84,6 +85,8 @@ class Forecast:
     """Of the longest episode."""
     shares_gpu: bool = False
     """Whether the agent is on the GPU that has the copy."""
+    growing: tuple[str, ...] = ("batch_size", "num_envs")
+    """Settings that memory grows with besides the sizes of networks, the most telling first."""
 
     @property
     def ring_on_gpu(self) -> bool:

@@ -77,12 +77,12 @@ def memory_notes(need: Forecast, kept: bool = False) -> list[str]:
             + (
                 "Go on with it on a larger one."
                 if kept
-                else "Lower the sizes of the networks, `batch_size` or `num_envs`, or choose preset=small."
+                else f"Lower the sizes of the networks, {_listed(need)}, or choose preset=small."
             )
         )
     if available is None or need.ram <= available:
         return notes
-    fix = "or go on with it on a larger machine" if kept else "lower batch_size, or choose preset=small"
+    fix = "or go on with it on a larger machine" if kept else f"lower {_listed(need)}, or choose preset=small"
     return [
         *notes,
         f"memory: the run takes about {readable(need.ram)}, and {readable(available)} are available. Stop other "
@@ -112,6 +112,11 @@ def ring_notes(need: Forecast, kept: bool = False) -> list[str]:
             "Use replay.device=null" + ("." if kept else ", lower `replay.capacity`, or lower batch_size.")
         ]
     return []
+
+
+def _listed(need: Forecast) -> str:
+    """The settings that memory grows with, as text."""
+    return " or ".join(f"`{key}`" for key in need.growing)
 
 
 TABLE = Path("/proc/meminfo")

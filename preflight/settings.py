@@ -1,11 +1,13 @@
 """From a plain configuration to a script's typed settings, checked one by one and together."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import create_model
 
+from agents.rest.agent import RestAgent
 from agents.settings import AgentSettings
 from preflight.combinations import check_combinations
 from training.parts import agent_class
@@ -43,8 +45,24 @@ def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
 def read_rest(keys: type[RestKeys], plain: Mapping[str, Any]) -> RestKeys:
     """The same of ``rest_train.py``, whose agent is no choice and has its keys at the root."""
     settings = parse(keys, plain).resolved()
+    given = settings.agent.name, settings.agent.target
+    if given != (own := (settings.method, f"{RestAgent.__module__}.{RestAgent.__qualname__}")):
+        raise SettingError(
+            f"`agent.name`={given[0]} with `agent._target_`={given[1]} is not allowed: `method`={own[0]} of this "
+            f"script goes with {own[1]}. Leave both out."
+        )
+    _check_length(settings)
     check_writable("snapshot_base_dir", settings.snapshot_base_dir)
     return settings
+
+
+def _check_length(settings: RestKeys) -> None:
+    """Raise for a run of which the steps cannot be counted in 63 bits."""
+    factors = ("epochs", "num_skills", "turn_iters", "num_envs", "traj_len")
+    warmup = settings.warmup_rollouts * settings.num_envs * settings.traj_len
+    if math.prod(getattr(settings, key) for key in factors) + warmup >= 2**63:
+        key = max((*factors, "warmup_rollouts"), key=lambda key: getattr(settings, key))
+        raise SettingError(f"`{key}`={getattr(settings, key)} makes a run of more than 2^63 steps. Lower it.")
 
 
 def schema_for(keys: type[K], agent: Any) -> type[K]:

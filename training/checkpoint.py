@@ -182,20 +182,20 @@ def publish(path: Path, payload: Mapping[str, Any]) -> Path | None:
     Its own, from before it was resumed, is replaced. Returns the new name of what was kept; None if there was nothing.
     """
     kept: list[Path | None] = []
-    save(path, "snapshot", payload, lambda written, path: kept.append(put_keeping(written, path, _is_of(payload))))
+    save(path, "snapshot", payload, lambda written, path: kept.append(put_keeping(written, path, written_by(payload))))
     remove_leftovers(path.parent)
     return kept[0]
 
 
-def _is_of(payload: Mapping[str, Any]) -> Callable[[Path], bool]:
-    """Whether a file was written by the run that has this ``payload`` to write."""
+def written_by(header: Mapping[str, Any]) -> Callable[[Path], bool]:
+    """Whether a file was written by the run with this ``header``: what of it names the run."""
 
     def ours(path: Path) -> bool:
         if not path.is_file():
             return False
         try:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return all(found.get(key) == payload.get(key) for key in ("run", "run_id"))
+            return all(found.get(key) == header.get(key) for key in ("run", "run_id"))
         except Exception:  # damaged or not a snapshot: whoever's it is
             return False
 

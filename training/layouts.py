@@ -63,7 +63,7 @@ REST = LogLayout(
             Field("iteration", "I", "int"),
             Field("AverageCumulativeReward", "R", "float"),
             Field("AverageEpisodeLength", "L", "float"),
-            Field("LossRND", "RND", "float"),
+            Field("LossRND", "RND", "float", always=False),
             Field("frame", "F", "int"),
             Field("fps", "FPS", "float"),
             Field("total_time", "T", "time"),

@@ -179,11 +179,11 @@ class OnPolicyRun(Run):
         """All skills, at the end of the turn ``number``; those that stayed as they were are linked."""
         schedule = self.agent.schedule
         folder = self.models / schedule.snapshot(number)
-        before = self._models_before(number)
-        for skill in range(schedule.num_skills):
+        before, ours = self._models_before(number), checkpoint.written_by(self._header())
+        for skill in reversed(range(schedule.num_skills)):  # a folder with skill 0 is whole, for who looks meanwhile
             path = model_path(folder, skill)
             same = skill != schedule.turn(number).skill and schedule.order != "together"
-            if before is None or not same or not link_model(model_path(before, skill), path):
+            if before is None or not same or not link_model(model_path(before, skill), path, ours):
                 self.publish(path, self.agent.skill_state(skill))
         self.files.append(folder)
         self.logger.say(f"models: {folder}")

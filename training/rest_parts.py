@@ -1,5 +1,6 @@
 """Builds what a run of ReST is made of from its settings."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from envs.autoreset import AutoresetVector
 from envs.on_policy import Known, known, make_rollouts
 from training.parts import TRAIN_ENVS
 from training.settings import RestKeys
+from training.skill_models import claim
+from utils.latest import CONFIG_FILE
 from utils.seeding import derive, seed_everything
 
 
@@ -25,13 +28,16 @@ class RestParts(NamedTuple):
     """What the user should know."""
     lineage: list[dict[str, Any]]
     """Empty: there is nothing to start from."""
+    held: ExitStack
+    """What is let go of at the end."""
 
     def abandon(self) -> None:
         """Nothing was made yet in the folder of a run that does not begin."""
 
     def close(self) -> None:
-        """End the environments."""
-        self.envs.close()
+        """End the environments, and let other runs have the folder of models."""
+        with self.held:
+            self.envs.close()
 
 
 def environment(settings: RestKeys) -> Known:
@@ -40,15 +46,19 @@ def environment(settings: RestKeys) -> Known:
 
 
 def build_rest(settings: RestKeys, run_dir: Path, phase: Phase, device: torch.device, source: None = None) -> RestParts:
-    """Environments and agent, seeded by ``settings.seed``. Raises :class:`UserError`."""
-    envs = make_rollouts(
-        environment(settings),
-        settings.num_envs,
-        seed=derive(settings.seed, TRAIN_ENVS),
-        terminate_when_unhealthy=settings.terminate_when_unhealthy,
-    )
-    seed_everything(settings.seed)
-    return RestParts(build_rest_agent(settings, device), envs, rest_spec(settings), _notes(settings), [])
+    """Environments and agent, seeded by ``settings.seed``, and a folder of models that no other run writes to. Raises
+    :class:`UserError`.
+    """
+    with claim(settings.models_dir(run_dir), fresh=not (run_dir / CONFIG_FILE).exists()) as held:
+        envs = make_rollouts(
+            environment(settings),
+            settings.num_envs,
+            seed=derive(settings.seed, TRAIN_ENVS),
+            terminate_when_unhealthy=settings.terminate_when_unhealthy,
+        )
+        seed_everything(settings.seed)
+        agent = build_rest_agent(settings, device)
+        return RestParts(agent, envs, rest_spec(settings), _notes(settings), [], held.pop_all())
 
 
 def build_rest_agent(settings: RestKeys, device: torch.device) -> RestAgent:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from typing_extensions import Self
@@ -54,6 +54,11 @@ class RunKeys(AgentSettings):
     experiment: Text
     save_video: Flag
     progress: OneOf[Literal["auto", True, False]]
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What was read from files of the user's when the run began, by key: it keeps that."""
+        return {}
 
     @property
     def steps(self) -> int:
@@ -285,6 +290,10 @@ class RestKeys(RunKeys, RestSettings):
     snapshot_dir: None = None
     compile: OneOf[Literal["off"]] = "off"
     save_video: OneOf[Literal[False]] = False
+
+    @property
+    def found(self) -> dict[str, Any]:
+        return {} if self.maze is None else {"maze": self.maze}
 
     @property
     def steps(self) -> int:

@@ -6,14 +6,21 @@ Every such folder holds all skills. Of those that were not trained since the one
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.advice import override
+from utils.atomic import atomic_path, sync
 from utils.errors import UserError, unknown_value
-from utils.folders import will_make
+from utils.folders import remove_empty, will_make
+from utils.locks import Busy, lock_file
 
 FILE = "model.pt"
+LOCK = ".lock"
+NOTE = b"A run of rest_train.py writes models here, or was killed doing so.\n"
+"""What the lock file of a run's models holds."""
 
 
 class Turned(NamedTuple):
@@ -30,12 +37,49 @@ def model_path(folder: Path, skill: int) -> Path:
     return folder / f"skill{skill}" / FILE
 
 
-def link_model(old: Path, new: Path) -> bool:
+def claim(folder: Path, *, fresh: bool) -> ExitStack:
+    """Keep other runs from writing models to ``folder``, which is made if missing, until the result is closed.
+
+    Raises :class:`UserError` when one is doing so, when the run is ``fresh`` and models lie there (of two runs in one
+    folder nobody could tell which is which), and when it cannot be written to.
+    """
+    held = ExitStack()
+    try:
+        will_make(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        held.callback(remove_empty, folder)
+        held.enter_context(lock_file(folder / LOCK, note=NOTE))
+        if fresh and next(turns(folder), None) is not None:
+            raise UserError(f"{folder} holds the models of another run. Move them, or choose {_free_name(folder)}.")
+    except Busy as error:
+        held.close()
+        raise UserError(f"another run is writing its models to {folder}. Choose {_free_name(folder)}.") from error
+    except OSError as error:
+        held.close()
+        raise UserError(
+            f"models cannot be written to {folder} ({error.strerror}). Choose another snapshot_base_dir, or change its "
+            "rights."
+        ) from error
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _free_name(folder: Path) -> str:
+    """An override that gives a run a folder of models beside ``folder``."""
+    number = 2
+    while os.path.lexists(other := folder.with_name(f"{folder.name}_{number}")):
+        number += 1
+    return override("timestamp", other.name)
+
+
+def link_model(old: Path, new: Path, ours: Callable[[Path], bool] = os.path.isfile) -> bool:
     """Give the file ``old`` the name ``new`` as well, a copy where the disk knows no links; whether it is there now.
 
-    Another file at ``new`` is left alone.
+    Nothing is done with a file that is not ``ours``, and another file at ``new`` is left alone.
     """
-    if not old.is_file():
+    if not old.is_file() or not ours(old):
         return False
     if os.path.lexists(new):
         return os.path.exists(new) and os.path.samefile(old, new)
@@ -44,7 +88,10 @@ def link_model(old: Path, new: Path) -> bool:
     try:
         os.link(old, new)
     except OSError:
-        shutil.copyfile(old, new)
+        with atomic_path(new) as temporary:
+            shutil.copyfile(old, temporary)
+    else:
+        sync(new.parent)
     return True
 
 

@@ -27,13 +27,18 @@ def format_line(prefix: str, values: Mapping[str, float], layout: LogLayout, col
     """The line of one episode (``prefix="train"``) or evaluation (``"eval"``).
 
     ``values`` are looked up under the CSV's names: frames, agent steps, frames per episode, seconds. Missing ones print
-    as 0. With ``colour`` only invisible codes are added: the visible text is the same.
+    as 0, or not at all where the layout says so. With ``colour`` only invisible codes are added: the visible text is
+    the same.
 
     As ``| eval           | F: 7000 | S: 3500 | E: 0 | L: 0 | R: 12.3456 | T: 0:01:30``.
     """
     padding = " " * (layout.width - len(prefix))
     name = f"{_COLOURS.get(prefix, '')}{prefix}{_RESET}" if colour else prefix
-    fields = [f"{label}: {_format(values.get(key, 0), kind)}" for key, label, kind in layout.fields[prefix]]
+    fields = [
+        f"{label}: {_format(values.get(key, 0), kind)}"
+        for key, label, kind, always in layout.fields[prefix]
+        if always or key in values
+    ]
     return " | ".join([f"| {name}{padding}", *fields])
 
 

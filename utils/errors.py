@@ -19,7 +19,7 @@ class UserError(Exception):
 
 def unknown_value(key: str, value: object, allowed: Iterable[object]) -> UserError:
     """The error for ``key=value`` when only ``allowed`` values exist; suggests the nearest one."""
-    options = sorted(str(option) for option in allowed)
+    options = sorted(map(str, allowed), key=lambda option: (int(option) if option.isdecimal() else -1, option))
     near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
     hint = f" Did you mean {key}={near[0]}?" if near else ""
     return UserError(f"{key}={value} is not known. Allowed: {', '.join(options)}.{hint}")

@@ -12,6 +12,8 @@ class Field(NamedTuple):
     """The CSV's column."""
     label: str
     kind: Literal["int", "float", "time", "seconds"]
+    always: bool = True
+    """Whether it is shown, as 0, where there is no such number."""
 
 
 @dataclass(frozen=True)

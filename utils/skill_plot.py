@@ -185,7 +185,7 @@ def _finish(figure: Any, axes: Any, skills: int, title: str | None) -> None:
     columns = -(-skills // 20)
     names = [str(number) for number in range(skills)]
     place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "ncols": columns}
-    axes.legend(handles, names, title="Skill", frameon=False, fontsize=9, title_fontsize=9, handlelength=1.6, **place)
+    axes.legend(handles, names, title="Skill", frameon=False, fontsize=9, title_fontsize=9, handlelength=2.6, **place)
     if title:
         axes.set_title(title, fontsize=12)
 

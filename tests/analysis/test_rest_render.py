@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from run_kit import DEBUG
@@ -76,6 +77,9 @@ def test_the_restored_skills_act_as_those_that_were_trained(models):
         (["videos=-1"], ["--videos=-1", "0"]),
         (["episode_per_skill=0"], ["--episode_per_skill=0", "1"]),
         (["deterministic=perhaps"], ["deterministic=perhaps", "true or false"]),
+        (["episode_per_skill=1000000000"], ["--episode_per_skill=1000000000", "10000"]),
+        (["--num_skills", "10"], ["--num_skills=10", "3 skills"]),
+        (["--episode_per_skil", "2", "vidoes=3"], ["vidoes", "--videos"]),
         (["models=/nowhere"], ["/nowhere", "rest_train.py"]),
     ],
     ids=str,
@@ -107,3 +111,16 @@ def test_options_are_written_either_way():
     words = ["env=Ant", "deterministic=true", "--epoch", "3", "seed=2", "what=ever"]
     assert as_options(words, parser()) == ["--env=Ant", "--deterministic", "--epoch", "3", "--seed=2", "what=ever"]
     assert as_options(["deterministic=false"], parser()) == []
+
+
+def test_settings_that_ask_for_more_memory_than_the_weights_take_are_refused(models, tmp_path, capsys):
+    home, _ = models
+    shutil.copytree(home / "body", tmp_path / "models")
+    path = model_path(find(tmp_path / "models", None, None, None).path, 0)
+    content = checkpoint.load(path, "snapshot")
+    content["config"]["ppo"]["hid_sizes"] = [1_000_000, 1_000_000]  # terabytes
+    path.unlink()  # the file has other names
+    checkpoint.save(path, "snapshot", {key: content[key] for key in content if key not in ("format", "kind")})
+    assert main([f"models={tmp_path / 'models'}", "--out", str(tmp_path), "videos=0"]) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said and "1000000" in said and "Traceback" not in said

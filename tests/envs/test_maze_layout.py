@@ -81,7 +81,7 @@ def test_what_is_no_maze_is_refused(change, named):
 
 def test_missing_keys_and_files_are_named(tmp_path):
     for key in ("walls", "start", "steps"):
-        refused({name: value for name, value in values().items() if name != key}, key)
+        refused({name: value for name, value in values().items() if name != key}, key, "A maze file has walls")
     with pytest.raises(UserError, match="nowhere.yaml"):
         layout(str(tmp_path / "nowhere.yaml"))
     with pytest.raises(UserError, match="env=FourRoomMaze.*4RoomMaze"):

@@ -12,6 +12,7 @@ from run_kit import DEBUG
 from settings_kit import typed
 
 from analysis import coverage, skill_probe
+from entry.resumed import resumed_settings
 from entry.settings import composed
 from entry.start import launch
 from training import checkpoint
@@ -194,6 +195,29 @@ def test_a_checkpoint_of_another_environment_is_refused(config, tmp_path):
     (tmp_path / "two" / CHECKPOINT).write_bytes((tmp_path / "one" / CHECKPOINT).read_bytes())
     with pytest.raises(UserError, match="task=Hopper"):
         launch(config("env=Walker2d", "epochs=2"), tmp_path / "two", "rest", resume=True)
+
+
+@pytest.mark.parametrize("after", ["gone", "changed"])
+def test_a_run_keeps_the_maze_it_began_with(config, tmp_path, after):
+    maze = tmp_path / "mine.yaml"
+    square = "walls: [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]\nsteps: 10\n"
+    maze.write_text(f"{square}start: [0.5, 0.5]\n")
+    asked = config(f"env={maze}", "traj_len=20")
+    whole = launch(asked, tmp_path / "whole", "rest")
+    launch(asked | {"epochs": 1}, tmp_path / "run", "rest")
+    maze.write_text(f"{square}start: [0.2, 0.2]\n") if after == "changed" else maze.unlink()
+    on = resumed_settings(tmp_path / "run", asked, ["epochs=2"], "rest")
+    run = launch(on, tmp_path / "run", "rest", resume=True)
+    assert run.step == whole.step and differing(run.agent.training_state(), whole.agent.training_state()) == []
+
+
+def test_what_may_change_on_resume_is_named_and_is_of_this_script(config, tmp_path):
+    asked = config("env=DoorMaze", "epochs=1")
+    launch(asked, tmp_path / "run", "rest")
+    with pytest.raises(UserError) as refused:
+        resumed_settings(tmp_path / "run", asked | {"seed": 9}, ["seed=9"], "rest")
+    named = str(refused.value).partition("may change ")[2].partition(";")[0].split(", ")
+    assert "epochs" in named and set(named) <= set(asked)
 
 
 def test_the_newest_models_are_found_and_others_named(config, tmp_path):

@@ -153,6 +153,8 @@ def test_what_is_small_already_or_keeps_its_sizes_is_not_told_to_be_smaller():
     assert smaller(Clock("num_train_frames", "frames", 10_000, 2), {"preset": "published"}) == "preset=small"
     assert [smaller(clock, {"preset": name}) for name in ("small", "quickstart", "debug")] == [None] * 3
     assert smaller(clock, {}) is None
+    turns = Clock("epochs", "iterations", 2_000_000, 10_000)  # cycles are not counted in what a short run takes
+    assert smaller(turns, {"preset": "published"}) == "preset=small"
     outlook, said = outlook_of("finetune")
     outlook.look()
     assert overrides_in(said) and "preset=small" not in overrides_in(said)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from training.layouts import DREAMER
+from training.layouts import DREAMER, REST
 from utils.console import Console, format_line, format_time, wants_colour
 
 PUBLISHED = "| train          | F: 7000 | S: 3500 | E: 7 | L: 1000 | R: 12.3456 | FPS: 80.0000 | T: 0:01:30"
@@ -52,6 +52,11 @@ def test_missing_fields_are_zero():
         format_line("train", {}, DREAMER)
         == "| train          | F: 0 | S: 0 | E: 0 | L: 0 | R: 0.0000 | FPS: 0.0000 | T: 0:00:00"
     )
+
+
+def test_what_only_some_methods_have_is_left_out_where_it_is_not():
+    assert "RND" not in format_line("train", {"Skill": 3}, REST)
+    assert "| RND: 0.0000 |" in format_line("train", {"Skill": 3, "LossRND": 0.0}, REST)
 
 
 def test_numbers_that_are_none_do_not_stop_a_run():
