@@ -39,6 +39,9 @@ EPISODES = {"body": 5, "maze": 20}
 MOST_EPISODES = 10_000
 """Of each skill: an environment plays each of them."""
 
+MOST_PATHS = 36
+"""In a figure of a maze, about: of more one sees nothing."""
+
 LIMITS = (-10.0, 25.0)
 """x in m, of the published figure."""
 
@@ -192,7 +195,7 @@ def _described(turned: Turned, restored: Restored, asked: argparse.Namespace, ep
         "epoch": turned.cycle,
         "skid": turned.skill,
         "episodes_per_skill": episodes,
-        "traj_len": asked.traj_len or settings.traj_len,
+        "traj_len": min(asked.traj_len or settings.traj_len, environment(settings).steps),
         "actions": "mean" if asked.deterministic else "sampled",
         "seed": asked.seed,
     }
@@ -200,6 +203,8 @@ def _described(turned: Turned, restored: Restored, asked: argparse.Namespace, ep
 
 def _drawn(paths: list[list[np.ndarray]], env: Known, out: Path, published: bool) -> Written:
     if env.maze is not None:
+        shown = max(1, MOST_PATHS // len(paths))
+        paths = [skill[:shown] for skill in paths]
         return paths_among_walls(paths, Scene(env.maze.segments, env.maze.start), out, title=Path(env.name).stem)
     along = [[path[:, 0] for path in skill] for skill in paths]
     return lines_over_time(along, out, title=env.name, limits=LIMITS if published else None)

@@ -110,7 +110,7 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 if resume:
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
-                ours = settings.found | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}
+                ours = settings.fixed(run_dir) | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     path.write_text(dump(portable(asked, run_dir) | ours))
                 return _run(run)

@@ -188,14 +188,17 @@ def publish(path: Path, payload: Mapping[str, Any]) -> Path | None:
 
 
 def written_by(header: Mapping[str, Any]) -> Callable[[Path], bool]:
-    """Whether a file was written by the run with this ``header``: what of it names the run."""
+    """Whether a file was written by the run with this ``header``, wherever the run is now; those of earlier versions
+    are known by their folder.
+    """
+    key = "run" if header.get("run_id") is None else "run_id"
 
     def ours(path: Path) -> bool:
         if not path.is_file():
             return False
         try:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return all(found.get(key) == header.get(key) for key in ("run", "run_id"))
+            return bool(found.get(key) == header.get(key))
         except Exception:  # damaged or not a snapshot: whoever's it is
             return False
 

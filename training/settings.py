@@ -55,9 +55,8 @@ class RunKeys(AgentSettings):
     save_video: Flag
     progress: OneOf[Literal["auto", True, False]]
 
-    @property
-    def found(self) -> dict[str, Any]:
-        """What was read from files of the user's when the run began, by key: it keeps that."""
+    def fixed(self, run_dir: Path) -> dict[str, Any]:
+        """What a run in ``run_dir`` was left to find by itself when it began, by key: it keeps that."""
         return {}
 
     @property
@@ -291,9 +290,9 @@ class RestKeys(RunKeys, RestSettings):
     compile: OneOf[Literal["off"]] = "off"
     save_video: OneOf[Literal[False]] = False
 
-    @property
-    def found(self) -> dict[str, Any]:
-        return {} if self.maze is None else {"maze": self.maze}
+    def fixed(self, run_dir: Path) -> dict[str, Any]:
+        """The name of the folder of models, wherever the run is moved, and a maze, whatever becomes of its file."""
+        return {"timestamp": self.models_dir(run_dir).name} | ({} if self.maze is None else {"maze": self.maze})
 
     @property
     def steps(self) -> int:

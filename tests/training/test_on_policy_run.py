@@ -15,6 +15,7 @@ from analysis import coverage, skill_probe
 from entry.resumed import resumed_settings
 from entry.settings import composed
 from entry.start import launch
+from entry.stored import stored_settings
 from training import checkpoint
 from training.layouts import REST
 from training.on_policy import OnPolicyRun
@@ -264,3 +265,13 @@ def test_other_tools_say_that_these_are_not_for_them(config, tmp_path, capsys):
         composed("finetune", [f"snapshot={model}"])
     said = str(refused.value)
     assert "agent=rest" in said and "rest_train.py" in said and "Start it" not in said
+
+
+def test_a_run_that_was_moved_goes_on_with_its_own_models(config, tmp_path):
+    first = launch(config("epochs=1"), tmp_path / "one", "rest")
+    (tmp_path / "one").rename(tmp_path / "two")
+    stored = stored_settings(tmp_path / "two", config())
+    assert stored["timestamp"] == "one"
+    run = launch(stored | {"epochs": 2}, tmp_path / "two", "rest", resume=True)
+    assert run.models == first.models and len(models_of(run)) == 5
+    assert not list(run.models.rglob("previous_*"))
