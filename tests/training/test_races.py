@@ -9,7 +9,8 @@ from old_kit import put_settings
 
 from entry.start import launch
 from training.checkpoint import load
-from training.run import CHECKPOINT, Run
+from training.off_policy import OffPolicyRun
+from training.run import CHECKPOINT
 
 MARKS = (1000, 1010, 1020)
 
@@ -27,13 +28,13 @@ def config(settings, tmp_path):
 def race(config, folder: Path, barrier) -> None:
     """A whole run that waits for the others before each of its snapshots."""
     torch.set_num_threads(1)
-    original = Run.save_snapshot
+    original = OffPolicyRun.save_snapshot
 
     def together(run, path):
         barrier.wait(120)
         original(run, path)
 
-    Run.save_snapshot = together
+    OffPolicyRun.save_snapshot = together
     launch(config, folder, "pretrain")
 
 
