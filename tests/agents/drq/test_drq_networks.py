@@ -123,7 +123,7 @@ def test_the_skill_reaches_both():
     assert len(means[:, 0].unique()) == 3 and len(values[0].unique()) == 3
     published = make_drq(skill_critic=False)
     values = published.critic(maps, torch.eye(3), torch.zeros(3, ACTIONS))
-    assert torch.equal(values[:, :1].expand(-1, 3), values)
+    torch.testing.assert_close(values[:, :1].expand(-1, 3), values)  # rows of a product are rounded each for itself
 
 
 def test_small_is_published_but_smaller():
