@@ -8,7 +8,7 @@ import torch
 from agents.rest.agent import RestAgent
 from envs.on_policy import known
 from training import checkpoint
-from training.rest_parts import build_rest_agent
+from training.rest_parts import AGENT, build_rest_agent, outline_rest_agent
 from training.restored import misfit
 from training.settings import RestKeys
 from training.skill_models import Turned, model_path
@@ -35,10 +35,9 @@ def restore_skills(turned: Turned, env: str | None = None) -> Restored:
         raise UserError(
             f"env={env}: the models in {turned.path} are of env={settings.task}. Name that, or leave it out."
         )
+    outline = outline_rest_agent(settings)  # a file that asks for gigabytes is refused before anybody allocates them
+    saved = [_modules(model_path(turned.path, skill), outline, skill, first) for skill in range(outline.num_skills)]
     with torch.random.fork_rng(devices=[]):
-        with torch.device("meta"):  # a file that asks for gigabytes is refused before anybody allocates them
-            outline = build_rest_agent(settings, torch.device("meta"))
-        saved = [_modules(model_path(turned.path, skill), outline, skill, first) for skill in range(outline.num_skills)]
         agent = build_rest_agent(settings, torch.device("cpu"))
     for skill, modules in enumerate(saved):
         agent.load_skill(skill, modules)
@@ -55,7 +54,7 @@ def _modules(path: Path, outline: RestAgent, skill: int, first: Path) -> dict[st
 
 def _settings(content: dict[str, Any], path: str) -> RestKeys:
     stored = content["config"]
-    if stored["agent"]["_target_"] != f"{RestAgent.__module__}.{RestAgent.__qualname__}":
+    if stored["agent"]["_target_"] != AGENT:
         raise UserError(f"{path} is of agent={stored['agent']['name']}, not of rest_train.py. Name models of that.")
     try:
         return parse(RestKeys, pick(RestKeys, stored)).resolved()

@@ -10,7 +10,7 @@ from entry.scripts import SCRIPTS, SOURCES
 from entry.stored import CHOICES, PHASE, stored_settings
 from training.run import CHECKPOINT
 from utils.advice import command, override
-from utils.config import get, put, resume_words
+from utils.config import get, has, put, resume_words
 from utils.errors import UserError
 
 
@@ -31,7 +31,7 @@ def resumed_settings(run_dir: Path, asked: Mapping[str, Any], words: Sequence[st
         again = command(file, resume_words(run_dir, stored))
         raise UserError(f"{override('resume', run_dir)} is a run of {file}. Resume it with that script: {again}")
     safe = SCRIPTS[phase].safe_on_resume
-    safe = tuple(key for key in safe if _has(asked, key))  # what other scripts have is no advice here
+    safe = tuple(key for key in safe if has(asked, key))  # what other scripts have is no advice here
     if not (run_dir / CHECKPOINT).exists():  # nothing is loaded yet
         safe = tuple(sorted({*safe, *(key for key in SOURCES if key in stored)}))
     base = str(stored.get("snapshot_base_dir"))
@@ -55,11 +55,3 @@ def resumed_settings(run_dir: Path, asked: Mapping[str, Any], words: Sequence[st
     if "snapshot_base_dir" in changed and "snapshot_dir" not in changed:
         follow_base(stored, base)
     return stored
-
-
-def _has(settings: Mapping[str, Any], key: str) -> bool:
-    try:
-        get(settings, key)
-    except (KeyError, TypeError):
-        return False
-    return True

@@ -8,17 +8,15 @@ from agents.agent import Phase
 from agents.rest.rollout import Rollout
 from agents.rest.schedule import Schedule
 from preflight.forecast import HEADER_BYTES, Forecast
-from training.rest_parts import build_rest_agent
+from training.rest_parts import outline_rest_agent
 from training.settings import RestKeys
 from utils.nested import tensors_in
 
 
 def rollout_forecast(settings: RestKeys, phase: Phase) -> Forecast:
     """The needs of a run of ``rest_train.py``."""
-    meta = torch.device("meta")
-    with torch.random.fork_rng(devices=[]), meta:
-        agent = build_rest_agent(settings, meta)
-        rollout = Rollout.empty(settings.num_envs, settings.traj_len, agent.obs_dim, agent.action_dim, meta)
+    agent = outline_rest_agent(settings)
+    rollout = Rollout.empty(settings.num_envs, settings.traj_len, agent.obs_dim, agent.action_dim, agent.device)
     schedule, device = agent.schedule, settings.device
     state = _size(agent.training_state())
     skill = _size(agent.skill_state(0)) + HEADER_BYTES
@@ -35,7 +33,7 @@ def rollout_forecast(settings: RestKeys, phase: Phase) -> Forecast:
         own_snapshots=0,
         state=state,
         gradients=skill,
-        activations=2 * _size(rollout) + 4 * settings.num_envs * settings.traj_len * _widest(settings),
+        activations=2 * _size(rollout) + agent.activation_bytes(settings.step_frames),
         on_gpu=device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()),
         growing=("num_envs", "traj_len"),
     )
@@ -49,11 +47,6 @@ def kept_folders(settings: RestKeys, schedule: Schedule) -> int:
     if (schedule.cycles - 1) % settings.keep_every:
         cycles += 1  # the last one is always kept
     return cycles * schedule.num_skills - (1 if schedule.skipped else 0)
-
-
-def _widest(settings: RestKeys) -> int:
-    """Numbers per row that the widest pass of an update keeps."""
-    return 2 * max(sum(settings.ppo.hid_sizes), sum(settings.rnd.hid_sizes))
 
 
 def _size(state: object) -> int:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import create_model
 
-from agents.rest.agent import RestAgent
 from agents.settings import AgentSettings
 from preflight.combinations import check_combinations
 from training.parts import agent_class
+from training.rest_parts import AGENT
 from training.settings import OffPolicyKeys, RestKeys
 from utils.folders import check_writable
 from utils.rules import is_text, shown
@@ -46,7 +46,7 @@ def read_rest(keys: type[RestKeys], plain: Mapping[str, Any]) -> RestKeys:
     """The same of ``rest_train.py``, whose agent is no choice and has its keys at the root."""
     settings = parse(keys, plain).resolved()
     given = settings.agent.name, settings.agent.target
-    if given != (own := (settings.method, f"{RestAgent.__module__}.{RestAgent.__qualname__}")):
+    if given != (own := (settings.method, AGENT)):
         raise SettingError(
             f"`agent.name`={given[0]} with `agent._target_`={given[1]} is not allowed: `method`={own[0]} of this "
             f"script goes with {own[1]}. Leave both out."

@@ -10,11 +10,11 @@ from typing import Any
 
 from agents.agent import Agent
 from training.parts import agent_class, outline_agent
-from training.pretrained import SAME_MEANING, Pretrained, has
+from training.pretrained import SAME_MEANING, Pretrained
 from training.restored import has_foreign_agent, misfit
 from training.settings import OffPolicyKeys, SourceKeys
 from utils.advice import in_hydra, override
-from utils.config import get, put
+from utils.config import get, has, put
 from utils.errors import UserError
 from utils.own_code import PACKAGES
 from utils.rules import is_int

@@ -9,7 +9,7 @@ from training import checkpoint
 from training.named_snapshot import KEY, absolute, read_named
 from training.settings import DrQKeys, FinetuneKeys, OffPolicyKeys, SourceKeys
 from utils.advice import override
-from utils.config import get
+from utils.config import get, has
 from utils.errors import UserError
 from utils.regular import kind_of
 
@@ -104,15 +104,6 @@ def load_pretrained(agent: Agent, source: Pretrained, settings: OffPolicyKeys, s
         for key in keys
         if has(before, key) and has(now, key) and get(before, key) != get(now, key)
     ]
-
-
-def has(config: Mapping[str, Any], dotted: str) -> bool:
-    """Whether a configuration has a key."""
-    try:
-        get(config, dotted)
-    except (KeyError, TypeError):
-        return False
-    return True
 
 
 def find_snapshot(folder: Path, frames: int, base: Path) -> Path:

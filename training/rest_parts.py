@@ -16,6 +16,9 @@ from training.skill_models import claim
 from utils.latest import CONFIG_FILE
 from utils.seeding import derive, seed_everything
 
+AGENT = f"{RestAgent.__module__}.{RestAgent.__qualname__}"
+"""What settings name the agent by."""
+
 
 class RestParts(NamedTuple):
     """Agent and environments, and what is said of them."""
@@ -62,9 +65,16 @@ def build_rest(settings: RestKeys, run_dir: Path, phase: Phase, device: torch.de
 
 
 def build_rest_agent(settings: RestKeys, device: torch.device) -> RestAgent:
-    """The agent of ``settings``, for its environment; on torch's ``meta`` device without memory."""
+    """The agent of ``settings``, for its environment."""
     env = environment(settings)
     return RestAgent(settings, env.observed, env.actions, exclude=env.exclude, positions=env.axes, device=device)
+
+
+def outline_rest_agent(settings: RestKeys) -> RestAgent:
+    """As :func:`training.parts.outline_agent`: shapes and no memory, nothing is drawn from the random streams."""
+    meta = torch.device("meta")
+    with torch.random.fork_rng(devices=[]), meta:
+        return build_rest_agent(settings, meta)
 
 
 def rest_spec(settings: RestKeys) -> dict[str, Any]:

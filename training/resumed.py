@@ -1,6 +1,6 @@
 """The folder of a run that is to begin or to go on, looked at before anything in it is touched."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from training.episode_log import EPISODES
 from training.parts import env_observation, env_sizes, outline_agent
 from training.restored import has_foreign_agent, misfit
 from training.run import CHECKPOINT
-from training.settings import OffPolicyKeys
+from training.settings import OffPolicyKeys, RunKeys
 from utils.config import CONFIG_FILE, get
 from utils.csv_log import rows_below
 from utils.errors import UserError
@@ -43,24 +43,35 @@ def read_checkpoint(run_dir: Path, settings: OffPolicyKeys, layout: Layout, phas
 
     Raises :class:`UserError` for one that is damaged, of another run, at odds with itself, or with the logs beside it.
     """
+    return checked_checkpoint(
+        run_dir,
+        settings,
+        lambda content: (
+            _of_another_agent(content, settings, phase)
+            or next(iter(contradictions(content["replay"], layout)), None)
+            or _out_of_step(content, settings)
+        ),
+    )
+
+
+def checked_checkpoint(
+    run_dir: Path, settings: RunKeys, wrong: Callable[[Mapping[str, Any]], str | None]
+) -> dict[str, Any] | None:
+    """The content of the checkpoint in ``run_dir``; None where there is none.
+
+    Raises :class:`UserError` for one that is damaged, of other settings, at odds with the logs beside it, or of which
+    the kind of run finds something ``wrong``.
+    """
     path = run_dir / CHECKPOINT
     if kind_of(path) is None:
         return None
     content = checkpoint.load(path, "checkpoint")
-    wrong = (
-        of_another_run(content, settings.plain())
-        or _of_another_agent(content, settings, phase)
-        or next(iter(contradictions(content["replay"], layout)), None)
-        or _out_of_step(content, settings)
-        or at_odds_with_logs(content, run_dir)
-    )
-    if wrong:
-        raise UserError(f"{path} is not of this run: {wrong}. Nothing was changed. Put the run's own one back.")
+    if found := _of_another_run(content, settings.plain()) or wrong(content) or _at_odds_with_logs(content, run_dir):
+        raise UserError(f"{path} is not of this run: {found}. Nothing was changed. Put the run's own one back.")
     return content
 
 
-def of_another_run(content: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """How a checkpoint's settings tell that it is not of the run with the plain settings ``now``."""
+def _of_another_run(content: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for key in SAME_RUN:
         try:
             then, wanted = get(content["config"], key), get(now, key)
@@ -111,7 +122,7 @@ def _out_of_step(content: Mapping[str, Any], settings: OffPolicyKeys) -> str | N
     return None
 
 
-def at_odds_with_logs(content: Mapping[str, Any], run_dir: Path) -> str | None:
+def _at_odds_with_logs(content: Mapping[str, Any], run_dir: Path) -> str | None:
     """Rows from before the checkpoint that it does not know: to go on would delete them.
 
     An evaluation at the checkpoint's own step may come after it, a training episode that ends there does not.

@@ -146,6 +146,15 @@ def get(config: Mapping[str, Any], dotted: str) -> Any:
     return node
 
 
+def has(config: Mapping[str, Any], dotted: str) -> bool:
+    """Whether a configuration has a key."""
+    try:
+        get(config, dotted)
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
 def put(config: dict[str, Any], dotted: str, value: Any) -> None:
     """``config["a"]["b"] = value`` for ``"a.b"``. Raises KeyError when there is no section ``a``."""
     section, _, last = dotted.rpartition(".")
