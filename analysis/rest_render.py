@@ -27,7 +27,7 @@ from utils.errors import UserError, exit_status, unknown_value
 from utils.folders import check_writable
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
-from utils.skill_plot import Scene, Written, lines_over_time, paths_among_walls
+from utils.skill_plot import Scene, Written, lines_over_time, paths_among_walls, paths_side_by_side
 from utils.video import save_video
 
 CELLS = 20
@@ -203,9 +203,10 @@ def _described(turned: Turned, restored: Restored, asked: argparse.Namespace, ep
 
 def _drawn(paths: list[list[np.ndarray]], env: Known, out: Path, published: bool) -> Written:
     if env.maze is not None:
-        shown = max(1, MOST_PATHS // len(paths))
-        paths = [skill[:shown] for skill in paths]
-        return paths_among_walls(paths, Scene(env.maze.segments, env.maze.start), out, title=Path(env.name).stem)
+        shown, scene = max(1, MOST_PATHS // len(paths)), Scene(env.maze.segments, env.maze.start)
+        title = Path(env.name).stem
+        paths_side_by_side(paths, scene, out.with_name(f"{out.name}_each"), title=title)
+        return paths_among_walls([skill[:shown] for skill in paths], scene, out, title=title)
     along = [[path[:, 0] for path in skill] for skill in paths]
     return lines_over_time(along, out, title=env.name, limits=LIMITS if published else None)
 

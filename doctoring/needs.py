@@ -82,15 +82,15 @@ def open_files(need: Any) -> Row:
 
 
 def writable(request: Request) -> Row:
-    """The run folder and the snapshot folder can be made and written to."""
+    """The run folder and others that the run writes to can be made and written to."""
     from utils.folders import check_writable
 
-    check_writable("hydra.run.dir", str(run_folder(request)))
-    folder = request.settings.snapshot_dir
-    if folder is None:
-        return ok("the run folder")
-    check_writable("snapshot_dir", folder)
-    return ok("run folder and snapshot folder")
+    folder = run_folder(request)
+    check_writable("hydra.run.dir", str(folder))
+    others = request.settings.outside(folder)
+    for key, other in others.items():
+        check_writable(key, str(other))
+    return ok(" and ".join(("the run folder", *(f"the one of {key}" for key in others))))
 
 
 def wandb_login(use_wandb: bool) -> Row:

@@ -360,4 +360,6 @@ class Run(ABC):
         self.load_files(content)
         self.logger.truncate(self.frame)
         self.logger.load_state_dict(content["logger"])
-        self.logger.say(f"resume: continuing at frame {self.frame} of {self.clock.last_frame}")
+        beyond = self.clock.step > self.clock.steps
+        end = f"which is beyond {self.clock.length}" if beyond else f"of {self.clock.last_frame}"
+        self.logger.say(f"resume: continuing at frame {self.frame} {end}")

@@ -59,6 +59,10 @@ class RunKeys(AgentSettings):
         """What a run in ``run_dir`` was left to find by itself when it began, by key: it keeps that."""
         return {}
 
+    def outside(self, run_dir: Path) -> dict[str, Path]:
+        """Folders besides its own that a run in ``run_dir`` writes to, by the key that says where they are."""
+        return {} if self.snapshot_dir is None else {"snapshot_dir": Path(self.snapshot_dir)}
+
     @property
     def steps(self) -> int:
         """Length of the run in steps of its clock."""
@@ -293,6 +297,9 @@ class RestKeys(RunKeys, RestSettings):
     def fixed(self, run_dir: Path) -> dict[str, Any]:
         """The name of the folder of models, wherever the run is moved, and a maze, whatever becomes of its file."""
         return {"timestamp": self.models_dir(run_dir).name} | ({} if self.maze is None else {"maze": self.maze})
+
+    def outside(self, run_dir: Path) -> dict[str, Path]:
+        return {"snapshot_base_dir": self.models_dir(run_dir)}
 
     @property
     def steps(self) -> int:

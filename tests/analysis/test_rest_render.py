@@ -38,7 +38,8 @@ def test_everything_is_written_and_says_the_same(models, tmp_path, capsys, kind)
     assert main(words) == 0
     stem = f"run_{kind}_0_2"
     made = sorted(path.name for path in (tmp_path / "renders").iterdir())
-    assert made == [f"{stem}_{end}" for end in ("metrics.json", "path.csv", "path.pdf", "path.png")]
+    figures = ["path.pdf", "path.png"] + (["path_each.pdf", "path_each.png"] if kind == "maze" else [])
+    assert made == [f"{stem}_{end}" for end in ("metrics.json", "path.csv", *figures)]
     report = json.loads((tmp_path / "renders" / f"{stem}_metrics.json").read_text())
     assert report["num_skills"] == 3 and report["episodes_per_skill"] == 2 and report["actions"] == "sampled"
     with (tmp_path / "renders" / f"{stem}_path.csv").open() as file:
