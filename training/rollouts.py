@@ -25,18 +25,18 @@ def collect(
     envs: AutoresetVector, agent: Plays, skill: int, length: int, stopped: Callable[[], bool] = lambda: False
 ) -> Rollout | None:
     """``length`` steps of ``skill`` from fresh episodes of all environments; None as soon as ``stopped`` says so."""
-    rollout = Rollout.empty(envs.num_envs, length, envs.observed, envs.actions, agent.device)
+    rollout = Rollout.empty(envs.num_envs, length, envs.observed, envs.actions, "cpu")
     obs = torch.from_numpy(envs.reset())
     for t in range(length):
         if stopped():
             return None
-        on_device = obs.to(agent.device)
-        action, log_prob = agent.act(on_device, skill, "train")
-        stepped = envs.step(action.cpu().numpy())
-        rollout.obs[:, t], rollout.action[:, t], rollout.log_prob[:, t] = on_device, action, log_prob
+        action, log_prob = agent.act(obs.to(agent.device), skill, "train")
+        acted = torch.cat([action, log_prob[:, None]], 1).cpu()  # one wait for the device
+        rollout.obs[:, t], rollout.action[:, t], rollout.log_prob[:, t] = obs, acted[:, :-1], acted[:, -1]
+        stepped = envs.step(rollout.action[:, t].numpy())
         rollout.next_obs[:, t] = torch.from_numpy(stepped.final_obs)
         rollout.reward[:, t] = torch.from_numpy(stepped.reward)
         rollout.terminated[:, t] = torch.from_numpy(stepped.terminated)
         rollout.truncated[:, t] = torch.from_numpy(stepped.truncated)
         obs = torch.from_numpy(stepped.obs)
-    return rollout
+    return Rollout(*(part.to(agent.device) for part in rollout))

@@ -31,14 +31,14 @@ class Discriminator(nn.Module):
     @torch.no_grad()
     def reward(self, obs: Tensor, skill: int) -> Tensor:
         """log q(z | s) + log N for ``skill`` and raw observations (..., D) -> (...), in nats, at most log N."""
-        return self.classifier.reward(self.normalizer(obs), self._one_hot(torch.tensor(skill, device=obs.device)))
+        return self.classifier.reward(self.normalizer(obs), self._one_hot(torch.full((), skill, device=obs.device)))
 
     def remember(self, skill: int, obs: Tensor) -> None:
         """Keep raw observations (R, D) as the newest of ``skill``: evenly spread ones where memory is short of rows."""
         kept = min(len(obs), self.settings.memory)
         self.normalizer.update(obs)
         self.states[skill, :kept] = obs[torch.arange(kept, device=obs.device) * len(obs) // kept]
-        self.kept[skill] = kept
+        self.kept[skill].fill_(kept)
 
     def fit(self, optimizer: Optimizer) -> Updated:
         """``iters`` steps on the cross-entropy, each on ``batch_size`` states of skills that have acted."""

@@ -68,7 +68,7 @@ def improve(actor: Actor, optimizer: Optimizer, experience: Experience, settings
         "pi_kl": kl,
         "pi_clipped": ((ratio - 1).abs() > settings.clip_ratio).float().mean(),
         "pi_entropy": actor.entropy().detach(),
-        "pi_steps": torch.tensor(float(taken), device=device),
+        "pi_steps": torch.full((), float(taken), device=device),
         "ratio_error": ratio_error,
     }
     return Updated({"pi_loss": loss.detach(), "pi_grad_norm": norm}, metrics)

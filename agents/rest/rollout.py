@@ -80,10 +80,9 @@ class Episodes(NamedTuple):
         steps = torch.arange(1, reward.shape[1] + 1, device=reward.device).expand_as(reward).flatten()
         last = cut.flatten().nonzero()[:, 0]
         returns, lengths = total[last], steps[last]
-        follows = torch.ones_like(last, dtype=torch.bool)  # whether an episode of the same row came before
-        follows[0] = False
         row = last // reward.shape[1]
-        follows[1:] = row[1:] == row[:-1]
+        follows = row == row.roll(1)  # whether an episode of the same row came before
+        follows[:1].fill_(False)
         returns = torch.where(follows, returns - returns.roll(1), returns)
         lengths = torch.where(follows, lengths - lengths.roll(1), lengths)
         return cls(returns.to(reward.dtype), lengths)
