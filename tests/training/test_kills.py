@@ -23,7 +23,9 @@ def runs(settings, tmp_path):
         own = ["snapshots=[1500]"] if script == "pretrain" else ["snapshot_ts=0"]
         if script == "finetune" and agent == "choreo":  # it has something to adapt
             source = tmp_path / "source" / "snapshot_10.pt"
-            own = [f"snapshot={made_by(source, 'pretrain', *SHORT, f'agent={agent}')}"]
+            if not source.exists():  # the same for all runs: each that is made has other weights
+                made_by(source, "pretrain", *SHORT, f"agent={agent}")
+            own = [f"snapshot={source}"]
         config = settings(
             script,
             *(*SHORT, "snapshot_dir=null", "save_video=false", "checkpoint_every_minutes=0.01"),
