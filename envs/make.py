@@ -35,6 +35,7 @@ class Domain:
     control_steps: int  # length of an episode
     factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **the other settings of ``make``) -> environment
     goals: Goals | None = None  # of tasks that are to reach something
+    extra: str | None = None  # the optional package that it needs, which is also the extra of pyproject.toml
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ DOMAINS: dict[str, Domain] = {
         control_steps=500,
         factory=_metaworld,
         goals=Goals(reached_above=0.0, in_sets=True),
+        extra="metaworld",
     ),
     **{domain: Domain(tasks, next(iter(tasks)), CONTROL_STEPS) for domain, tasks in SUITE_TASKS.items()},
 }

@@ -25,7 +25,7 @@ OBSERVED = 39
 ACTIONS = 4
 """Displacement in x, y and z, in units of 0.01 m a control step, and the gripper's effort."""
 CAMERA = "corner4"
-NEED = "pip install metaworld==3.1.1 packaging"
+NEED = "pip install -e '.[metaworld]'"
 GAIN = 10.0
 """Of :meth:`Reach.towards_goal`, per m."""
 
@@ -188,7 +188,7 @@ def _load() -> Any:
     try:
         from metaworld.envs.sawyer_reach_v3 import SawyerReachEnvV3  # takes seconds, so only where it is needed
     except ImportError as error:
-        raise UserError(f"task=mw_reach needs Meta-World, which cannot be imported ({error}). {NEED}") from error
+        raise UserError(f"task=mw_reach needs Meta-World, which cannot be imported ({error}): {NEED}") from error
     return SawyerReachEnvV3()
 
 

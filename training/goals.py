@@ -43,6 +43,8 @@ class Attempt(NamedTuple):
     episode: int
     """Its number, of those of this goal."""
     reward: float
+    length: int
+    """Frames."""
     reached: bool
     skills: str
     """Names of the skills it followed, in their order."""
@@ -150,6 +152,7 @@ class ReachedGoals(MeanActions):
         for attempt in attempts:
             self.log.record(stage, attempt)
             stage.logger.log("episode_reward", attempt.reward, "eval")
+            stage.logger.log("episode_length", attempt.length, "eval")
         hits = sum(attempt.reached for attempt in attempts)
         low, high = wilson(hits, len(attempts))
         summed = {"success_rate": hits / len(attempts), "success_low": low, "success_high": high}
@@ -210,7 +213,8 @@ class ReachedGoals(MeanActions):
             stage.film("episode", upscale(played.shown[:-1], 4), "eval", VIDEO_FPS)
         followed = drawn.drawn if drawn is not None else [skill]
         names = "; ".join(agent.shown.name(one) for one in followed if one is not None)
-        return Attempt(target, episode, played.reward, played.reward > self.above, names)
+        length = (len(played.images) - 1) * stage.clock.frames
+        return Attempt(target, episode, played.reward, length, played.reward > self.above, names)
 
     def _draw(self, stage: Stage, attempts: list[Attempt], said: str) -> None:
         """A picture beside the table; a run does not end because there can be none."""

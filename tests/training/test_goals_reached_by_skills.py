@@ -188,7 +188,11 @@ def test_a_run_on_meta_world(settings, tmp_path, snapshot, mode):
     assert {"success_rate", "success_low", "success_high", "goals_reached"} <= row.keys()
     (found,) = written(tmp_path / "run")
     np.testing.assert_allclose([float(found[k]) for k in "xyz"], reach_goals(2)[3, 3:])
-    assert found["goal"] == "3" and found["reached"] == str(int(float(row["success_rate"])))
+    assert (
+        row["episode_length"] == "500"
+        and found["goal"] == "3"
+        and found["reached"] == str(int(float(row["success_rate"])))
+    )
     assert (tmp_path / "run" / "goals_0.png").is_file()
 
 
@@ -211,9 +215,9 @@ def test_fine_tuning_on_meta_world_says_how_often_it_succeeds(settings, tmp_path
 
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, snapshot, monkeypatch):
     """In the middle of an episode, after an evaluation of goals that is then repeated or kept."""
-    words = (f"snapshot={snapshot}", "task=mw_reach", "num_train_frames=1300", "eval_goals=True", "task_id=1")
+    words = (f"snapshot={snapshot}", "task=mw_reach", "num_train_frames=1520", "eval_goals=True", "task_id=1")
     config = settings(
-        "finetune", *MW, *words, "checkpoint_every_minutes=0.004", "eval_every_frames=500", "recon_every_frames=100000"
+        "finetune", *MW, *words, "checkpoint_every_minutes=0.01", "eval_every_frames=1000", "recon_every_frames=100000"
     )
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
