@@ -14,8 +14,12 @@ from utils.compile import Captured
 Phase = Literal["pretrain", "finetune"]
 """What an agent is to do: find out by itself, or learn a task."""
 
-Mode = Literal["random", "train", "eval", "show"]
-"""How to act: uniform actions, a sample of the policy, its mean, or the mean under a skill set from outside."""
+Mode = Literal["random", "train", "eval", "show", "sample"]
+"""How to act: uniform actions, a sample of the policy, its mean; under a skill set from outside the mean, or a sample.
+"""
+
+FOLLOWS: tuple[Mode, ...] = ("show", "sample")
+"""Where the skill is set from outside."""
 
 
 class Acting(NamedTuple):
@@ -96,8 +100,8 @@ class Acts(Protocol):
     def shown(self) -> SkillSpace:
         """The skills that can be looked at, each for itself: in videos, probes and evaluations of every skill.
 
-        :meth:`act` follows one of them in mode ``show``. Need not be those that are recorded, nor those that act in
-        training.
+        :meth:`act` follows one of them in modes ``show`` and ``sample``. Need not be those that are recorded, nor those
+        that act in training.
         """
         ...
 
@@ -131,6 +135,12 @@ class Acts(Protocol):
     def skill_images(self) -> Tensor | None:
         """Images of where each candidate of :attr:`shown` is meant to lead, by the agent's own idea: float32 in [0, 1],
         (n, C, S, S). None where it has no such idea, or sees no images.
+        """
+        ...
+
+    def skill_to(self, observation: Tensor) -> Tensor | None:
+        """The skill of :attr:`shown`, (n,), that is to lead to where ``observation`` is seen, by the agent's own idea:
+        uint8 (C, S, S) or float32 (D,). None where it has no such idea.
         """
         ...
 

@@ -34,7 +34,7 @@ class Examination:
         """Every row, the same ones whatever is found."""
         checks: dict[str, Callable[[], Row]] = {
             "python": packages.python,
-            "packages": packages.packages,
+            "packages": self._packages,
             "combinations": packages.combinations,
             "torch": lambda: machine.import_torch(self._torch.result()),
             "dm_control": lambda: self._dm_control.result(),
@@ -77,6 +77,13 @@ class Examination:
     @property
     def _known(self) -> bool:
         return not isinstance(self._read, Exception)
+
+    def _packages(self) -> Row:
+        row = packages.packages()
+        extra = packages.extra_of(self.request.settings.domain) if self._known else None
+        if row.status is Status.FAIL or extra is None or packages.installed(extra) is not None:
+            return row
+        return fail(f"missing: {extra}, for task={self.request.settings.task}", f"pip install -e '.[{extra}]'")
 
     def _configuration(self) -> Row:
         request = self.request

@@ -96,6 +96,13 @@ def combinations() -> Row:
     return Row(worst, "\n".join(text for _, text in seen), "\n".join(dict.fromkeys(clash.fix for clash, _ in seen)))
 
 
+def extra_of(domain: str) -> str | None:
+    """The package that a domain needs besides, if it does."""
+    from envs.make import DOMAINS
+
+    return DOMAINS[domain].extra if domain in DOMAINS else None
+
+
 def installed(name: str) -> str | None:
     """The version of an installed package, None when there is none."""
     try:

@@ -115,7 +115,7 @@ SCRIPTS: dict[str, Script] = {
         source=read_file,
         aliases=Aliases(
             {"render_size": "image_size", "replay_buffer_capacity": "replay.capacity", "log_save_tb": "use_tb"},
-            hidden=("domain", "obs_type", "replay.store_physics"),
+            hidden=("domain", "obs_type", "replay.store_physics", "goal_seed", "task_id"),
         ),
     ),
     "rest": Script(

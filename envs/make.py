@@ -9,6 +9,7 @@ import gymnasium
 
 from envs import contract, gl, own
 from envs.checks import check_image_size, check_obs_type, check_positive, check_render_quality, check_seed
+from envs.goals import GOALS, Goals, reach_goals
 from envs.suite_tasks import CONTROL_STEPS, LEFT_OUT, SUITE_TASKS, Body, bodies, long_name
 from utils.errors import UserError, unknown_value
 
@@ -19,6 +20,12 @@ def _dmc(domain: str, name: str, **settings) -> gymnasium.Env:
     return DMCEnv(domain, name, **settings)
 
 
+def _metaworld(domain: str, name: str, **settings) -> gymnasium.Env:
+    from envs.metaworld import make_reach  # imports MuJoCo, too
+
+    return make_reach(domain, name, **settings)
+
+
 @dataclass(frozen=True)
 class Domain:
     """A family of tasks on one body, or on bodies that differ little. A new domain is one more entry of ``DOMAINS``."""
@@ -27,6 +34,8 @@ class Domain:
     primal: str  # the task whose environment pre-training uses
     control_steps: int  # length of an episode
     factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **the other settings of ``make``) -> environment
+    goals: Goals | None = None  # of tasks that are to reach something
+    extra: str | None = None  # the optional package that it needs, which is also the extra of pyproject.toml
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,12 +54,23 @@ DOMAINS: dict[str, Domain] = {
         bodies(9, 31, 55, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
         primal="reach_top_left",
         control_steps=250,
+        goals=Goals(reached_above=1e-4),  # a touch within 0.15 m of the brick
+    ),
+    "mw": Domain(
+        bodies(4, None, 39, "reach"),
+        primal="reach",
+        control_steps=500,
+        factory=_metaworld,
+        goals=Goals(reached_above=0.0, in_sets=True),
+        extra="metaworld",
     ),
     **{domain: Domain(tasks, next(iter(tasks)), CONTROL_STEPS) for domain, tasks in SUITE_TASKS.items()},
 }
 TASKS: dict[str, tuple[str, ...]] = {
     domain: tuple(f"{domain}_{name}" for name in entry.names) for domain, entry in DOMAINS.items()
 }
+GOAL_KEYS = ("goal_seed", "task_id")
+"""Settings of tasks whose goals are in sets."""
 PRIMAL_TASKS: dict[str, str] = {domain: f"{domain}_{entry.primal}" for domain, entry in DOMAINS.items()}
 
 
@@ -77,6 +97,10 @@ class EnvSettings:
     """Import path of a function that makes another environment: see :mod:`envs.contract`. ``task`` is a name of its
     own then, and the control steps of an episode are its affair.
     """
+    goal_seed: int | None = None
+    """Of tasks whose goals are in sets: which set, in [0, 2**32); None is that of ``seed``."""
+    task_id: int | None = None
+    """Of them: the goal of all episodes, 0 to 49; None draws one for each."""
 
     def check(self) -> None:
         """Checks all values, without building anything.
@@ -91,6 +115,8 @@ class EnvSettings:
         check_positive("action_repeat", self.action_repeat)
         check_image_size(self.image_size)
         check_seed(self.seed)
+        if not self.has_sets:
+            self._no_sets()
         if self.env_factory is not None:
             return
         domain, _ = validate_task(self.task)
@@ -102,9 +128,25 @@ class EnvSettings:
                 f"Set it to a divisor, e.g. one of {divisors}."
             )
 
+    def _no_sets(self) -> None:
+        for key in GOAL_KEYS:
+            if (value := getattr(self, key)) is not None:
+                what = f"task={self.task}" if self.env_factory is None else f"env_factory={self.env_factory}"
+                raise UserError(
+                    f"{key}={value}: {what} has no sets of goals. Set domain=mw task=mw_reach, or leave {key} and "
+                    "configs=mw_pixels out."
+                )
+
     def given(self) -> dict[str, Any]:
         """What a factory is called with, besides the task."""
-        return {key: value for key, value in asdict(self).items() if key not in ("task", "env_factory")}
+        left_out = ("task", "env_factory") if self.has_sets else ("task", "env_factory", *GOAL_KEYS)
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether the task has the goals of a set."""
+        goals = None if self.env_factory is not None else goals_of(self.task)
+        return goals is not None and goals.in_sets
 
 
 def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
@@ -128,8 +170,8 @@ def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
 def sizes(settings: EnvSettings) -> contract.Sizes:
     """Sizes of the environment of checked ``settings``, for what is planned before it is made.
 
-    Those of dm_control's tasks are known without loading the simulator; another environment is made for it, looked at
-    and closed, once in a process.
+    Those of the tasks here are known without loading the simulator; another environment is made for it, looked at and
+    closed, once in a process.
 
     Raises:
         UserError: there is no such task, or the environment breaks the contract.
@@ -186,6 +228,41 @@ def body(task: str) -> Body:
     """
     domain, name = validate_task(task)
     return DOMAINS[domain].bodies[name]
+
+
+def goals_of(task: str) -> Goals | None:
+    """The goals that the task is to reach; None for one that is to do something else.
+
+    Raises:
+        UserError: there is no such task; suggests the nearest.
+    """
+    return DOMAINS[validate_task(task)[0]].goals
+
+
+def places(settings: EnvSettings) -> list[tuple[int, tuple[float, float, float]]]:
+    """The goals that episodes of checked ``settings`` have, by their numbers: x, y and z in m.
+
+    Where a task is one goal, its number is 0. Imports MuJoCo for that.
+
+    Raises:
+        UserError: the task has no goals.
+    """
+    _, name = validate_task(settings.task)
+    goals = goals_of(settings.task)
+    if goals is None:
+        raise UserError(f"task={settings.task} has no goals. Choose one of {', '.join(with_goals())}.")
+    if goals.in_sets:
+        drawn = reach_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)[:, 3:]
+        numbers = range(GOALS) if settings.task_id is None else [settings.task_id]
+        return [(number, tuple(drawn[number].tolist())) for number in numbers]
+    from envs.custom_dmc_tasks.jaco import DROP_HEIGHT, TARGETS
+
+    return [(0, (*TARGETS[name.removeprefix("reach_")], DROP_HEIGHT))]
+
+
+def with_goals() -> list[str]:
+    """The tasks that have goals."""
+    return [task for domain, tasks in TASKS.items() if DOMAINS[domain].goals is not None for task in tasks]
 
 
 def _unknown_task(task: str) -> UserError:

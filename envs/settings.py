@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from envs.goals import GOALS
 from utils.rules import Count, OneOf, Seed, Text, whole
 from utils.settings import Section
 from utils.shared_keys import DomainKey
@@ -16,6 +17,8 @@ class EnvironmentKeys(DomainKey):
 
     seed: Seed
     task: Text
+    goal_seed: Seed | None = None
+    task_id: Annotated[int, whole(0, GOALS - 1)] | None = None
     env_factory: Text | None
     obs_type: OneOf[Literal["pixels", "states"]]
     image_size: Annotated[int, whole(16, 1024)]

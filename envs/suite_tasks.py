@@ -14,13 +14,14 @@ class Body(NamedTuple):
 
     actions: int
     """Numbers in an action."""
-    state: int
-    """Numbers in the simulator's state: positions, velocities and activations (``info["physics"]``)."""
+    state: int | None
+    """Numbers in the simulator's state: positions, velocities and activations (``info["physics"]``); None where that is
+    not enough to say where the body is."""
     observed: int
     """Numbers in an observation of ``obs_type=states``."""
 
 
-def bodies(actions: int, state: int, observed: int, *names: str) -> dict[str, Body]:
+def bodies(actions: int, state: int | None, observed: int, *names: str) -> dict[str, Body]:
     """The same body for all tasks ``names``."""
     return dict.fromkeys(names, Body(actions, state, observed))
 

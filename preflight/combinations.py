@@ -13,7 +13,7 @@ from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, method_class
 from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
-from envs.make import EnvSettings
+from envs.make import EnvSettings, goals_of, with_goals
 from replay.layout import divide
 from training.parts import env_arguments, episode_records
 from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys
@@ -161,6 +161,37 @@ def _starting_point(settings: FinetuneKeys) -> None:
         )
 
 
+def _goals(settings: FinetuneKeys) -> None:
+    """What reaches goals without learning the task are skills, and there are goals."""
+    if not settings.eval_goals:
+        if settings.goal_mode != "random_skills":
+            raise SettingError(f"`goal_mode`={settings.goal_mode} says how goals are evaluated: add `eval_goals`=true.")
+        return
+    agent, mode, task = settings.agent, settings.goal_mode, settings.task
+    if settings.env_factory is not None or goals_of(task) is None:
+        raise SettingError(
+            f"`eval_goals`=true: `task`={task} has no goals. Choose one of {', '.join(with_goals())}, or leave it out."
+        )
+    if not getattr(agent, "has_skills", False):
+        raise SettingError(
+            f"`eval_goals`=true evaluates which goals the skills of a snapshot reach, and agent={agent.name} has none. "
+            "Name an agent with skills, such as agent=choreo, or leave `eval_goals` out."
+        )
+    if not settings.evaluate:
+        raise SettingError("`eval_goals`=true is what evaluations are to do, and `evaluate`=false allows none.")
+    if mode == "nearest_code" and not getattr(agent, "has_codes", False):
+        raise SettingError(
+            f"`goal_mode`={mode} follows the skill whose code is nearest to the goal, and agent={agent.name} has no "
+            "codes. Take agent=choreo, or leave `goal_mode` out."
+        )
+    if mode == "nearest_code" and not goals_of(task).in_sets:  # type: ignore[union-attr]
+        raise SettingError(
+            f"`goal_mode`={mode} needs an observation of the goal, and of `task`={task} there is none: the brick lies "
+            "on the floor, where the hand cannot be put without touching it. Take task=mw_reach, or leave `goal_mode` "
+            "out."
+        )
+
+
 def _log_std(settings: DrQSettings) -> None:
     low, high = settings.actor_log_std_min, settings.actor_log_std_max
     if low >= high:
@@ -183,6 +214,7 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (DreamerSettings, _planner),
     (FinetuneKeys, _source),
     (FinetuneKeys, _starting_point),
+    (FinetuneKeys, _goals),
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
     (OffPolicyKeys, _snapshot_folder),

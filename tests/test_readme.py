@@ -103,7 +103,15 @@ def test_commands_of_every_script_are_found():
     assert {line.split()[1] for line in hydra_commands()} == set(SCRIPTS)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(), re.MULTILINE))
+OF_OTHERS = re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(), re.MULTILINE)
+"""What stands for the commands of others."""
+RUN = dict.fromkeys(
+    [line for line in commands(README) if is_training(line)]
+    + [line for line in OF_OTHERS if is_training(line) and "rest" not in line]
+)
+
+
+@pytest.mark.parametrize("line", OF_OTHERS)
 def test_what_stands_for_a_command_of_others_is_accepted(line):
     _, script, *words = line.replace("<timestamp>", "2026-01-01T00-00-00").split()
     if script == "rest_render.py":
@@ -113,7 +121,7 @@ def test_what_stands_for_a_command_of_others_is_accepted(line):
         settings_of(SCRIPTS[script], composed(SCRIPTS[script], words))
 
 
-@pytest.mark.parametrize("line", [line for line in commands(README) if is_training(line)])
+@pytest.mark.parametrize("line", RUN)
 def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     """Word for word but for the size: a few frames of the debug preset, the first job of a sweep."""
     monkeypatch.chdir(tmp_path)
@@ -132,9 +140,13 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         run = launch(settings(phase, *job, *small), tmp_path / "run", phase)
         assert run.agent.finished and (tmp_path / "rnd_models_single_run" / "run" / "0" / "1" / "1").is_dir()
         return
-    short = [*DEBUG, "action_repeat=20", "num_train_frames=1020", "evaluate=false"]
+    repeat = "action_repeat=10" if "jaco" in line else "action_repeat=20"
+    short = [*DEBUG, repeat, "num_train_frames=1020", "evaluate=false"]
     own = ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
     small = [*short, *own]
+    if "eval_goals=True" in line:  # a single evaluation, of one episode
+        goal = ["task_id=0"] if "mw_reach" in line else []
+        small = [*DEBUG, repeat, "num_train_frames=1020", "eval_every_frames=2000", "num_eval_episodes=1", *goal, *own]
     job = sweep([argument for argument in arguments if "=" in argument and not argument.startswith("resume=")])
     if "resume=latest" in arguments:
         half = settings(phase, *small)

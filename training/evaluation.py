@@ -51,6 +51,7 @@ def play(
     env: gymnasium.Env,
     skill: torch.Tensor | None = None,
     *,
+    drawn: Callable[[int], torch.Tensor] | None = None,
     steps: int | None = None,
     picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -58,13 +59,14 @@ def play(
     """One episode of ``env`` with the agent's evaluation actions, its first ``steps`` steps if that is given.
 
     ``skill``, one of those that ``agent.shown`` holds, is followed throughout; by default the agent picks its own.
+    ``drawn`` gives the skill of every step, from 0 on; it is followed with samples of its policy, not with their mean.
     ``picture`` takes another look at the present state after every step, for a video. None when ``should_stop`` became
     true on the way.
     """
     acting = agent.start(1)
     if skill is not None:
         acting = acting._replace(skill=skill[None])
-    mode: Mode = "eval" if skill is None else "show"
+    mode: Mode = "sample" if drawn is not None else "eval" if skill is None else "show"
     seen, info = env.reset()
     images, states, total = [seen["observation"]], [info.get("physics", NO_STATE)], 0.0
     pictures = [picture()] if picture else []
@@ -72,6 +74,8 @@ def play(
     while not done and len(images) - 1 != steps:
         if should_stop():
             return None
+        if drawn is not None:
+            acting = acting._replace(skill=drawn(len(images) - 1)[None])
         observation = torch.from_numpy(seen["observation"])[None].to(agent.device)
         is_first = torch.tensor([len(images) == 1], device=agent.device)
         action, acting = agent.act(observation, acting, is_first, mode)

@@ -66,13 +66,17 @@ class MeanActions:
     every snapshot: ``most_skills`` of them at most, ``skill_steps`` steps of each.
 
     For agents with skills ``skills_tried`` says over how many of them the returns of a row are taken: several before
-    one is chosen, 0 afterwards, when the agent decides.
+    one is chosen, 0 afterwards, when the agent decides. Where there is a goal, ``success_rate`` is the share of
+    episodes that reached it: those with a return above ``reached_above``.
     """
 
     keeps_models = False
 
-    def __init__(self, episodes: int, *, most_skills: int, skill_steps: int) -> None:
+    def __init__(
+        self, episodes: int, *, most_skills: int, skill_steps: int, reached_above: float | None = None
+    ) -> None:
         self.episodes, self.most_skills, self.skill_steps = episodes, most_skills, skill_steps
+        self.reached_above = reached_above
 
     def evaluate(self, stage: Stage) -> bool:
         result = evaluate(
@@ -91,6 +95,9 @@ class MeanActions:
             stage.logger.log("episode_reward", reward, "eval")
             stage.logger.log("episode_length", length, "eval")
         stage.logger.log("episode_reward_std", float(np.std(result.returns)), "eval")
+        if self.reached_above is not None:
+            reached = [reward > self.reached_above for reward in result.returns]
+            stage.logger.log("success_rate", float(np.mean(reached)), "eval")
         if stage.agent.shown.dim:
             stage.logger.log("skills_tried", result.skills, "eval")
         if stage.film is not None and len(result.frames):

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from envs.make import EnvSettings, goals_of, make, places
 from training.clock import Clock
 from training.episode_log import EpisodeLog, SkillEpisodeLog
 from training.evaluators import EverySkill, MeanActions
+from training.goals import GoalLog, GoalViews, ReachedGoals, Target
 from training.off_policy import OffPolicyRun
 from training.on_policy import OnPolicyRun
-from training.parts import Parts, episode_records
+from training.parts import Parts, env_arguments, episode_records
 from training.rest_parts import RestParts
 from training.run import Origin
 from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys, RestKeys
@@ -21,13 +23,42 @@ def dreamer_run(
     settings: DreamerRunKeys, run_dir: Path, parts: Parts, clock: Clock, logger: Logger, origin: Origin
 ) -> OffPolicyRun:
     """Of ``dreamer_pretrain.py`` and ``dreamer_finetune.py``."""
-    evaluator = MeanActions(
-        settings.num_eval_episodes, most_skills=settings.num_skill_videos, skill_steps=settings.skill_video_steps
-    )
-    run = OffPolicyRun(settings, run_dir, parts, clock, logger, origin, evaluator, EpisodeLog())
+    grid = {"most_skills": settings.num_skill_videos, "skill_steps": settings.skill_video_steps}
+    goals = None if settings.env_factory is not None else goals_of(settings.task)
+    evaluator: MeanActions = MeanActions(settings.num_eval_episodes, **grid)
+    episodes = EpisodeLog()
+    if goals is not None and goals.in_sets:
+        evaluator.reached_above = goals.reached_above
+    if isinstance(settings, FinetuneKeys) and settings.eval_goals:
+        evaluator, episodes = _reaching(settings, run_dir, grid)
+    run = OffPolicyRun(settings, run_dir, parts, clock, logger, origin, evaluator, episodes)
     if isinstance(settings, FinetuneKeys) and settings.save_ft_model:
         run.final = run_dir / FINETUNED
     return run
+
+
+def _reaching(settings: FinetuneKeys, run_dir: Path, grid: dict[str, int]) -> tuple[ReachedGoals, GoalLog]:
+    """How goals are evaluated; the settings were checked for whether they can be."""
+    goals, made = goals_of(settings.task), env_arguments(settings)
+    assert goals is not None
+    views = None
+    if settings.goal_mode == "nearest_code":
+        from envs.metaworld import at_goal  # imports MuJoCo
+
+        views = GoalViews(lambda: make(settings.task, seed=settings.seed, **made), at_goal)
+    log = GoalLog(run_dir)
+    evaluator = ReachedGoals(
+        settings.num_eval_episodes,
+        [Target(number, place) for number, place in places(EnvSettings(settings.task, seed=settings.seed, **made))],
+        reached_above=goals.reached_above,
+        aims=goals.in_sets,
+        period=settings.agent.update_skill_every_step,  # type: ignore[attr-defined]  # of every agent with skills
+        views=views,
+        log=log,
+        run_dir=run_dir,
+        **grid,
+    )
+    return evaluator, log
 
 
 def drq_run(

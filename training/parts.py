@@ -14,7 +14,7 @@ from agents.agent import ASKED, Agent, Phase
 from agents.settings import AgentSettings
 from envs.contract import Sizes
 from envs.gl import pictures_if_possible
-from envs.make import EnvSettings, make, observation_shape, sizes
+from envs.make import EnvSettings, goals_of, make, observation_shape, sizes
 from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
@@ -87,7 +87,8 @@ def build(
     spec = record_spec(obs_space.shape, obs_space.dtype, action_space.shape[0], agent.recorded.dim, stored)
     notes = [] if blind is None else [f"`save_video`=true, but there will be no videos: {blind}; the run goes on"]
     if settings.replay.store_physics and state is None:
-        notes += [f'env_factory={settings.env_factory} gives no info["physics"]: the replay keeps no simulator states']
+        made_by = f"task={settings.task}" if settings.env_factory is None else f"env_factory={settings.env_factory}"
+        notes += [f'{made_by} gives no info["physics"]: the replay keeps no simulator states']
     if source is not None:
         notes += load_pretrained(agent, source, settings, plain_spec(spec))
     notes = [*notes, *compile_agent(agent, settings.compile)]
@@ -107,12 +108,15 @@ def _blind(settings: OffPolicyKeys) -> str | None:
 
 def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
     """What ``envs.make.make`` takes besides task and seed."""
+    sets = settings.env_factory is None and (goals := goals_of(settings.task)) is not None and goals.in_sets
     return {
         "obs_type": settings.obs_type,
         "action_repeat": settings.action_repeat,
         "image_size": settings.image_size,
         "render_quality": settings.render.quality,
         "env_factory": settings.env_factory,
+        "goal_seed": settings.seed if sets and settings.goal_seed is None else settings.goal_seed,
+        "task_id": settings.task_id,
     }
 
 

@@ -214,6 +214,8 @@ class FinetuneKeys(DreamerRunKeys, SourceKeys):
     snapshot_ts: Whole | None
     custom_snap_dir: Text | None
     save_ft_model: Flag
+    eval_goals: Flag = False
+    goal_mode: OneOf[Literal["random_skills", "nearest_code"]] = "random_skills"
 
     @property
     def models(self) -> int:

@@ -36,6 +36,8 @@ class ChoreographerSection(DreamerSection):
 
     needs_snapshot: ClassVar[bool] = True
     one_actor: ClassVar[bool] = False
+    has_skills: ClassVar[bool] = True
+    has_codes: ClassVar[bool] = True
 
     def check(self, run: RunSizes) -> None:
         check_neighbours(self.knn_k, self.knn_self, run.particles)

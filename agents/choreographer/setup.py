@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from agents.agent import Mode, Phase
+from agents.agent import FOLLOWS, Mode, Phase
 from agents.choreographer.controller import EXECUTOR, SELECTOR, ControllerDrive, Picks, by_codes
 from agents.choreographer.settings import ChoreographerSettings
 from agents.choreographer.skill_codes import SkillCodes, build_codes
@@ -31,10 +31,13 @@ class Explorer(Pilot):
         return self.skill.skills.space
 
     def behavior(self, mode: Mode) -> Behavior:
-        return (self.skill if mode == "show" else self.drive).behavior
+        return (self.skill if mode in FOLLOWS else self.drive).behavior
 
     def goals(self) -> Tensor | None:
         return self._codes.goals()
+
+    def code_of(self, deter: Tensor) -> Tensor | None:
+        return self._codes.code_of(deter)
 
     def coded(self, deter: Tensor) -> Tensor | None:
         return self._codes.coded(deter)
@@ -73,13 +76,16 @@ class Controller(Pilot):
         return picks.sample() if mode == "train" else picks.mode
 
     def plans(self, mode: Mode) -> bool:
-        return mode != "show"
+        return mode not in FOLLOWS
 
     def policy(self, latent: Latent, skill: Tensor, mode: Mode) -> Policy:
         return self.drive.behavior.terms[EXECUTOR].network(latent.feat, skill)
 
     def goals(self) -> Tensor | None:
         return self.drive.codes.goals()
+
+    def code_of(self, deter: Tensor) -> Tensor | None:
+        return self.drive.codes.code_of(deter)
 
     def coded(self, deter: Tensor) -> Tensor | None:
         return self.drive.codes.coded(deter)

@@ -90,6 +90,12 @@ class SkillCodes(IntrinsicReward):
         return self.decoder(self.codebook.codes)
 
     @torch.no_grad()
+    def code_of(self, deter: Tensor) -> Tensor:
+        """The code nearest to a state (deter,), one-hot (N,)."""
+        index = self.codebook.nearest(self.encoder(deter[None]))[0]
+        return self.skills.candidates(deter.device)[index]
+
+    @torch.no_grad()
     def coded(self, deter: Tensor) -> Tensor:
         """What states (..., deter) are rebuilt as from their nearest codes."""
         index = self.codebook.nearest(self.encoder(deter).flatten(0, -2))

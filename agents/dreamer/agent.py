@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.agent import Acting, Memory, Mode, Phase, Updated
+from agents.agent import FOLLOWS, Acting, Memory, Mode, Phase, Updated
 from agents.dreamer.drive import MAIN, Drive
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
@@ -18,7 +18,7 @@ from agents.exploration.build import method_class
 from agents.exploration.intrinsic_reward import ReplayView, Sizes
 from agents.latch import Latch
 from agents.nn.latent import Latent
-from agents.nn.loading import load_part
+from agents.nn.loading import load_part, renamed
 from agents.nn.observations import embed_dim, is_image
 from agents.nn.optimizer import Optimizer
 from agents.skills import SkillSchedule, SkillSpace
@@ -175,7 +175,7 @@ class DreamerAgent(nn.Module):
         embed = self.world_model.encode(observation)
         assert isinstance(acting.memory, Latent)
         latent = self.world_model.rssm.observe_step(acting.memory, acting.action, embed, is_first)
-        skill = acting.skill if mode == "show" else self.pilot.select(latent, acting.skill, mode)
+        skill = acting.skill if mode in FOLLOWS else self.pilot.select(latent, acting.skill, mode)
         plan = acting.plan
         if self.planner and self.planning and self.pilot.plans(mode):
             behavior = self.pilot.behavior(mode)
@@ -184,7 +184,7 @@ class DreamerAgent(nn.Module):
             )
         else:
             policy = self.pilot.policy(latent, skill, mode)
-            action = policy.rsample() if mode == "train" else policy.mean
+            action = policy.rsample() if mode in ("train", "sample") else policy.mean
         return action, acting._replace(memory=latent, action=action, skill=skill, plan=plan)
 
     def adapt(self, frame: int, memory: Memory) -> str | None:
@@ -299,6 +299,11 @@ class DreamerAgent(nn.Module):
         return None if goals is None else self.world_model.images_of(goals)
 
     @torch.no_grad()
+    def skill_to(self, observation: Tensor) -> Tensor | None:
+        """The skill whose code is nearest to the state in which ``observation`` is seen (see :mod:`agents.agent`)."""
+        return self.pilot.code_of(self.world_model.standing(observation.to(self.device)))
+
+    @torch.no_grad()
     def embed(self, observations: Tensor) -> Tensor:
         """The encoder's embedding of the last observation (see :mod:`agents.agent`)."""
         return self.world_model.encode(observations[-1:].to(self.device))[0]
@@ -374,11 +379,11 @@ class DreamerAgent(nn.Module):
         """Weights, buffers, optimiser states, the update counter and whether planning has begun."""
         optimizers = {name: opt.state_dict() for name, opt in self._optimizers().items()}
         counters = {"updates": self.updates, "planning": self.planning}
-        return {"modules": _renamed(self.state_dict(), STORED_AS), "optimizers": optimizers, **counters}
+        return {"modules": renamed(self.state_dict(), STORED_AS), "optimizers": optimizers, **counters}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Back to what :meth:`training_state` returned, in place."""
-        self.load_state_dict(_renamed(state["modules"], {old: new for new, old in STORED_AS.items()}))
+        self.load_state_dict(renamed(state["modules"], {old: new for new, old in STORED_AS.items()}))
         for name, opt in self._optimizers().items():
             opt.load_state_dict(state["optimizers"][name])
         self.updates, self.planning = state["updates"], state["planning"]
@@ -388,13 +393,3 @@ class DreamerAgent(nn.Module):
         for drive in self.drives.values():
             found |= drive.optimizers()
         return found
-
-
-def _renamed(state: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
-    """``state`` with every key that begins with one of ``prefixes`` beginning with its partner instead."""
-
-    def name(key: str) -> str:
-        old = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
-        return prefixes.get(old, "") + key.removeprefix(old)
-
-    return {name(key): value for key, value in state.items()}

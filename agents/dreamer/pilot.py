@@ -79,10 +79,14 @@ class Pilot:
 
     def plans(self, mode: Mode) -> bool:
         """Whether the planner, where there is one, acts in ``mode``."""
-        return True
+        return mode != "sample"
 
     def goals(self) -> Tensor | None:
         """The deterministic states (n, deter) that the skills of :attr:`shown` are to lead to; None if nobody says."""
+        return None
+
+    def code_of(self, deter: Tensor) -> Tensor | None:
+        """The skill of :attr:`shown`, (n,), whose state is nearest to ``deter`` (deter,); None if nobody says."""
         return None
 
     def coded(self, deter: Tensor) -> Tensor | None:

@@ -26,7 +26,7 @@ class RSSM(nn.Module):
         discrete: int = 32,
     ) -> None:
         super().__init__()
-        self.deter, self.stoch, self.discrete = deter, stoch, discrete
+        self.deter, self.stoch, self.discrete, self.action_dim = deter, stoch, discrete, action_dim
         flat = stoch * discrete
         self.feat_dim = flat + deter
         self.input = nn.Linear(flat + action_dim, hidden)

@@ -133,6 +133,11 @@ class DreamerSection(AgentSection):
     one_actor: ClassVar[bool] = True
     """Whether fine-tuning has one actor, which ``retain.anchor`` can hold to the snapshot's."""
 
+    has_skills: ClassVar[bool] = False
+    """Whether there are skills to follow."""
+    has_codes: ClassVar[bool] = False
+    """Whether one of them is the nearest to an observation."""
+
     def check(self, run: RunSizes) -> None:
         """Raise :class:`utils.settings.SettingError` if keys besides the method's do not go with the run."""
 
@@ -148,6 +153,8 @@ class SkillSection(DreamerSection):
     """How skills are tried in fine-tuning before one is chosen."""
     train_before_choice: Flag = True
     skill_actor_ent: NotNegative = 0.0
+
+    has_skills: ClassVar[bool] = True
 
 
 class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):

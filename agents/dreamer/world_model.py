@@ -22,6 +22,9 @@ from agents.nn.networks import MLP
 from agents.nn.observations import build_decoder, build_encoder, is_image, prepare
 from utils.errors import UserError
 
+STANDS = 5
+"""How often one looks who stands still."""
+
 
 class Observed(NamedTuple):
     """What one pass over a batch gives, (B, T, ...), still attached to the graph."""
@@ -134,6 +137,17 @@ class WorldModel(nn.Module):
                 "prior_ent": categorical_entropy(log_softmax(seen.prior_logits)).mean(),
             }
         return total, Updated(parts, metrics)
+
+    @torch.no_grad()
+    def standing(self, observation: Tensor) -> Tensor:
+        """The deterministic state (deter,) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does
+        not move: seen ``STANDS`` times, with actions of zeros. The first time it does not know of what is seen, since
+        it comes before the posterior.
+        """
+        seen = observation.expand(1, STANDS, *observation.shape)
+        action = observation.new_zeros(1, STANDS, self.rssm.action_dim, dtype=torch.float32)
+        is_first = torch.arange(STANDS, device=observation.device)[None] == 0
+        return self.observe(seen, action, is_first).post.deter[0, -1]
 
     @torch.no_grad()
     def images_of(self, deter: Tensor) -> Tensor:

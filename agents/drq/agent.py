@@ -71,12 +71,10 @@ class DrQAgent(nn.Module):
         self.updates = 0
         self.stack = settings.framestack
         self.skill_dim = settings.num_skills
-        space: SkillSpace = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
-        self.skills = SkillSchedule(space, period=0)
-        extrinsic = settings.extrinsic_coeff
-        if extrinsic is None:
-            extrinsic = 0.0 if self.skill_dim else 1.0
-        self.extrinsic, self.intrinsic = extrinsic, settings.diayn_intrinsic_reward_coeff
+        self.skills = SkillSchedule(OneHot(self.skill_dim) if self.skill_dim else NoSkills(), period=0)
+        unset = 0.0 if self.skill_dim else 1.0
+        self.extrinsic = unset if settings.extrinsic_coeff is None else settings.extrinsic_coeff
+        self.intrinsic = settings.diayn_intrinsic_reward_coeff
         self.target_entropy = -float(action_dim)
         self.discount = settings.discount
         self.pad = settings.image_pad
@@ -135,7 +133,7 @@ class DrQAgent(nn.Module):
             "alpha": plain([self.log_alpha], lr=lr, clip=None),
         }
         if self.discriminator is not None:
-            own_lr = settings.lr_discriminator if settings.lr_discriminator is not None else lr
+            own_lr = settings.lr_discriminator or lr
             self._optimizers["discriminator"] = plain(self.discriminator.parameters(), lr=own_lr, clip=clip)
 
     @property
@@ -179,7 +177,7 @@ class DrQAgent(nn.Module):
             action = 2 * torch.rand_like(acting.action) - 1
         else:
             policy = self.actor(self.critic.encoder.convs(frames.flatten(1, 2)), acting.skill)
-            action = policy.rsample()[0] if mode == "train" else policy.mode
+            action = policy.rsample()[0] if mode in ("train", "sample") else policy.mode
         age = acting.age + 1 if mode in ("train", "random") else acting.age
         return action, acting._replace(memory=Frames(frames), action=action, age=age)
 
@@ -318,6 +316,9 @@ class DrQAgent(nn.Module):
 
     def skill_images(self) -> None:
         """There are none (see :mod:`agents.agent`)."""
+
+    def skill_to(self, observation: Tensor) -> None:
+        """Nobody says (see :mod:`agents.agent`)."""
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Parts of a snapshot into modules."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,3 +19,13 @@ def load_part(module: nn.Module, name: str, state: Mapping[str, Tensor], advice:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"the snapshot's {name} does not fit this agent ({reason}). {advice}") from error
+
+
+def renamed(state: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """``state`` with every key that begins with one of ``prefixes`` beginning with its partner instead."""
+
+    def name(key: str) -> str:
+        old = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
+        return prefixes.get(old, "") + key.removeprefix(old)
+
+    return {name(key): value for key, value in state.items()}

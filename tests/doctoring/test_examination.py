@@ -2,7 +2,7 @@
 
 import pytest
 
-from doctoring import machine
+from doctoring import machine, packages
 from doctoring.child import Done
 from doctoring.examination import Examination
 from doctoring.row import Status, fail, ok
@@ -44,3 +44,14 @@ def test_states_want_it_for_videos(rendered, monkeypatch, known):
     assert row.status is Status.WARN and "no videos" in row.found and row.fix == BROKEN.fix
     row = rendered(BROKEN, "configs=dmc_states", "save_video=false")
     assert row.status is Status.OK and "not needed" in row.found
+
+
+def test_meta_world_is_missed_where_it_is_wanted(monkeypatch):
+    monkeypatch.setattr(machine, "probe_torch", lambda: Done('["2.13.0", []]\n', ""))
+    monkeypatch.setattr(machine, "import_dm_control", lambda: ok("walker_stand resets"))
+    monkeypatch.setattr(machine, "rendering", lambda: WORKS)
+    there = packages.installed
+    monkeypatch.setattr(packages, "installed", lambda name: None if name == "metaworld" else there(name))
+    assert Examination(["device=cpu"])._packages().status is Status.OK
+    row = Examination(["configs=mw_pixels", "domain=mw", "agent=choreo", "device=cpu"])._packages()
+    assert row.status is Status.FAIL and "metaworld" in row.found and row.fix == "pip install -e '.[metaworld]'"

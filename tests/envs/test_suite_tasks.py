@@ -15,7 +15,7 @@ from envs.make import DOMAINS, PRIMAL_TASKS, TASKS, body, make, validate_task
 from envs.suite_tasks import LEFT_OUT, SUITE_TASKS
 
 CUSTOM = {f"{domain}_{name}" for domain, name in CUSTOM_TASKS}
-STOCK = [task for tasks in TASKS.values() for task in tasks if task not in CUSTOM]
+STOCK = [task for domain, tasks in TASKS.items() if domain != "mw" for task in tasks if task not in CUSTOM]
 PUBLISHED = {  # action repeats of the PlaNet benchmark
     "cartpole_swingup": 8,
     "ball_in_cup_catch": 4,
@@ -32,7 +32,7 @@ RESTORED = {  # drawn at a reset besides the pose: nothing, a target, a rope, a 
     "reacher_easy",
     "stacker_stack_4",
 }
-BODIES = {*(PRIMAL_TASKS[domain] for domain in TASKS), *RESTORED, "swimmer_swimmer15"}
+BODIES = {*(PRIMAL_TASKS[domain] for domain in TASKS if domain != "mw"), *RESTORED, "swimmer_swimmer15"}
 """Of every domain one task, and those whose body differs from it."""
 
 

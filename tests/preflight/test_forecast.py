@@ -139,8 +139,9 @@ def test_a_record_is_that_of_the_environment(settings, task):
     config = typed("pretrain", f"domain={domain}", f"task={task}", *choices)
     env = make(task, render_quality="lite")
     space = env.observation_space["observation"]
-    actions, state = env.action_space.shape[0], env.unwrapped.physics.get_state()
-    spec = parts.record_spec(space.shape, space.dtype, actions, config.agent.skill_dim, len(state))
+    actions, state = env.action_space.shape[0], env.reset()[1].get("physics")
+    stored = None if state is None else len(state)
+    spec = parts.record_spec(space.shape, space.dtype, actions, config.agent.skill_dim, stored)
     assert forecast(config, "pretrain").layout.dtype == record_dtype(spec)
     env.close()
 

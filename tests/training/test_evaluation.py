@@ -114,3 +114,15 @@ def test_an_evaluation_says_over_how_many_skills_its_returns_are(parts, monkeypa
     parts.agent.skills.settle(torch.eye(SKILLS)[1])
     assert evaluate(parts.agent, parts.eval_env, 2, action_repeat=2, seed=1).skills == 0
     assert played[3:] == [None, None]
+
+
+def test_an_episode_of_skills_that_change_on_the_way(parts, monkeypatch):
+    skills, act = [], parts.agent.act
+
+    def spied(observation, acting, is_first, mode):
+        skills.append((acting.skill.argmax().item(), mode))
+        return act(observation, acting, is_first, mode)
+
+    monkeypatch.setattr(parts.agent, "act", spied)
+    assert play(parts.agent, parts.eval_env, drawn=lambda step: torch.eye(SKILLS)[step // 2], steps=4) is not None
+    assert skills == [(0, "sample"), (0, "sample"), (1, "sample"), (1, "sample")]
