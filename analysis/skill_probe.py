@@ -50,6 +50,7 @@ from training.restored import restore_agent
 from utils.errors import UserError, exit_status
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
+from utils.statistics import wilson
 from utils.video import label, tile, upscale
 
 PENALTY_C = 1.0
@@ -60,9 +61,6 @@ MAX_ITERATIONS = 5000
 
 FOLD_SEED = 0
 """Shuffles the episodes into folds."""
-
-WILSON_Z = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
 
 
 class Probe(NamedTuple):
@@ -88,18 +86,6 @@ class Rollouts(NamedTuple):
     """Simulator states of each episode, reset included, float64 (T, P)."""
     judged: list[Judged]
     """What the agent's discriminator says of each; empty without one."""
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % score interval (low, high) of a share, after Wilson (1927). Raises ``ValueError`` without trials."""
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    share, spread = successes / trials, WILSON_Z**2 / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    # at both ends the bound is exact; rounding must not push the interval off the share
-    low = 0.0 if successes == 0 else float(middle - half)
-    return low, 1.0 if successes == trials else float(middle + half)
 
 
 def probe(features: np.ndarray, labels: np.ndarray) -> Probe:

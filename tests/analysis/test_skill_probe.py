@@ -15,9 +15,10 @@ from short_kit import cut_after
 from agents.nn.networks import preprocess_image
 from analysis import skill_probe
 from analysis.cells import coverage
-from analysis.skill_probe import build_env, load_agent, main, probe, rollouts, wilson
+from analysis.skill_probe import build_env, load_agent, main, probe, rollouts
 from entry.start import launch
 from training import checkpoint
+from utils.statistics import wilson
 
 FEW = (*SHORT, "evaluate=false", "num_train_frames=1010", "use_tb=false")
 SKILLS = 4  # of preset=debug
@@ -64,27 +65,6 @@ def drq(tmp_path_factory):
 def short(monkeypatch):
     """Episodes of five steps: the command needs no more to be looked at."""
     monkeypatch.setattr(skill_probe, "build_env", cut_after(5))
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        # n = 10: z^2 / n = 0.384146; (0.5 + 0.192073 -+ sqrt(0.25 * 0.384146 + 0.036892)) / 1.384146
-        (5, 10, 0.236593, 0.763407),
-        (0, 10, 0.0, 0.277533),
-        (10, 10, 0.722467, 1.0),
-        # z^2 / n = 0.0240091; (0.00625 + 0.0120046 -+ sqrt(0.0062109 * 0.0240091 + 0.0001441)) / 1.0240091
-        (1, 160, 0.001104, 0.034549),
-    ],
-)
-def test_wilson(successes, trials, low, high):
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=2e-6)
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_refuses_what_is_no_share(successes, trials):
-    with pytest.raises(ValueError, match=f"{successes} successes of {trials}"):
-        wilson(successes, trials)
 
 
 def labels(skills: int = 16, episodes: int = 10) -> np.ndarray:
