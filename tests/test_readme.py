@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
-from analysis.rest_render import as_options, parser
+from analysis.rest_render import parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
 from entry.settings import composed, settings_of
@@ -19,6 +19,7 @@ from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
 from utils.config import CONFIGS, configs_of, flatten, latest_run, to_plain
+from utils.words import as_options
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

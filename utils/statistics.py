@@ -47,9 +47,10 @@ def iqm(values: ArrayLike) -> Any:
 
     Raises ``ValueError`` without values.
     """
-    found = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    found = np.asarray(values, dtype=np.float64)
     if not found.ndim or not found.shape[-1]:
         raise ValueError("the interquartile mean of no values")
+    found = np.sort(found, axis=-1)
     cut = found.shape[-1] // 4
     return found[..., cut : found.shape[-1] - cut].mean(-1)
 
