@@ -23,12 +23,13 @@ from analysis.trajectories import locomotion_metrics, maze_metrics
 from envs.on_policy import Known, make_rollouts
 from training.rest_parts import environment
 from training.skill_models import Turned, find
-from utils.errors import UserError, exit_status, unknown_value
+from utils.errors import UserError, exit_status
 from utils.folders import check_writable
 from utils.report import write_file, write_json
 from utils.seeding import derive, seed_everything
 from utils.skill_plot import Scene, Written, lines_over_time, paths_among_walls, paths_side_by_side
 from utils.video import save_video
+from utils.words import parse_words
 
 CELLS = 20
 """Of the grid over a maze, to a side."""
@@ -71,30 +72,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def as_options(words: Sequence[str], made: argparse.ArgumentParser) -> list[str]:
-    """``key=value`` as ``--key=value``, ``deterministic=true`` as ``--deterministic``, for the options there are."""
-    flags = {action.dest: action.nargs == 0 for action in made._actions}
-    found: list[str] = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in flags:
-            found.append(word)
-        elif not flags[key]:
-            found.append(f"--{word}")
-        elif value.lower() == "true":
-            found.append(f"--{key}")
-        elif value.lower() != "false":
-            raise UserError(f"{word} is not allowed: it must be true or false.")
-    return found
-
-
 @exit_status
 def main(words: Sequence[str] | None = None) -> None:
     """Plays every skill and writes what came of it."""
-    made = parser()
-    asked, unknown = made.parse_known_args(as_options(sys.argv[1:] if words is None else words, made))
-    if unknown:
-        raise unknown_value("option", unknown[0].partition("=")[0], (f"--{one.dest}" for one in made._actions))
+    asked = parse_words(sys.argv[1:] if words is None else words, parser())
     _check(asked)
     turned = find(Path(asked.models), asked.timestamp, asked.epoch, asked.skid)
     restored = restore_skills(turned, asked.env)

@@ -11,14 +11,18 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
-from analysis.rest_render import as_options, parser
+from analysis.evaluate import parser as evaluate_parser
+from analysis.rest_render import parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
 from entry.settings import composed, settings_of
 from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
+from studying.settings import HowKeys, StudyKeys
 from utils.config import CONFIGS, configs_of, flatten, latest_run, to_plain
+from utils.settings import keys_of
+from utils.words import as_options
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -225,6 +229,8 @@ def test_keys_in_the_text_exist(page):
     known |= {"key", "weights_only", "skill_dim", "render_quality", "named"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    known |= {"study", *keys_of(StudyKeys), *keys_of(HowKeys)}
+    known |= {action.dest for action in evaluate_parser()._actions}
     known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):

@@ -9,7 +9,7 @@ from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.folders import check_writable
 
-BEGINS = {"json": b"{", "png": b"\x89PNG"}
+BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG"}
 """First bytes of what is written for an option, by the end of its name: such a file may be written over."""
 
 

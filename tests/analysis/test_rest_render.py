@@ -7,12 +7,13 @@ import shutil
 import pytest
 from run_kit import DEBUG
 
-from analysis.rest_render import as_options, main, parser
+from analysis.rest_render import main, parser
 from analysis.skill_models import restore_skills
 from entry.start import launch
 from training import checkpoint
 from training.skill_models import find, model_path
 from utils.errors import UserError
+from utils.words import as_options
 
 
 @pytest.fixture(scope="module")

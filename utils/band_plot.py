@@ -1,0 +1,81 @@
+"""Curves with bands, a panel each for what has no scale in common: as PNG and SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.atomic import atomic_path
+
+FORMATS = ("png", "svg")
+
+
+class Curve(NamedTuple):
+    """A line and the band around it."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    dashed: bool = False
+    """What the others are compared with."""
+
+
+class Panel(NamedTuple):
+    """One pair of axes."""
+
+    title: str
+    curves: Sequence[Curve]
+
+
+def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) -> list[Path]:
+    """Draw ``panels`` and write them atomically beside ``out``, with its name and the endings of :data:`FORMATS`.
+
+    A curve of the same name has the same colour in all panels. Returns the files.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter
+
+    names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(
+        figsize=(4.4 * columns + 0.4, 3.1 * rows + 0.3 * len(names) / 2 + 0.3), dpi=150, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    shown: dict[str, Line2D] = {}
+    for place, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        for curve in panel.curves:
+            number = names.index(curve.name)
+            colour = "0.25" if curve.dashed else f"C{number % 10}"
+            style = "--" if curve.dashed else ("-", "-.", ":")[number // 10 % 3]
+            marker = "o" if len(curve.x) <= 30 else None
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+            [line] = axes.plot(curve.x, curve.y, style, color=colour, marker=marker, markersize=3, linewidth=1.5)
+            shown.setdefault(curve.name, line)
+        axes.set_title(panel.title, fontsize=10)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.tick_params(labelsize=8)
+        axes.grid(True, color="0.9")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(x, fontsize=10)
+    figure.supylabel(y, fontsize=10)
+    figure.legend(
+        list(shown.values()),
+        list(shown),
+        loc="outside lower center",
+        ncols=min(2, max(1, len(shown))),
+        fontsize=8,
+        frameon=False,
+    )
+    made = []
+    for ending in FORMATS:
+        path = out.with_name(f"{out.name}.{ending}")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format=ending)
+        made.append(path)
+    return made
