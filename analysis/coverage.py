@@ -17,15 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.cells import coverage, measure
-from replay.layout import LAYOUT_FILE, SIZES, Layout, stored_layout
-from replay.records import record_dtype
+from replay.layout import Layout, read_layout
 from replay.storage import Stream
 from training import checkpoint
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 from utils.errors import UserError, exit_status
-from utils.regular import check_file, kind_of
-from utils.rules import MOST, is_int
+from utils.regular import check_file
 
 CHUNK = 4096
 """Records looked at at once; each brings a page or two of the file into memory."""
@@ -85,26 +83,6 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
         coverage(domain, np.concatenate([part.states for part in found])),
         repeat * sum(part.evicted for part in found),
     )
-
-
-def read_layout(directory: Path) -> Layout:
-    """The layout of the replay in ``directory``. Raises :class:`UserError` when there is none to read."""
-    path = directory / LAYOUT_FILE
-    advice = "Resume the run: that writes it again."
-    if kind_of(path) is not None:
-        check_file(path, advice)
-    try:
-        stored = stored_layout(directory) or {}
-        spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
-        sizes = [stored[name] for name in SIZES]
-        dtype = record_dtype(spec)
-        if dtype.hasobject or ("physics" in spec and len(dtype["physics"].shape) != 1):
-            raise ValueError("no records of a replay")
-        if not all(is_int(size) and 0 < size <= MOST for size in sizes):
-            raise ValueError("no layout of a replay")
-        return Layout(dtype, *sizes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is missing or damaged. {advice}") from error
 
 
 class StreamPhysics(NamedTuple):
