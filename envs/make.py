@@ -26,6 +26,7 @@ class Domain:
     bodies: Mapping[str, Body]  # of the tasks, by name without the domain
     primal: str  # the task whose environment pre-training uses
     control_steps: int  # length of an episode
+    exorl: Mapping[str, Body] | None = None  # the bodies in data of ExORL, where they are others
     factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **the other settings of ``make``) -> environment
 
     @property
@@ -33,6 +34,8 @@ class Domain:
         """The tasks, without the domain."""
         return tuple(self.bodies)
 
+
+_CORNERS = ("reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right")
 
 DOMAINS: dict[str, Domain] = {
     "walker": Domain(bodies(6, 18, 24, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
@@ -42,9 +45,10 @@ DOMAINS: dict[str, Domain] = {
         control_steps=1000,
     ),
     "jaco": Domain(
-        bodies(9, 31, 55, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
+        bodies(9, 31, 55, *_CORNERS),
         primal="reach_top_left",
         control_steps=250,
+        exorl=bodies(9, 18, 42, *_CORNERS),
     ),
     **{domain: Domain(tasks, next(iter(tasks)), CONTROL_STEPS) for domain, tasks in SUITE_TASKS.items()},
 }
@@ -77,6 +81,8 @@ class EnvSettings:
     """Import path of a function that makes another environment: see :mod:`envs.contract`. ``task`` is a name of its
     own then, and the control steps of an episode are its affair.
     """
+    exorl: bool = False
+    """The variant in which ExORL collected its data, where the domain has one: jaco reaches for a mark, not a brick."""
 
     def check(self) -> None:
         """Checks all values, without building anything.
@@ -104,7 +110,8 @@ class EnvSettings:
 
     def given(self) -> dict[str, Any]:
         """What a factory is called with, besides the task."""
-        return {key: value for key, value in asdict(self).items() if key not in ("task", "env_factory")}
+        left_out = ("task", "env_factory") if self.env_factory is None else ("task", "env_factory", "exorl")
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 def make(task: str, obs_type: str = "pixels", **settings: Any) -> gymnasium.Env:
@@ -137,7 +144,7 @@ def sizes(settings: EnvSettings) -> contract.Sizes:
     if settings.env_factory is not None:
         return contract.sizes(settings.env_factory, settings.task, **settings.given())
     domain, _ = validate_task(settings.task)
-    moved = body(settings.task)
+    moved = body(settings.task, settings.exorl)
     return contract.Sizes(moved.actions, moved.state, DOMAINS[domain].control_steps // settings.action_repeat)
 
 
@@ -151,7 +158,7 @@ def observation_shape(settings: EnvSettings) -> tuple[int, ...]:
         return (3, settings.image_size, settings.image_size)
     if settings.env_factory is not None:
         return contract.observation_shape(settings.env_factory, settings.task, **settings.given())
-    return (body(settings.task).observed,)
+    return (body(settings.task, settings.exorl).observed,)
 
 
 def validate_task(task: str) -> tuple[str, str]:
@@ -178,14 +185,16 @@ def canonical_task(name: str) -> str:
     return task
 
 
-def body(task: str) -> Body:
-    """Sizes of the task's actions, simulator states and observations of states, known without loading the simulator.
+def body(task: str, exorl: bool = False) -> Body:
+    """Sizes of the task's actions, simulator states and observations of states, known without loading the simulator;
+    with ``exorl`` those of the data of ExORL.
 
     Raises:
         UserError: there is no such task; suggests the nearest.
     """
     domain, name = validate_task(task)
-    return DOMAINS[domain].bodies[name]
+    entry = DOMAINS[domain]
+    return (entry.exorl if exorl and entry.exorl is not None else entry.bodies)[name]
 
 
 def _unknown_task(task: str) -> UserError:

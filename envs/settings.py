@@ -21,3 +21,8 @@ class EnvironmentKeys(DomainKey):
     image_size: Annotated[int, whole(16, 1024)]
     action_repeat: Count
     render: RenderSettings
+
+    @property
+    def exorl(self) -> bool:
+        """Whether the environment is the variant in which ExORL collected its data: see ``envs.make.EnvSettings``."""
+        return False

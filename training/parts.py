@@ -113,6 +113,7 @@ def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
         "image_size": settings.image_size,
         "render_quality": settings.render.quality,
         "env_factory": settings.env_factory,
+        "exorl": settings.exorl,
     }
 
 
