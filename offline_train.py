@@ -2,7 +2,7 @@
 
 python offline_train.py configs=dmc_states agent=choreo dataset=exorl collection_method=rnd domain=walker seed=1
 python offline_train.py agent=dreamer collection_method=rnd domain=walker relabel_task=walker_run preset=small
-python offline_train.py agent=choreo domain=walker dataset_dir=~/data/walker/rnd/buffer preset=debug
+python offline_train.py agent=choreo domain=walker dataset_dir=/data/walker/rnd/buffer preset=debug
 python offline_train.py resume=latest
 """
 

@@ -22,8 +22,8 @@ class Setup(NamedTuple):
     """The drives, none of them with a behaviour yet, and the pilot."""
 
     drives: Sequence[Drive]
-    """The reward head learns the target of the first, which is called ``main`` unless it comes without parts of that
-    name in snapshots. No other may score replay.
+    """The reward head learns the target of the first. That is ``main``, but for data of others, where a drive that only
+    collects is left out. No other may score replay.
     """
     pilot: Pilot
 
@@ -42,8 +42,8 @@ def set_up(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.
     if not isinstance(setup, Setup):
         raise UserError(f"agent.drives={path} gave a {type(setup).__name__}, no agents.dreamer.setup.Setup.")
     first = setup.drives[0].name
+    assert first == MAIN or phase == "offline", "the first drive is the main one"
     for drive in setup.drives[1:]:
-        assert drive.name != MAIN, "the first drive is the main one"
         assert drive.scores != "replay", f"the reward head learns the reward of {first}, not that of {drive.name}"
     return setup
 
