@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,13 @@ class Conversion:
         """What the converted folder takes on the disk, about."""
         return self.layout.nbytes + SLACK
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Another one for other files. Raises :class:`UserError` for a file that is gone."""
+        """What :meth:`look` found when it was asked for first."""
+        return self.look()
+
+    def look(self) -> str:
+        """A fingerprint of the files, another one when they have changed. Raises :class:`UserError` for one gone."""
         digest = hashlib.sha256(str(self.source.resolve()).encode())
         for file in self.files:
             try:
@@ -116,8 +121,15 @@ def conversion(
     """The first files of ``source``, by name, that have ``capacity`` transitions together; all where there are fewer.
 
     Raises:
-        UserError: as :func:`replay.exorl.episode_files`.
+        UserError: as :func:`replay.exorl.episode_files`; or it is an export of ours whose rows are several control
+            steps, where all agents that learn from files expect one.
     """
+    repeat = exorl.read_about(source).get("action_repeat", 1)
+    if repeat != 1:
+        raise UserError(
+            f"{source} was exported from a run with action_repeat={repeat!s:.10}: its rows are no control steps, as "
+            "those of ExORL are. Export a run with action_repeat=1."
+        )
     return Conversion(source, exorl.episode_files(source, capacity), sizes, domain, label, physics)
 
 
@@ -218,6 +230,8 @@ def _build(wanted: Conversion, part: Path, relabel: Relabel | None, progress: Pr
                 writer.save(number + 1)
         progress(number + 1, len(wanted.files))
     writer.flush()
+    if wanted.look() != wanted.fingerprint:
+        raise UserError(f"{wanted.source} has changed while it was converted. Start again when it is complete.")
     index = {
         "format": FORMAT,
         "source": str(wanted.source.resolve()),

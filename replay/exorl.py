@@ -5,13 +5,14 @@ A file ``<any>_<index>_<length>.npz`` is one episode of ``length`` transitions, 
 to.
 """
 
+import json
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from utils.errors import UserError
 
 NEEDED = ("observation", "action", "reward", "discount")
 PHYSICS = "physics"
+ABOUT_FILE = "about.json"
+LARGEST_ABOUT = 1 << 20
 BELOW = "buffer"
 """Folder below that of a collection method in which the archives have their episodes; ``video`` lies beside it."""
 
@@ -111,9 +114,17 @@ def read_episode(file: EpisodeFile, sizes: Sizes | None, *, physics: bool, rewar
     Raises:
         UserError: names the file and what is wrong with it.
     """
+    arrays = load_arrays(file.path, [*NEEDED, *([PHYSICS] if physics else [])])
+    return parsed(file, arrays, sizes, physics=physics, reward=reward)
+
+
+def parsed(
+    file: EpisodeFile, arrays: Mapping[str, np.ndarray], sizes: Sizes | None, *, physics: bool, reward: bool
+) -> dict[str, np.ndarray]:
+    """What :func:`read_episode` returns, of arrays that were read already."""
     path, rows = file.path, file.length + 1
-    arrays = load_arrays(path, [*NEEDED, *([PHYSICS] if physics else [])])
-    for key, array in arrays.items():
+    for key in (*NEEDED, *([PHYSICS] if physics else [])):
+        array = arrays[key]
         if array.ndim < 1 or len(array) != rows:
             raise UserError(
                 f"{path}: `{key}` has the shape {array.shape}, and the name promises {file.length} transitions, which "
@@ -124,26 +135,38 @@ def read_episode(file: EpisodeFile, sizes: Sizes | None, *, physics: bool, rewar
     if physics:
         found[PHYSICS] = _exact(path, PHYSICS, arrays[PHYSICS], np.float64)
     if reward:
-        columns = arrays["reward"].size // rows
-        if columns != 1:
+        columns = reward_columns(file, arrays["reward"])
+        if columns.shape[1] != 1:
             raise UserError(
-                f"{path}: `reward` has {columns} columns, as data of several tasks do, and none is the reward. "
-                "Choose a task of the domain to compute it: relabel_task=<task>."
+                f"{path}: `reward` has {columns.shape[1]} columns, as data of several tasks do, and none is the reward "
+                "alone. Choose a task of the domain whose reward is computed: relabel_task=<task>."
             )
-        found["reward"] = _column(path, "reward", _exact(path, "reward", arrays["reward"], np.float32))
+        found["reward"] = columns[:, 0]
     for key in ("observation", "action", PHYSICS):
         if key in found:
             _check_width(path, key, found[key], None if sizes is None else getattr(sizes, key))
     return found
 
 
-def load_arrays(path: Path, keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """These arrays of an archive (None: all). Nothing is unpickled. Raises :class:`UserError` naming the file."""
+def reward_columns(file: EpisodeFile, rewards: np.ndarray) -> np.ndarray:
+    """The stored rewards as float32 (length + 1, k), of k tasks. Raises :class:`UserError` for what are none."""
+    found = _exact(file.path, "reward", rewards, np.float32).reshape(len(rewards), -1)
+    if found.shape[1] == 0 or rewards.ndim > 2:
+        raise UserError(f"{file.path}: `reward` has the shape {rewards.shape}, where a few numbers a row are expected.")
+    return found
+
+
+def load_arrays(path: Path, keys: Iterable[str], others: bool = False) -> dict[str, np.ndarray]:
+    """These arrays of an archive, and with ``others`` all it has. Nothing is unpickled.
+
+    Raises:
+        UserError: names the file: it is damaged, or lacks one of them.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = sorted(set(keys or ()) - set(archive.files))
-            found = {} if missing else {key: archive[key] for key in (archive.files if keys is None else keys)}
             there = archive.files
+            missing = sorted(set(keys) - set(there))
+            found = {} if missing else {key: archive[key] for key in (there if others else keys)}
     except _UNREADABLE as error:
         raise UserError(
             f"{path} cannot be read: it is damaged or no archive of arrays ({_first_line(error)})."
@@ -198,6 +221,22 @@ def write_episode(folder: Path, index: int, arrays: Mapping[str, np.ndarray]) ->
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     return path
+
+
+def write_about(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``about.json`` beside the episodes of ours, for what the format has no place for."""
+    with atomic_path(folder / ABOUT_FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_about(source: Path) -> dict[str, Any]:
+    """What :func:`write_about` wrote beside the episodes of ``source``; nothing for data of others."""
+    path = _folder(source) / ABOUT_FILE
+    try:
+        found = json.loads(path.read_text()) if path.is_file() and path.stat().st_size < LARGEST_ABOUT else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 Relabel = Callable[[np.ndarray], np.ndarray]
