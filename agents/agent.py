@@ -11,8 +11,8 @@ from agents.settings import AgentSettings
 from agents.skills import SkillSpace
 from utils.compile import Captured
 
-Phase = Literal["pretrain", "finetune"]
-"""What an agent is to do: find out by itself, or learn a task."""
+Phase = Literal["pretrain", "offline", "finetune"]
+"""What an agent is to do: find out by itself, learn from data that somebody else has collected, or learn a task."""
 
 Mode = Literal["random", "train", "eval", "show", "sample"]
 """How to act: uniform actions, a sample of the policy, its mean; under a skill set from outside the mean, or a sample.

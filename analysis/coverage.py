@@ -10,25 +10,19 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.cells import coverage, measure
-from replay.layout import LAYOUT_FILE, SIZES, Layout, stored_layout
-from replay.records import record_dtype
-from replay.storage import Stream
+from replay.layout import Layout, read_layout
+from replay.stored import live_records
 from training import checkpoint
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 from utils.errors import UserError, exit_status
-from utils.regular import check_file, kind_of
-from utils.rules import MOST, is_int
-
-CHUNK = 4096
-"""Records looked at at once; each brings a page or two of the file into memory."""
 
 
 class RunCoverage(NamedTuple):
@@ -87,26 +81,6 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     )
 
 
-def read_layout(directory: Path) -> Layout:
-    """The layout of the replay in ``directory``. Raises :class:`UserError` when there is none to read."""
-    path = directory / LAYOUT_FILE
-    advice = "Resume the run: that writes it again."
-    if kind_of(path) is not None:
-        check_file(path, advice)
-    try:
-        stored = stored_layout(directory) or {}
-        spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
-        sizes = [stored[name] for name in SIZES]
-        dtype = record_dtype(spec)
-        if dtype.hasobject or ("physics" in spec and len(dtype["physics"].shape) != 1):
-            raise ValueError("no records of a replay")
-        if not all(is_int(size) and 0 < size <= MOST for size in sizes):
-            raise ValueError("no layout of a replay")
-        return Layout(dtype, *sizes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is missing or damaged. {advice}") from error
-
-
 class StreamPhysics(NamedTuple):
     """States of one environment."""
 
@@ -128,9 +102,9 @@ def physics_of(directory: Path, layout: Layout, cursor: int, steps: int, last: i
     Raises:
         UserError: a segment file is missing or has another size.
     """
-    chunks = list(_chunks(directory, layout, cursor))
-    states = np.concatenate([np.zeros((0, *layout.dtype["physics"].shape)), *(states for states, _ in chunks)])
-    taken = np.cumsum(np.concatenate([np.zeros(0, bool), *(is_step for _, is_step in chunks)]))
+    chunks = list(live_records(directory, layout, cursor, ("physics", "is_first")))
+    states = np.concatenate([np.zeros((0, *layout.dtype["physics"].shape)), *(part["physics"] for part in chunks)])
+    taken = np.cumsum(np.concatenate([np.zeros(0, bool), *(~part["is_first"] for part in chunks)]))
     evicted = steps - (int(taken[-1]) if len(taken) else 0)
     if last is None or last >= steps:
         return StreamPhysics(states, steps - evicted, evicted)
@@ -138,25 +112,6 @@ def physics_of(directory: Path, layout: Layout, cursor: int, steps: int, last: i
     # up to the record of step ``last``, without the reset that follows it
     end = int(np.searchsorted(taken, kept)) + 1 if kept else 0
     return StreamPhysics(states[:end], kept, evicted)
-
-
-def _chunks(directory: Path, layout: Layout, cursor: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """States (n, S) of the live records before ``cursor`` and whether each is a step's (n,), in order."""
-    stream = Stream(directory, layout)
-    stream.cursor = cursor  # which segments are live follows from it; nothing is opened by the stream itself
-    for number in range(stream.first_live, stream.opened):
-        path = directory / f"segment_{number:08d}.bin"
-        try:
-            check_file(path, "It holds records of the run.")
-            segment = np.memmap(path, layout.dtype, mode="r", shape=(layout.segment_steps,))
-        except (OSError, ValueError, UserError) as error:
-            raise UserError(
-                f"{path} is missing or damaged. If the run is training, it may have just dropped it: try again."
-            ) from error
-        end = min(layout.segment_steps, cursor - number * layout.segment_steps)
-        for begin in range(0, end, CHUNK):
-            records = segment[begin : min(begin + CHUNK, end)]
-            yield np.array(records["physics"]), ~np.array(records["is_first"])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import gymnasium
 
 from envs.gl import pictures_if_possible
 from envs.make import make
-from envs.settings import EnvironmentKeys
+from envs.settings import VariantKeys
 from training import checkpoint
 from training.named_snapshot import near
 from training.parts import env_arguments, plain_spec
@@ -57,7 +57,7 @@ def build_env(
     are ``named``, or what it shows and takes is not the ``spec`` of the snapshot.
     """
     refuse_unnamed(config, named, "the snapshot", options)
-    settings = parse(EnvironmentKeys, pick(EnvironmentKeys, config))
+    settings = parse(VariantKeys, pick(VariantKeys, config))
     env = make(settings.task, seed=derive(seed, ENV), **env_arguments(settings))
     spaces: dict[str, Any] = {"observation": env.observation_space["observation"], "action": env.action_space}  # type: ignore[index]
     made = plain_spec({key: (space.shape, space.dtype) for key, space in spaces.items()})

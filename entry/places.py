@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PATHS = ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot")
+PATHS = ("snapshot_base_dir", "snapshot_dir", "custom_snap_dir", "snapshot", "dataset_dir")
 
 MAZE = ("env", (".yaml", ".yml"))
 """A key that names an environment, or a file where it ends so."""

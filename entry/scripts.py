@@ -8,15 +8,19 @@ from typing import Any, NamedTuple
 
 from agents.agent import Phase
 from preflight.aliases import Aliases
+from preflight.data_forecast import data_forecast
 from preflight.forecast import Forecast, forecast
 from preflight.rollout_forecast import rollout_forecast
-from preflight.settings import read_rest, read_settings
+from preflight.settings import read_offline, read_rest, read_settings
 from training import layouts
-from training.kinds import dreamer_run, drq_run, rest_run
+from training.kinds import dreamer_run, drq_run, offline_run, rest_run
+from training.offline_parts import build_offline
+from training.offline_settings import NOT_SIMULATED, OfflineKeys
 from training.parts import build
 from training.pretrained import Pretrained, read_file, read_source
 from training.rest_parts import build_rest
 from training.resumed import read_checkpoint
+from training.resumed_offline import read_offline_checkpoint
 from training.resumed_rollouts import read_rollout_checkpoint
 from training.run import Run
 from training.settings import DrQKeys, FinetuneKeys, PretrainKeys, RestKeys, RunKeys
@@ -91,6 +95,21 @@ SCRIPTS: dict[str, Script] = {
         length=("num_train_frames", "frames"),
         folders=("exp_local", "exp_sweep"),
         safe=SAFE_DREAMER,
+    ),
+    "offline_train": Script(
+        file="offline_train.py",
+        keys=OfflineKeys,
+        phase="offline",
+        run=offline_run,
+        layout=layouts.OFFLINE,
+        length=("num_train_updates", "updates"),
+        folders=("exp_local", "exp_sweep"),
+        safe=("dataset_dir", "log_every_updates", "num_train_updates", "use_tb"),
+        aliases=Aliases(hidden=tuple(NOT_SIMULATED)),
+        read=read_offline,
+        forecast=data_forecast,
+        build=build_offline,
+        saved=read_offline_checkpoint,
     ),
     "finetune": Script(
         file="dreamer_finetune.py",

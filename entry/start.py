@@ -173,7 +173,8 @@ def _run(run: Run) -> Run:
         raise UserError(
             f"the disk is full ({error.filename or folder}); {stands}. Free some space, then go on with {run.go_on}"
         ) from error
-    say(f"finished: {run.clock}, {run.updates} updates; {CHECKPOINT} and logs in {folder}")
+    updates = "" if run.clock.unit == "updates" else f", {run.updates} updates"
+    say(f"finished: {run.clock}{updates}; {CHECKPOINT} and logs in {folder}")
     return run
 
 

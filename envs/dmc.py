@@ -37,6 +37,7 @@ class DMCEnv(gymnasium.Env):
         image_size: side of the frame in pixels.
         camera_id: number or name of a camera in the model; None takes the domain's own.
         render_quality: ``full`` (the suite's own image) or ``lite`` (faster, other pixels): see ``envs.rendering``.
+        exorl: the variant in which ExORL collected its data, where the domain has one.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class DMCEnv(gymnasium.Env):
         image_size: int = 64,
         camera_id: int | str | None = None,
         render_quality: str = "full",
+        exorl: bool = False,
     ):
-        self._env = load(domain, task, seed)
+        self._env = load(domain, task, seed, exorl)
         self._pixels = obs_type == "pixels"
         self._action_repeat = action_repeat
         self._image_size = image_size

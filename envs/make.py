@@ -33,6 +33,7 @@ class Domain:
     bodies: Mapping[str, Body]  # of the tasks, by name without the domain
     primal: str  # the task whose environment pre-training uses
     control_steps: int  # length of an episode
+    exorl: Mapping[str, Body] | None = None  # the bodies in data of ExORL, where they are others
     factory: Callable[..., gymnasium.Env] = _dmc  # (domain, name, **the other settings of ``make``) -> environment
     goals: Goals | None = None  # of tasks that are to reach something
     extra: str | None = None  # the optional package that it needs, which is also the extra of pyproject.toml
@@ -43,6 +44,8 @@ class Domain:
         return tuple(self.bodies)
 
 
+_CORNERS = ("reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right")
+
 DOMAINS: dict[str, Domain] = {
     "walker": Domain(bodies(6, 18, 24, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
     "quadruped": Domain(
@@ -51,9 +54,10 @@ DOMAINS: dict[str, Domain] = {
         control_steps=1000,
     ),
     "jaco": Domain(
-        bodies(9, 31, 55, "reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right"),
+        bodies(9, 31, 55, *_CORNERS),
         primal="reach_top_left",
         control_steps=250,
+        exorl=bodies(9, 18, 42, *_CORNERS),
         goals=Goals(reached_above=1e-4),  # a touch within 0.15 m of the brick
     ),
     "mw": Domain(
@@ -101,6 +105,8 @@ class EnvSettings:
     """Of tasks whose goals are in sets: which set, in [0, 2**32); None is that of ``seed``."""
     task_id: int | None = None
     """Of them: the goal of all episodes, 0 to 49; None draws one for each."""
+    exorl: bool = False
+    """The variant in which ExORL collected its data, where the domain has one: jaco reaches for a mark, not a brick."""
 
     def check(self) -> None:
         """Checks all values, without building anything.
@@ -139,7 +145,11 @@ class EnvSettings:
 
     def given(self) -> dict[str, Any]:
         """What a factory is called with, besides the task."""
-        left_out = ("task", "env_factory") if self.has_sets else ("task", "env_factory", *GOAL_KEYS)
+        left_out = {"task", "env_factory"}
+        if not self.has_sets:
+            left_out |= set(GOAL_KEYS)
+        if self.env_factory is not None or DOMAINS[validate_task(self.task)[0]].exorl is None:
+            left_out.add("exorl")
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     @property
@@ -179,7 +189,7 @@ def sizes(settings: EnvSettings) -> contract.Sizes:
     if settings.env_factory is not None:
         return contract.sizes(settings.env_factory, settings.task, **settings.given())
     domain, _ = validate_task(settings.task)
-    moved = body(settings.task)
+    moved = body(settings.task, settings.exorl)
     return contract.Sizes(moved.actions, moved.state, DOMAINS[domain].control_steps // settings.action_repeat)
 
 
@@ -193,7 +203,7 @@ def observation_shape(settings: EnvSettings) -> tuple[int, ...]:
         return (3, settings.image_size, settings.image_size)
     if settings.env_factory is not None:
         return contract.observation_shape(settings.env_factory, settings.task, **settings.given())
-    return (body(settings.task).observed,)
+    return (body(settings.task, settings.exorl).observed,)
 
 
 def validate_task(task: str) -> tuple[str, str]:
@@ -220,14 +230,16 @@ def canonical_task(name: str) -> str:
     return task
 
 
-def body(task: str) -> Body:
-    """Sizes of the task's actions, simulator states and observations of states, known without loading the simulator.
+def body(task: str, exorl: bool = False) -> Body:
+    """Sizes of the task's actions, simulator states and observations of states, known without loading the simulator;
+    with ``exorl`` those of the data of ExORL.
 
     Raises:
         UserError: there is no such task; suggests the nearest.
     """
     domain, name = validate_task(task)
-    return DOMAINS[domain].bodies[name]
+    entry = DOMAINS[domain]
+    return (entry.exorl if exorl and entry.exorl is not None else entry.bodies)[name]
 
 
 def goals_of(task: str) -> Goals | None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from envs.goals import GOALS
-from utils.rules import Count, OneOf, Seed, Text, whole
+from utils.rules import Count, FolderName, OneOf, Seed, Text, whole
 from utils.settings import Section
 from utils.shared_keys import DomainKey
 
@@ -24,3 +24,23 @@ class EnvironmentKeys(DomainKey):
     image_size: Annotated[int, whole(16, 1024)]
     action_repeat: Count
     render: RenderSettings
+
+    @property
+    def exorl(self) -> bool:
+        """Whether the environment is the variant in which ExORL collected its data: see ``envs.make.EnvSettings``."""
+        return False
+
+
+VARIANTS = ("exorl",)
+"""Data sets for which some bodies were other ones than the benchmark's."""
+
+
+class VariantKeys(EnvironmentKeys):
+    """Of an environment that may be the one in which data was collected."""
+
+    dataset: FolderName | None = None
+    """Name of the data."""
+
+    @property
+    def exorl(self) -> bool:
+        return self.dataset in VARIANTS

@@ -10,13 +10,15 @@ from typing import Any
 
 from agents.dreamer.settings import DreamerSection, DreamerSettings, SkillSection
 from agents.drq.settings import DrQSettings
-from agents.exploration.build import check_observations, method_class
+from agents.exploration.build import check_observations, check_skills, method_class
 from agents.exploration.intrinsic_reward import RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
 from envs.make import EnvSettings, goals_of, with_goals
+from envs.relabel import check_relabel
 from replay.layout import divide
+from training.offline_settings import OfflineKeys
 from training.parts import env_arguments, episode_records
-from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys
+from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys, RunKeys
 from utils.folders import check_writable
 from utils.settings import Section, SettingError
 
@@ -120,6 +122,17 @@ def _source(settings: FinetuneKeys) -> None:
         raise SettingError(
             "`snapshot_ts`=null: no snapshot is named. Set `snapshot`=<file>, or `snapshot_ts`=0 for none."
         )
+    if settings.from_offline and settings.snapshot is not None:
+        raise SettingError(
+            f"`snapshot`={settings.snapshot} names the file to start from, and `from_offline`=true another one. Leave "
+            "one of them out."
+        )
+    for key, example in (("dataset", "exorl"), ("collection_method", "rnd")):
+        if settings.from_offline and getattr(settings, key) is None:
+            raise SettingError(
+                f"`from_offline`=true needs `{key}`: the snapshot lies in a folder of that name. Set it as in the run "
+                f"of offline_train.py, for example `{key}`={example}."
+            )
     for key in ("snapshot_ts", "custom_snap_dir"):
         if settings.snapshot is not None and (other := getattr(settings, key)) is not None:
             raise SettingError(
@@ -128,6 +141,28 @@ def _source(settings: FinetuneKeys) -> None:
             )
     if folder is not None and Path(folder).is_file():
         raise SettingError(f"`custom_snap_dir`={folder} is a file. Name the folder of the snapshots.")
+
+
+def _data(settings: OfflineKeys) -> None:
+    """Files hold the simulator's own numbers, once in a control step; rewards of the task can be computed from them."""
+    if settings.obs_type != "states":
+        raise SettingError(
+            f"`obs_type`={settings.obs_type}: the files of a data set hold states, and no images. Use "
+            "configs=dmc_states."
+        )
+    if settings.action_repeat != 1:
+        raise SettingError(
+            f"`action_repeat`={settings.action_repeat}: the files of a data set have a row for every control step. "
+            "Use configs=dmc_states, with `action_repeat`=1."
+        )
+    if settings.relabel_task is not None:
+        check_relabel(settings.domain, settings.relabel_task)
+
+
+def _skills(settings: Any) -> None:
+    """Data that others have collected hold no skills of the agent's method."""
+    if isinstance(settings, OfflineKeys):
+        check_skills(settings.agent.name, method_class(settings.agent.method))  # type: ignore[attr-defined]
 
 
 def _method(settings: Any) -> None:
@@ -198,7 +233,7 @@ def _log_std(settings: DrQSettings) -> None:
         raise SettingError(f"`actor_log_std_min`={low} is not below `actor_log_std_max`={high}. Lower it.")
 
 
-def _snapshot_folder(settings: OffPolicyKeys) -> None:
+def _snapshot_folder(settings: RunKeys) -> None:
     if settings.snapshots and settings.snapshot_dir is not None:
         check_writable("snapshot_dir", settings.snapshot_dir)
 
@@ -208,6 +243,8 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (DreamerRunKeys, _frames),
     (OffPolicyKeys, _collecting),
     (OffPolicyKeys, _replay),
+    (OfflineKeys, _data),
+    (DreamerSettings, _skills),
     (DreamerSettings, _networks),
     (FinetuneKeys, _imagined_choice),
     (DreamerSettings, _retain),
@@ -218,4 +255,5 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
     (OffPolicyKeys, _snapshot_folder),
+    (OfflineKeys, _snapshot_folder),
 ]

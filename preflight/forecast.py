@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from agents.agent import Phase
+from agents.settings import AgentSettings
 from replay import Layout, plan
 from replay.files import readable
 from replay.ring import ring_bytes
@@ -85,6 +86,10 @@ class Forecast:
     """Of the longest episode."""
     shares_gpu: bool = False
     """Whether the agent is on the GPU that has the copy."""
+    cache: Path | None = None
+    """The folder to which a data set is converted, if one is."""
+    converted: int = 0
+    """What it has yet to take."""
     growing: tuple[str, ...] = ("batch_size", "num_envs")
     """Settings that memory grows with besides the sizes of networks, the most telling first."""
 
@@ -110,7 +115,7 @@ class Forecast:
     @property
     def disk(self) -> int:
         """All bytes on disk at the run's fullest."""
-        return self.run_folder + (0 if self.snapshot_dir is None else self.snapshots)
+        return self.run_folder + (0 if self.snapshot_dir is None else self.snapshots) + self.converted
 
     @property
     def learner(self) -> int:
@@ -141,7 +146,7 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
     """
     shape, dtype = env_observation(settings)
     action, physics, _ = env_sizes(settings)
-    agent = _without_memory(settings, shape, action, phase)
+    agent = outlined(settings, shape, action, phase)
     stored = physics if settings.replay.store_physics else None
     layout = plan(
         record_spec(shape, dtype, action, agent.recorded.dim, stored),
@@ -150,17 +155,15 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
         **settings.drawn,
     )
     replay = layout.bytes_after(total_records(settings))
-    state = _size(agent.training_state())
-    folder, device = settings.snapshot_dir, settings.device
-    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    learner = torch.device(device if device != "auto" else "cuda" if on_gpu else "cpu")
-    ring = ring_device(settings, learner)
+    state = size_of(agent.training_state())
+    folder, learner = settings.snapshot_dir, learner_device(settings.device)
+    on_gpu, ring = learner.type == "cuda", ring_device(settings, learner)
     return Forecast(
         layout=layout,
         replay=replay,
         replay_files=replay // layout.segment_bytes,
         checkpoint=state + HEADER_BYTES,
-        snapshot=_size(agent.snapshot_modules()) + HEADER_BYTES,
+        snapshot=size_of(agent.snapshot_modules()) + HEADER_BYTES,
         marks=tuple(mark for mark in settings.snapshots if mark <= settings.frames),
         snapshot_dir=None if folder is None else Path(folder).absolute(),
         own_snapshots=settings.models,
@@ -176,7 +179,7 @@ def forecast(settings: OffPolicyKeys, phase: Phase) -> Forecast:
     )
 
 
-def _without_memory(settings: OffPolicyKeys, shape: tuple[int, ...], action: int, phase: Phase) -> Any:
+def outlined(settings: AgentSettings, shape: tuple[int, ...], action: int, phase: Phase) -> Any:
     """The agent without memory; on the CPU where its constructor reads a tensor, which has no values then."""
     try:
         return outline_agent(settings, shape, action, phase)
@@ -185,5 +188,12 @@ def _without_memory(settings: OffPolicyKeys, shape: tuple[int, ...], action: int
             return build_agent(settings, shape, action, phase, torch.device("cpu"))
 
 
-def _size(state: Any) -> int:
+def learner_device(asked: str) -> torch.device:
+    """What ``device`` will be, whether it is there or not."""
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(auto if asked == "auto" else asked)
+
+
+def size_of(state: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists."""
     return sum(tensor.nbytes for tensor in tensors_in(state))

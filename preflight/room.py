@@ -38,7 +38,8 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
     if need.layout is not None:
         check_disk(run_dir / "replay", need.layout, need.replay, kept, besides, need.episode_records)
     capacity = None if need.layout is None else f"`replay.capacity`={need.layout.capacity}: "
-    lower = "" if need.layout is None else " or lower `replay.capacity`"
+    sized = need.layout is not None or need.converted > 0
+    lower = " or lower `replay.capacity`" if sized else ""
     notes = []
     for folder, wanted in _by_disk(need, run_dir).items():
         free = free_bytes(folder) + (_present(run_dir) if folder == run_dir else 0)
@@ -57,7 +58,7 @@ def disk_notes(need: Forecast, run_dir: Path) -> list[str]:
             notes.append(
                 f"disk: the run needs {readable(wanted)} in {folder}, and {readable(free)} are free; "
                 f"{readable(free - wanted)} will be left. Free some space, or "
-                + ("shorten the run." if kept or need.layout is None else "lower `replay.capacity`.")
+                + ("shorten the run." if kept or not sized else "lower `replay.capacity`.")
             )
     return notes
 
@@ -144,12 +145,18 @@ def _entries(table: Path) -> dict[str, int]:
 
 
 def _by_disk(need: Forecast, run_dir: Path) -> dict[Path, int]:
-    """Bytes wanted of each disk, by one of the folders on it."""
-    if need.snapshot_dir is None or not need.marks:
-        return {run_dir: need.run_folder}
-    if _existing(run_dir).stat().st_dev == _existing(need.snapshot_dir).stat().st_dev:
-        return {run_dir: need.disk}
-    return {run_dir: need.run_folder, need.snapshot_dir: need.snapshots}
+    """Bytes wanted of each disk, by the first of the folders on it."""
+    wanted = [(run_dir, need.run_folder)]
+    if need.snapshot_dir is not None and need.marks:
+        wanted.append((need.snapshot_dir, need.snapshots))
+    if need.cache is not None and need.converted:
+        wanted.append((need.cache, need.converted))
+    found: dict[Path, int] = {}
+    for folder, size in wanted:
+        disk = _existing(folder).stat().st_dev
+        first = next((known for known in found if _existing(known).stat().st_dev == disk), folder)
+        found[first] = found.get(first, 0) + size
+    return found
 
 
 def _existing(folder: Path) -> Path:
@@ -165,6 +172,7 @@ def _present(run_dir: Path) -> int:
 def _parts(need: Forecast) -> str:
     parts = {
         "replay": need.replay,
+        "the data set as it is converted": need.converted,
         "checkpoint, twice while it is written": 2 * need.checkpoint,
         f"{len(need.marks)} snapshots": need.snapshots,
         f"{need.own_snapshots} snapshots in the run folder": need.own_snapshots * need.snapshot,

@@ -9,6 +9,7 @@ from pydantic import create_model
 
 from agents.settings import AgentSettings
 from preflight.combinations import check_combinations
+from training.offline_settings import NOT_SIMULATED, OfflineKeys
 from training.parts import agent_class
 from training.rest_parts import AGENT
 from training.settings import OffPolicyKeys, RestKeys
@@ -16,7 +17,7 @@ from utils.folders import check_writable
 from utils.rules import is_text, shown
 from utils.settings import MissingKey, SettingError, fields_of, parse
 
-K = TypeVar("K", bound=OffPolicyKeys)
+K = TypeVar("K", OffPolicyKeys, OfflineKeys)
 
 
 def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
@@ -40,6 +41,11 @@ def read_settings(keys: type[K], plain: Mapping[str, Any]) -> K:
     resolved = settings.resolved()
     check_combinations(resolved)
     return resolved
+
+
+def read_offline(keys: type[OfflineKeys], plain: Mapping[str, Any]) -> OfflineKeys:
+    """The same of ``offline_train.py``, which has no environments."""
+    return read_settings(keys, {**plain, **NOT_SIMULATED})
 
 
 def read_rest(keys: type[RestKeys], plain: Mapping[str, Any]) -> RestKeys:

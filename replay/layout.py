@@ -14,6 +14,8 @@ from replay.records import RecordSpec, fields_of, record_dtype
 from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.folders import remove_empty, will_make
+from utils.regular import check_file, kind_of
+from utils.rules import MOST, is_int
 from utils.settings import SettingError
 
 FORMAT = 1
@@ -239,6 +241,26 @@ def stored_layout(directory: Path) -> dict[str, Any] | None:
         return {**stored, "record": dict(stored["record"])} if all(isinstance(size, int) for size in sizes) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def read_layout(directory: Path) -> Layout:
+    """The layout of the replay in ``directory``. Raises ``UserError`` when there is none to read."""
+    path = directory / LAYOUT_FILE
+    advice = "Resume the run: that writes it again."
+    if kind_of(path) is not None:
+        check_file(path, advice)
+    try:
+        stored = stored_layout(directory) or {}
+        spec = {key: (tuple(shape), scalar) for key, (shape, scalar) in stored["record"].items()}
+        sizes = [stored[name] for name in SIZES]
+        dtype = record_dtype(spec)
+        if dtype.hasobject or ("physics" in spec and len(dtype["physics"].shape) != 1):
+            raise ValueError("no records of a replay")
+        if not all(is_int(size) and 0 < size <= MOST for size in sizes):
+            raise ValueError("no layout of a replay")
+        return Layout(dtype, *sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is missing or damaged. {advice}") from error
 
 
 def compare_layout(directory: Path, layout: Layout) -> None:

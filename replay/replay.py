@@ -15,7 +15,7 @@ from replay.batch import Gather, Gathers, Host, WindowGather, read
 from replay.checksum import Say
 from replay.damage import DamagedReplay, Known, Verify
 from replay.episodes import EpisodeTracker
-from replay.layout import LAYOUT_FILE, check_layout, open_folder, plan, restore_layout, take_back_folder
+from replay.layout import LAYOUT_FILE, Layout, check_layout, open_folder, plan, restore_layout, take_back_folder
 from replay.prefetch import Drawn, Origin, Prefetch
 from replay.records import RecordCheck, RecordSpec
 from replay.ring import Ring, RingGather
@@ -60,7 +60,7 @@ class Replay:
         directory: str | Path,
         spec: RecordSpec,
         *,
-        capacity: int,
+        capacity: int | Layout,
         batch_size: int,
         batch_length: int | None = None,
         stack: int | None = None,
@@ -78,6 +78,7 @@ class Replay:
         ``capacity``, ``batch_length``, ``episode_length`` (the longest episode, where known) and ``total_records``
         (what each environment will write, where known: less disk may do) are in records; a record is one environment
         output, the reset included. ``stack`` is in frames; exactly one of ``batch_length`` and ``stack`` is given.
+        In place of a ``capacity`` the layout of records that lie there already: see :mod:`replay.converted`.
         ``device`` is where batches go, ``ring`` where a copy of the records lives, if any.
 
         Raises ``UserError`` naming the key: values that cannot work, too little disk, a folder with another layout.
@@ -87,14 +88,17 @@ class Replay:
         if seed < 0:
             raise UserError(f"seed={seed} must not be negative.")
         self.directory = Path(directory)
-        self.layout = plan(
-            spec,
-            capacity=capacity,
-            batch_length=batch_length,
-            stack=stack,
-            num_envs=num_envs,
-            episode_length=episode_length,
-        )
+        if isinstance(capacity, Layout):
+            self.layout = capacity
+        else:
+            self.layout = plan(
+                spec,
+                capacity=capacity,
+                batch_length=batch_length,
+                stack=stack,
+                num_envs=num_envs,
+                episode_length=episode_length,
+            )
         needed = None if total_records is None else self.layout.bytes_after(total_records)
         self._new = not (self.directory / LAYOUT_FILE).exists()
         self._undecided = open_folder(self.directory, self.layout, needed)

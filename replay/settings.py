@@ -16,18 +16,31 @@ CopyDevice = Annotated[
 ]
 
 
-class ReplaySettings(Section):
+class DrawSettings(Section):
+    """What batches are drawn from, and how."""
+
     capacity: Count
-    store_physics: Flag
     prefetch: Flag | None
     device: CopyDevice | None
+
+
+class ReplaySettings(DrawSettings):
+    """Of a run's own replay."""
+
+    store_physics: Flag
     verify: OneOf[Literal[True, False, "drop"]]
 
 
-class ReplayKeys(Section):
-    """At the root of the settings of every run with a replay."""
+class DataSettings(DrawSettings):
+    """Of data that nobody adds to. What is damaged is converted anew, not dropped."""
 
-    replay: ReplaySettings
+    verify: Flag
+
+
+class ReplayKeys(Section):
+    """At the root of the settings of every run that draws batches."""
+
+    replay: DrawSettings
     batch_size: Count
 
     @property

@@ -12,6 +12,7 @@ from composing_kit import compose_faster
 from settings_kit import compose_settings
 
 from envs.gl import choose_backend
+from replay.converted import CACHE_VARIABLE
 from utils.errors import UserError
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
@@ -95,6 +96,12 @@ def _logging_as_before():
         if name.partition(".")[0] == "hydra" and isinstance(logger, logging.Logger):
             logger.setLevel(logging.NOTSET)
     root.setLevel(logging.WARNING)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Data sets are not converted to the user's folder."""
+    os.environ[CACHE_VARIABLE] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -22,10 +22,13 @@ from training import checkpoint
 from training.collector import Collector
 from training.learner import Learner
 from training.off_policy import OffPolicyRun
+from training.offline import OfflineRun
 from training.on_policy import OnPolicyRun, RolloutLearner
 from training.run import CHECKPOINT, Run
 
-Place = Literal["update", "collect", "finish", "checkpoint", "snapshot", "evaluation", "play", "learn", "models"]
+Place = Literal[
+    "update", "collect", "finish", "checkpoint", "snapshot", "evaluation", "play", "learn", "models", "publish"
+]
 PLACES: dict[Place, tuple[type, str]] = {
     "update": (Learner, "update"),
     "collect": (Collector, "step"),
@@ -36,8 +39,9 @@ PLACES: dict[Place, tuple[type, str]] = {
     "play": (RestAgent, "act"),
     "learn": (RolloutLearner, "update"),
     "models": (OnPolicyRun, "save_models"),
+    "publish": (OfflineRun, "save_snapshot"),
 }
-"""The last three are those of on-policy runs."""
+"""From ``play`` to ``models`` they are those of on-policy runs, ``publish`` is that of offline runs."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def play(config: dict[str, Any], folder: Path, script: str, resume: bool, kill: 
 
 
 def _arm(kill: Kill) -> None:
-    for kind in (OffPolicyRun, OnPolicyRun):
+    for kind in (OffPolicyRun, OnPolicyRun, OfflineRun):
         _arm_runs(kind, kill)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from dataset_kit import exorl_noise
 from snapshot_kit import made_by
 
 from entry.cli import check_overrides
@@ -30,6 +31,11 @@ FEW = {
         ("preset=debug", "save_video=false", "num_skills=0", "num_train_steps=2", "num_seed_steps=2"),
         "runs/cartpole_swingup/run",
         "num_train_steps=3",
+    ),
+    "offline_train": (
+        ("preset=debug", "dataset_dir=data", "num_train_updates=2"),
+        "exp_local/offline/run",
+        "num_train_updates=3",
     ),
     "rest": (("preset=debug", "epochs=1"), "exp_local/rest/run", "epochs=2"),
 }
@@ -61,6 +67,7 @@ def files(folder):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_run_begins_in_its_folder_and_goes_on_however_it_is_named(script, here, monkeypatch, capfd):
     few, folder, longer = FEW[script]
+    exorl_noise(here / "data")
     status, said = call(monkeypatch, capfd, script, *few, "device=cpu", f"hydra.run.dir={folder}")
     assert status == 0 and str(here / folder) in said
     assert (here / folder / "checkpoint.pt").is_file()
@@ -104,7 +111,7 @@ def test_help_lists_what_the_script_takes_and_nothing_else(script, flag, here, m
     status, said = call(monkeypatch, capfd, script, flag)
     assert status == 0 and files(here) == []
     assert len(re.findall(rf"^python {SCRIPTS[script].file} ", said, re.MULTILINE)) >= 3
-    own = [name for name in groups(script) if "agent_preset" not in name]
+    own = [name for name in groups(script) if "_preset" not in name]  # those that are taken where there are any
     assert re.findall(r"^(\w+)=\w+$", said, re.MULTILINE) == own
     for group in own:
         for path in (configs_of(script) / group).glob("*.yaml"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dataset_kit import exorl_noise
 from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
@@ -30,6 +31,10 @@ EXAMPLE = "autoencoder_dreamer"  # of docs/add_a_method.md, see test_docs_exampl
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = {entry.file: phase for phase, entry in ENTRIES.items()}
 DRQ_PAGE = ROOT / "docs" / "agents" / "drq.md"
+
+
+LEARNED = [*DEBUG, "num_train_updates=3", "snapshots=[2]"]
+"""A few updates on a data set."""
 
 
 def commands(page: Path) -> list[str]:
@@ -107,15 +112,11 @@ def test_commands_of_every_script_are_found():
     assert {line.split()[1] for line in hydra_commands()} == set(SCRIPTS)
 
 
-OF_OTHERS = re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(), re.MULTILINE)
-"""What stands for the commands of others."""
-RUN = dict.fromkeys(
-    [line for line in commands(README) if is_training(line)]
-    + [line for line in OF_OTHERS if is_training(line) and "rest" not in line]
-)
+PUBLISHED = re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(), re.MULTILINE)
+"""What the README has for the commands of others."""
 
 
-@pytest.mark.parametrize("line", OF_OTHERS)
+@pytest.mark.parametrize("line", PUBLISHED)
 def test_what_stands_for_a_command_of_others_is_accepted(line):
     _, script, *words = line.replace("<timestamp>", "2026-01-01T00-00-00").split()
     if script == "rest_render.py":
@@ -125,7 +126,7 @@ def test_what_stands_for_a_command_of_others_is_accepted(line):
         settings_of(SCRIPTS[script], composed(SCRIPTS[script], words))
 
 
-@pytest.mark.parametrize("line", RUN)
+@pytest.mark.parametrize("line", list(dict.fromkeys(filter(is_training, [*commands(README), *PUBLISHED]))))
 def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     """Word for word but for the size: a few frames of the debug preset, the first job of a sweep."""
     monkeypatch.chdir(tmp_path)
@@ -144,7 +145,14 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
         run = launch(settings(phase, *job, *small), tmp_path / "run", phase)
         assert run.agent.finished and (tmp_path / "rnd_models_single_run" / "run" / "0" / "1" / "1").is_dir()
         return
-    repeat = "action_repeat=10" if "jaco" in line else "action_repeat=20"
+    if phase == "offline_train":
+        [job, *_] = sweep([argument for argument in arguments if "=" in argument])
+        data = f"dataset_dir={exorl_noise(tmp_path / 'data')}"
+        run = launch(settings(phase, *job, *LEARNED, data), tmp_path / "run", phase)
+        assert run.updates == 3 and [path.name for path in run.files] == ["snapshot_2.pt"]
+        return
+    offline = "from_offline=True" in arguments  # of data without action repeat
+    repeat = f"action_repeat={1 if offline else 10 if 'jaco' in line else 20}"
     short = [*DEBUG, repeat, "num_train_frames=1020", "evaluate=false"]
     own = ["num_seed_frames=1000", "save_ft_model=false"] if phase == "finetune" else ["snapshots=[1000]"]
     small = [*short, *own]
@@ -162,8 +170,14 @@ def test_every_readme_command_runs(line, tmp_path, monkeypatch, settings):
     if phase == "finetune" and config["snapshot_ts"]:
         checked = settings_of(phase, config)
         source = [f"agent={checked.agent.name}", f"domain={checked.domain}", f"seed={checked.seed}"]
-        before = settings("pretrain", *short, *source, "snapshots=[1000]")
-        made = launch(before, tmp_path / "before", "pretrain").files[0]
+        if offline:
+            data = [f"dataset={checked.dataset}", f"collection_method={checked.collection_method}"]
+            data += [f"dataset_dir={exorl_noise(tmp_path / 'data')}"]
+            made = launch(settings("offline_train", *source, *data, *LEARNED), tmp_path / "before", "offline_train")
+        else:
+            before = settings("pretrain", *short, *source, "snapshots=[1000]")
+            made = launch(before, tmp_path / "before", "pretrain")
+        made = made.files[0]
         made.rename(made.with_name(f"snapshot_{config['snapshot_ts']}.pt"))
     run = launch(config, tmp_path / "run", phase)
     assert run.frame == 1020
@@ -240,10 +254,10 @@ def test_keys_in_the_text_exist(page):
 
 @functools.cache
 def dreamer_keys() -> frozenset[str]:
-    """Of all agents, in both scripts."""
+    """Of all agents, in all scripts."""
     known: set[str] = set()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        for phase in ("pretrain", "finetune"):
+        for phase in ("pretrain", "offline_train", "finetune"):
             for agent in (CONFIGS / "agent").glob("*.yaml"):
                 known |= set(flatten(compose(phase, [f"agent={agent.stem}"])))
     return frozenset(known)

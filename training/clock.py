@@ -34,6 +34,11 @@ class Clock:
         return self.step >= self.steps
 
     @property
+    def counted(self) -> str:
+        """One of what logs and files count."""
+        return "update" if self.unit == "updates" else "frame"
+
+    @property
     def length(self) -> str:
         """As the user gave it, up to a whole step: ``num_train_frames=4000``."""
         return f"{self.key}={self.last_frame if self.unit == 'frames' else self.steps}"

@@ -113,7 +113,7 @@ class Made(Stored):
     versions: Words
     run: Text
     frame: Whole
-    phase: OneOf[Literal["pretrain", "finetune"]]
+    phase: OneOf[Literal["pretrain", "offline", "finetune"]]
     config: StoredConfig
     lineage: Annotated[
         list,
@@ -226,13 +226,23 @@ class RolloutCheckpoint(StoredRun):
     envs: Mappings
 
 
+class OfflineCheckpoint(StoredRun):
+    """Of a run that learns from a data set."""
+
+    replay: ReplayState
+
+
 WITH_TENSORS = {
     "snapshot": ("modules",),
     "checkpoint": ("agent", "replay", "collector", "eval_env", "envs", "own", "random"),
 }
 """The parts that hold tensors besides plain values."""
 
-LOOPS: dict[str, type[StoredRun]] = {"off_policy": CheckpointContent, "on_policy": RolloutCheckpoint}
+LOOPS: dict[str, type[StoredRun]] = {
+    "off_policy": CheckpointContent,
+    "on_policy": RolloutCheckpoint,
+    "offline": OfflineCheckpoint,
+}
 """Checkpoints by the kind of run that wrote them, which their ``loop`` says; those that do not are off-policy."""
 
 

@@ -20,7 +20,7 @@ from utils.own_code import PACKAGES
 from utils.rules import is_int
 from utils.settings import SettingError, keys_of, parse, pick
 
-FRAMES = ("image_size", "action_repeat")
+FRAMES = ("image_size", "action_repeat", "dataset")
 """Keys of the environment that have to be the same, and that a run can have as the snapshot has them."""
 
 SAME_ENVIRONMENT = ("obs_type", *FRAMES)
@@ -55,7 +55,7 @@ def check_fits(source: Pretrained, settings: OffPolicyKeys, chosen: Mapping[str,
         if _apart(before, now, key):
             then = get(before, key)
             kind = before.get("choices", {}).get("configs") if key == "obs_type" else None
-            fix = f"`{key}`={then}" if kind is None else override("configs", kind)
+            fix = f"`{key}`={in_hydra(then)}" if kind is None else override("configs", kind)
             raise SettingError(
                 f"`{key}`={get(now, key)}: {source.path} was made with `{key}`={then}. Set {fix}, or name another "
                 "snapshot."

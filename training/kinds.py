@@ -8,6 +8,9 @@ from training.episode_log import EpisodeLog, SkillEpisodeLog
 from training.evaluators import EverySkill, MeanActions
 from training.goals import GoalLog, GoalViews, ReachedGoals, Target
 from training.off_policy import OffPolicyRun
+from training.offline import OfflineRun
+from training.offline_parts import OfflineParts
+from training.offline_settings import OfflineKeys
 from training.on_policy import OnPolicyRun
 from training.parts import Parts, env_arguments, episode_records
 from training.rest_parts import RestParts
@@ -78,3 +81,10 @@ def rest_run(
 ) -> OnPolicyRun:
     """Of ``rest_train.py``."""
     return OnPolicyRun(settings, run_dir, parts, clock, logger, origin)
+
+
+def offline_run(
+    settings: OfflineKeys, run_dir: Path, parts: OfflineParts, clock: Clock, logger: Logger, origin: Origin
+) -> OfflineRun:
+    """Of ``offline_train.py``."""
+    return OfflineRun(settings, run_dir, parts, clock, logger, origin)

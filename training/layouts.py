@@ -43,6 +43,22 @@ DRQ = LogLayout(
 )
 """The published form of DrQ, with the times and sizes that every run logs."""
 
+OFFLINE = LogLayout(
+    columns={"train": ("step", "frame", "total_time", "fps", "model_loss"), "eval": _EVAL_COLUMNS},
+    fields={
+        "train": (
+            Field("step", "U", "int"),
+            Field("model_loss", "ML", "float"),
+            Field("fps", "UPS", "float"),
+            Field("total_time", "T", "time"),
+        ),
+        "eval": _EVAL_FIELDS,
+    },
+    width=5,
+    unit="update",
+)
+"""Of runs that learn from a data set: a row is ``log_every_updates`` updates, and steps and frames are updates."""
+
 _REST_COLUMNS = (
     "Epoch",
     "Skill",

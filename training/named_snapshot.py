@@ -17,8 +17,15 @@ KEY = "snapshot"
 NAMES = ("snapshot_*.pt", "finetuned_snapshot.pt", "models/*.pt")
 """What snapshots are called, in the folder of a run or in one of their own."""
 
-PLACES = ("pretrained_models/*/*/*/*/snapshot_*.pt", "exp_local/*/*/finetuned_snapshot.pt", "runs/*/*/models/*.pt")
+PLACES = (
+    "pretrained_models/*/*/*/*/snapshot_*.pt",
+    "offline_models/*/*/*/*/*/snapshot_*.pt",
+    "exp_local/*/*/finetuned_snapshot.pt",
+    "runs/*/*/models/*.pt",
+)
 """Where the scripts put them, seen from the folder that a command is given in."""
+
+WRITERS = "dreamer_pretrain.py, offline_train.py and drq_train.py"
 
 MOST_LISTED = 8
 
@@ -53,7 +60,7 @@ def near(path: Path, key: str = "") -> str:
     """A sentence that lists the snapshots near ``path``: in its folder and below, then the scripts' own."""
     found = list(islice(dict.fromkeys(_near(path)), MOST_LISTED + 1))
     if not found:
-        return " There are none near it: pre-train first (dreamer_pretrain.py and drq_train.py write them)."
+        return f" There are none near it: pre-train first ({WRITERS} write them)."
     lines = [f"\n  {override(key, one) if key else one}" for one in found[:MOST_LISTED]]
     more = "\n  and more" if len(found) > MOST_LISTED else ""
     return f" There are:{''.join(lines)}{more}"

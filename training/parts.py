@@ -18,6 +18,7 @@ from envs.make import EnvSettings, goals_of, make, observation_shape, sizes
 from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
+from replay.settings import ReplayKeys
 from training.pretrained import Pretrained, load_pretrained
 from training.settings import OffPolicyKeys
 from utils.compile import compile_agent
@@ -117,6 +118,7 @@ def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
         "env_factory": settings.env_factory,
         "goal_seed": settings.seed if sets and settings.goal_seed is None else settings.goal_seed,
         "task_id": settings.task_id,
+        "exorl": settings.exorl,
     }
 
 
@@ -131,7 +133,7 @@ def env_observation(settings: EnvironmentKeys) -> tuple[tuple[int, ...], str]:
     return shape, "uint8" if settings.obs_type == "pixels" else "float32"
 
 
-def ring_device(settings: OffPolicyKeys, device: torch.device) -> torch.device | None:
+def ring_device(settings: ReplayKeys, device: torch.device) -> torch.device | None:
     """Where the replay's copy lives (``replay.device``); None without. ``cuda`` is the agent's GPU if it is on one."""
     asked = settings.replay.device
     if asked is None or (asked == "cuda" and device.type == "cuda"):

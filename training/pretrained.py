@@ -25,6 +25,9 @@ SAME_MEANING = (
 )
 """Keys that change what a snapshot's weights mean without changing their shapes."""
 
+DEPTH = 4
+"""Folders between that of all snapshots and one: observations, domain, agent, seed."""
+
 SAME_VALUES = ("discount", "reward_state")
 """Likewise, of the critic only."""
 
@@ -43,8 +46,8 @@ class Pretrained(NamedTuple):
 
 
 def read_source(settings: FinetuneKeys) -> Pretrained | None:
-    """The file ``snapshot``; without one, the snapshot of ``snapshot_ts`` frames in the published folder, or in
-    ``custom_snap_dir``; None for 0.
+    """The file ``snapshot``; without one, the snapshot of ``snapshot_ts`` frames, or updates with ``from_offline``, in
+    the published folder, or in ``custom_snap_dir``; None for 0.
 
     Raises :class:`UserError` when it is missing (naming those that exist), damaged, or of another agent.
     """
@@ -56,7 +59,7 @@ def read_source(settings: FinetuneKeys) -> Pretrained | None:
         if settings.custom_snap_dir is not None:
             folder = Path(settings.custom_snap_dir).absolute()
         else:
-            folder = base / settings.obs_type / settings.domain / name / str(settings.seed)
+            folder = base.joinpath(*settings.made_in, settings.domain, name, str(settings.seed))
         path = find_snapshot(folder, settings.snapshot_ts, base)
         source = Pretrained(path, checkpoint.load(path, "snapshot"))
     if (made := source.content["agent"]) != name:
@@ -118,7 +121,8 @@ def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
     if here:
         there = " or ".join(f"snapshot_ts={_frames(p)}" for p in here)
         raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
-    others = sorted(base.glob("*/*/*/*/snapshot_*.pt"))
+    below = len(folder.relative_to(base).parts) if folder.is_relative_to(base) else DEPTH
+    others = sorted(base.glob("*/" * below + "snapshot_*.pt"))
     listing = (
         "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
     )

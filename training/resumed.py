@@ -23,7 +23,10 @@ from utils.regular import check_own, kind_of
 FILES = (".lock", CONFIG_FILE, CHECKPOINT, "train.csv", "eval.csv", EPISODES)
 FOLDERS = ("replay", "tb", "videos", "models")
 
-SAME_RUN = ("agent.name", "agent._target_", "agent.method", "task", "seed", "obs_type", "action_repeat", "num_envs")
+SAME_RUN = (
+    *("agent.name", "agent._target_", "agent.method", "task", "seed", "obs_type", "action_repeat", "num_envs"),
+    *("dataset", "relabel_task"),
+)
 """Settings by which a checkpoint is told to be of another run."""
 
 

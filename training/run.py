@@ -242,7 +242,7 @@ class Run(ABC):
         """
         self._faults_in_a_row += 1
         gives_up = self._faults_in_a_row >= MOST_SKIPS
-        where = f"{fault} in update {self.updates} (frame {self.frame})"
+        where = f"{fault} in update {self.updates} ({self.clock})"
         if self.settings.on_nan == "stop" or gives_up:
             if not self.step_in_flight:
                 self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
@@ -362,4 +362,4 @@ class Run(ABC):
         self.logger.load_state_dict(content["logger"])
         beyond = self.clock.step > self.clock.steps
         end = f"which is beyond {self.clock.length}" if beyond else f"of {self.clock.last_frame}"
-        self.logger.say(f"resume: continuing at frame {self.frame} {end}")
+        self.logger.say(f"resume: continuing at {self.clock.counted} {self.frame} {end}")

@@ -14,7 +14,7 @@ from agents.settings import AgentSettings
 from envs.make import canonical_task, resolve_task, validate_task
 from envs.maze_layout import is_file
 from envs.on_policy import known
-from envs.settings import EnvironmentKeys
+from envs.settings import EnvironmentKeys, VariantKeys
 from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
 from utils.compile import MODES
 from utils.config import domain_of
@@ -112,6 +112,7 @@ class Schedule(NamedTuple):
 class OffPolicyKeys(RunKeys, EnvironmentKeys, ReplayKeys):
     """Of runs that collect with environments and learn from a replay."""
 
+    replay: ReplaySettings
     num_envs: Count
     collect: CollectSettings
 
@@ -208,10 +209,12 @@ class SourceKeys(Section):
     init_critic: Flag
 
 
-class FinetuneKeys(DreamerRunKeys, SourceKeys):
+class FinetuneKeys(DreamerRunKeys, SourceKeys, VariantKeys):
     """Of ``dreamer_finetune.py``."""
 
     snapshot_ts: Whole | None
+    from_offline: Flag
+    collection_method: FolderName | None
     custom_snap_dir: Text | None
     save_ft_model: Flag
     eval_goals: Flag = False
@@ -220,6 +223,14 @@ class FinetuneKeys(DreamerRunKeys, SourceKeys):
     @property
     def models(self) -> int:
         return int(self.save_ft_model)
+
+    @property
+    def made_in(self) -> tuple[str, ...]:
+        """Folders in that of all snapshots, above the domain's, for what the one to start from has learned from."""
+        if not self.from_offline:
+            return (self.obs_type,)
+        assert self.dataset is not None and self.collection_method is not None  # preflight has seen to it
+        return self.dataset, self.collection_method
 
 
 class DrQReplaySettings(ReplaySettings):

@@ -107,13 +107,13 @@ class Console:
             self._break_silence(frame)
         elif self._bar is None:
             with self._drawing():
-                self._bar = LiveLine(self._total, frame, lambda: self.says(), sys.stderr)
+                self._bar = LiveLine(self._total, frame, lambda: self.says(), sys.stderr, self._layout.unit)
         else:
             self._bar.move(frame)
 
     def _break_silence(self, frame: int) -> None:
         if self._clock() - self._spoken >= self._silence:
-            self.say(f"at frame {frame} of {self._total}: {self.says()}")
+            self.say(f"at {self._layout.unit} {frame} of {self._total}: {self.says()}")
             self._silence = min(2 * self._silence, LONGEST_SILENCE)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} frames [{elapsed}{postfix}]"
+FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s [{elapsed}{postfix}]"
 
 BEAT = 1.0
 """Seconds between two pictures while nobody calls."""
@@ -21,16 +21,22 @@ GONE = (OSError, ValueError)
 
 
 class LiveLine:
-    """A bar from 0 to ``total`` that stands at ``frame``, and behind it what ``says`` returns.
+    """A bar from 0 to ``total`` that stands at ``frame``, and behind it what ``says`` returns; both count ``unit``s.
 
     On a terminal a thread draws it anew every second, so ``says`` may be called from there; elsewhere only :meth:`move`
     does. What it draws on may vanish: nothing is drawn then, and nobody is disturbed.
     """
 
-    def __init__(self, total: int, frame: int, says: Callable[[], str], stream: TextIO) -> None:
+    def __init__(self, total: int, frame: int, says: Callable[[], str], stream: TextIO, unit: str = "frame") -> None:
         self.frame, self._says = frame, says
         self._bar = tqdm(
-            total=total, initial=frame, unit_scale=True, bar_format=FORMAT, dynamic_ncols=True, file=stream
+            total=total,
+            initial=frame,
+            unit=unit,
+            unit_scale=True,
+            bar_format=FORMAT,
+            dynamic_ncols=True,
+            file=stream,
         )
         self._drawn = time.monotonic()
         self._closed = threading.Event()

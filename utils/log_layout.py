@@ -25,3 +25,5 @@ class LogLayout:
     fields: Mapping[str, tuple[Field, ...]]
     width: int
     """Of the console line's first word, in characters."""
+    unit: str = "frame"
+    """What ``frame`` counts."""

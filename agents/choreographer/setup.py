@@ -20,11 +20,15 @@ from agents.skills import NoSkills, SkillSpace
 
 
 class Explorer(Pilot):
-    """The main drive collects, without skills; what can be looked at are those of another."""
+    """A drive collects, and no skills are recorded; what can be looked at are those of the drive ``skill``."""
 
     def __init__(self, drive: Drive, skill: Drive) -> None:
         super().__init__(drive)
         self.skill = skill
+
+    @property
+    def recorded(self) -> SkillSpace:
+        return NoSkills()
 
     @property
     def shown(self) -> SkillSpace:
@@ -94,16 +98,24 @@ class Controller(Pilot):
 def choreographer(settings: ChoreographerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:
     """Pre-training: ``main`` explores by the agent's method, and ``skill`` learns codes and a policy to each of them.
 
+    On data of others there is nothing to explore, and ``skill`` is alone; the reward head learns the data's rewards.
+
     Fine-tuning: a controller picks a code at every step, by REINFORCE, and the policy of the skills executes it, by
     dynamics unless ``freeze_skills``.
     """
-    return _pretraining(settings, sizes, device) if phase == "pretrain" else _finetuning(settings, sizes, device)
+    if phase == "finetune":
+        return _finetuning(settings, sizes, device)
+    if phase == "offline":
+        skill = _skill_drive(settings, sizes, device)
+        return Setup([skill], Explorer(skill, skill))
+    (main,), _ = main_drive(settings, sizes, phase, device)
+    skill = _skill_drive(settings, sizes, device)
+    return Setup([main, skill], Explorer(main, skill))
 
 
-def _pretraining(settings: ChoreographerSettings, sizes: Sizes, device: torch.device) -> Setup:
+def _skill_drive(settings: ChoreographerSettings, sizes: Sizes, device: torch.device) -> Drive:
     agent = settings.agent
-    (main,), _ = main_drive(settings, sizes, "pretrain", device)
-    skill = Drive(
+    return Drive(
         "skill",
         build_codes(sizes, agent).to(device),
         lambda feat_dim: task_behavior(
@@ -119,7 +131,6 @@ def _pretraining(settings: ChoreographerSettings, sizes: Sizes, device: torch.de
         scores="imagination",
         method_opt=settings.actor_opt.plain(),
     ).to(device)
-    return Setup([main, skill], Explorer(main, skill))
 
 
 def _finetuning(settings: ChoreographerSettings, sizes: Sizes, device: torch.device) -> Setup:

@@ -46,8 +46,8 @@ class DreamerAgent(nn.Module):
     """DreamerV2 (Hafner et al. 2021) with exploration methods (see ``agents/exploration/intrinsic_reward.py``).
 
     ``settings`` are those of :meth:`schema`: the sections of ``configs/dreamer.yaml`` and the ``agent`` group.
-    ``phase`` is ``pretrain`` or ``finetune``; in the latter the reward head learns the task reward and the main
-    drive's behaviour maximises it. Which drives there are and who acts, ``agents/dreamer/setup.py`` says.
+    ``phase`` is ``pretrain``, ``offline`` or ``finetune``; in the last the reward head learns the task reward and the
+    main drive's behaviour maximises it. Which drives there are and who acts, ``agents/dreamer/setup.py`` says.
     Raises :class:`UserError` on configurations that cannot be built.
     """
 
@@ -112,8 +112,8 @@ class DreamerAgent(nn.Module):
 
     @property
     def main(self) -> Drive:
-        """The drive whose target the reward head learns."""
-        return self.drives[MAIN]
+        """The drive whose target the reward head learns: the first."""
+        return next(iter(self.drives.values()))
 
     # ---- acting
 

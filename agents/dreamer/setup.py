@@ -22,7 +22,9 @@ class Setup(NamedTuple):
     """The drives, none of them with a behaviour yet, and the pilot."""
 
     drives: Sequence[Drive]
-    """``main`` first: the reward head learns its target. No other may score replay."""
+    """The reward head learns the target of the first. That is ``main``, but for data of others, where a drive that only
+    collects is left out. No other may score replay.
+    """
     pilot: Pilot
 
 
@@ -39,9 +41,10 @@ def set_up(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.
     setup = factory_named(path)(settings, sizes, phase, device)
     if not isinstance(setup, Setup):
         raise UserError(f"agent.drives={path} gave a {type(setup).__name__}, no agents.dreamer.setup.Setup.")
-    assert setup.drives[0].name == MAIN, "the first drive is the main one"
+    first = setup.drives[0].name
+    assert first == MAIN or phase == "offline", "the first drive is the main one"
     for drive in setup.drives[1:]:
-        assert drive.scores != "replay", f"the reward head learns the reward of {MAIN}, not that of {drive.name}"
+        assert drive.scores != "replay", f"the reward head learns the reward of {first}, not that of {drive.name}"
     return setup
 
 
@@ -79,11 +82,11 @@ def _gives_setup(factory: Any) -> bool:
 
 
 def main_drive(settings: DreamerSettings, sizes: Sizes, phase: Phase, device: torch.device) -> Setup:
-    """One drive, rewarded by the agent's method in pre-training and by the task in fine-tuning.
+    """One drive, rewarded by the agent's method, also on data of others, and in fine-tuning by the task.
 
     With skills, fine-tuning chooses one of them for good.
     """
-    agent, pretrains = settings.agent, phase == "pretrain"
+    agent, pretrains = settings.agent, phase != "finetune"
     method = build_method(agent, sizes)
     method = (method if pretrains else method.finetuned()).to(device)
     skill_dim = method.skills.dim

@@ -62,6 +62,7 @@ class APS(IntrinsicReward):
     """
 
     scores = "imagination"
+    needs_skills = True
     choices = ("regression", "imagination")
     metric_name = "aps"
 

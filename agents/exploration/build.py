@@ -46,6 +46,16 @@ def check_observations(method: type[IntrinsicReward], images: bool) -> None:
         )
 
 
+def check_skills(agent: str, method: type[IntrinsicReward]) -> None:
+    """Raise :class:`UserError` if the method learns from stored skills, for data that hold none."""
+    if method.needs_skills:
+        raise UserError(
+            f"agent={agent} learns from the skill that was followed at every step, and data that others have collected "
+            "hold none. Pre-train it with dreamer_pretrain.py, or choose an agent that needs none: choreo finds skills "
+            "in data."
+        )
+
+
 def build_method(agent: Any, sizes: Sizes) -> IntrinsicReward:
     """Construct the method of a section ``agent`` that has its keys (:func:`own_keys`).
 

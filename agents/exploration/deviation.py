@@ -51,6 +51,7 @@ class Deviation(IntrinsicReward):
     """
 
     scores = "replay"
+    needs_skills = True
     metric_name = "density"
 
     @classmethod

@@ -19,6 +19,7 @@ class DIAYN(IntrinsicReward):
     """r_t = diayn_scale * (log q(z | f_t) + log n), q trained on replayed features and the skills that led to them."""
 
     scores = "imagination"
+    needs_skills = True
     metric_name = "diayn"
 
     def __init__(self, sizes: Sizes, skill_dim: SkillCount, diayn_hidden: Size, diayn_scale: Positive) -> None:

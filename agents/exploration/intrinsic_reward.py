@@ -120,6 +120,9 @@ class IntrinsicReward(nn.Module):
     needs_images: ClassVar[bool] = False
     """Whether the method cannot do without images: it is refused where observations are states."""
 
+    needs_skills: ClassVar[bool] = False
+    """Whether the method learns from the skill stored with every record: it is refused where data hold none."""
+
     reads_view: ClassVar[bool] = False
     """Whether :meth:`after_update` is given the batch. It is kept until then; a captured graph copies it, about 50 MB
     at published sizes."""

@@ -1,4 +1,9 @@
-"""Jaco: reach for a brick with a Kinova arm and hand, made of dm_control's manipulation parts."""
+"""Jaco: reach for a brick with a Kinova arm and hand, made of dm_control's manipulation parts.
+
+Two variants. The one of the Unsupervised RL Benchmark has a free brick, which the observation shows. In that of ExORL
+(Yarats et al. 2022) a mark that nothing can touch and no observation shows takes its place, and the hand starts
+anywhere around it; so the simulator's state is that of the arm alone.
+"""
 
 import logging
 import warnings
@@ -24,11 +29,12 @@ TARGETS = {  # x and y of the brick at the start, in metres
 }
 DROP_HEIGHT = 0.001  # metres that the brick falls before it settles
 HAND_BOX = workspaces.BoundingBox(lower=(-0.1, -0.1, 0.2), upper=(0.1, 0.1, 0.4))  # of the hand at the start, metres
+EXORL_HAND_BOX = workspaces.BoundingBox(lower=(-0.2, -0.2, 0.02), upper=(0.2, 0.2, 0.4))  # the same in ExORL
 ARM_OFFSET = (0.0, 0.4, 0.0)  # position of the arm's base, in metres
 RESET_ATTEMPTS = 10  # of drawing a start in which nothing collides
 
 
-def reach(corner: str, random: np.random.RandomState | int | None = None) -> composer.Environment:
+def reach(corner: str, random: np.random.RandomState | int | None = None, exorl: bool = False) -> composer.Environment:
     """The task ``reach_<corner>``: 250 control steps of 0.04 s, never terminated early.
 
     Its observation is that of the suite's tasks in kind: named arrays, no images.
@@ -36,8 +42,9 @@ def reach(corner: str, random: np.random.RandomState | int | None = None) -> com
     Args:
         corner: one of ``TARGETS``.
         random: seed or random state that draws the initial pose of the hand and the brick's direction.
+        exorl: the variant of ExORL.
     """
-    task = Reach(corner, random)
+    task = Reach(corner, random, exorl)
     environment = composer.Environment(
         task,
         # Half a step early: rounding of the clock cannot add a step.
@@ -71,24 +78,30 @@ class Reach(manipulation_reach.Reach):
     starts at a uniform place of ``HAND_BOX``, pointing down, its fingers closed by a uniform part; the brick lies
     settled in a uniform direction.
 
+    With ``exorl`` there is no brick: a visible mark is at its place, and the hand starts in ``EXORL_HAND_BOX``.
+
     Attributes:
         random: what draws the initial states, as the suite's tasks have it.
     """
 
-    def __init__(self, corner: str, random: np.random.RandomState | int | None = None):
+    def __init__(self, corner: str, random: np.random.RandomState | int | None = None, exorl: bool = False):
         self.random = random if isinstance(random, np.random.RandomState) else np.random.RandomState(random)
         place = (*TARGETS[corner], DROP_HEIGHT)
         # The camera's observable is disabled here: it would render every control step.
         settings = observations.PERFECT_FEATURES
+        brick = observations.make_options(settings, observations.FREEPROP_OBSERVABLES)
         super().__init__(
             arena=arenas.Standard(),
             arm=robots.make_arm(obs_settings=settings),
             hand=robots.make_hand(obs_settings=settings),
-            prop=props.Duplo(observable_options=observations.make_options(settings, observations.FREEPROP_OBSERVABLES)),
+            prop=None if exorl else props.Duplo(observable_options=brick),
             obs_settings=settings,
-            workspace=Workspace(workspaces.BoundingBox(place, place), HAND_BOX, ARM_OFFSET),
+            workspace=Workspace(
+                workspaces.BoundingBox(place, place), EXORL_HAND_BOX if exorl else HAND_BOX, ARM_OFFSET
+            ),
             control_timestep=CONTROL_TIMESTEP,
         )
+        self._task_observables.pop("target_position", None)  # which dm_control shows of a mark
 
     def initialize_episode(self, physics, random_state: np.random.RandomState) -> None:
         """Draws the initial state; time 0 is when the brick has settled."""
