@@ -205,8 +205,9 @@ def _rename(part: Path, folder: Path) -> None:
     try:
         part.rename(folder)
     except OSError:
-        if not folder.is_dir():  # where there are no locks, another process was faster
+        if not folder.is_dir():
             raise
+        shutil.rmtree(part, ignore_errors=True)  # where there are no locks, another process was faster: its is as good
     sync(folder.parent)
 
 
