@@ -51,9 +51,10 @@ def export(
     if not episodes:
         raise UserError(f"{folder} has no finished episode yet. Wait for one and its checkpoint.")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        exorl.write_about(out, about(folder, content, settings))
         for index, arrays in enumerate(_episodes(folder / "replay", layout, settings, episodes)):
+            if index == 0:  # nothing is left of an export that cannot begin
+                out.mkdir(parents=True, exist_ok=True)
+                exorl.write_about(out, about(folder, content, settings))
             exorl.write_episode(out, index, arrays)
             progress(index + 1, len(episodes))
     except OSError as error:
@@ -68,7 +69,7 @@ def about(folder: Path, content: Mapping[str, Any], settings: EnvironmentKeys) -
         "task": settings.task,
         "action_repeat": settings.action_repeat,
         "collected_from": settings.obs_type,
-        "agent": content["config"]["agent"]["name"],
+        "agent": content["config"].get("agent", {}).get("name"),
         "run": folder.resolve().name,
         "commit": content.get("commit"),
         "versions": dict(content["versions"]),
