@@ -15,6 +15,7 @@ from doctoring.table import table
 from utils.errors import UserError
 
 UNKNOWN = warn("not checked: the settings are not known", "mend the row configuration first")
+NO_DATA = warn("not checked: the data set is not known", "mend the row data set first")
 
 
 class Examination:
@@ -43,6 +44,7 @@ class Examination:
             "device": self._device,
             "torch.compile": lambda: machine.compiler(self._uses_gpu),
             "snapshot": lambda: self._of_request(needs.snapshot),
+            "data set": lambda: self._of_request(needs.data_set),
             "disk": lambda: self._of_need(lambda need: needs.disk(self.request, need)),
             "memory": lambda: self._of_need(lambda need: needs.memory(self.request, need)),
             "open files": lambda: self._of_need(needs.open_files),
@@ -132,6 +134,8 @@ class Examination:
             return check(self.request)
 
     def _of_need(self, check: Callable[[Any], Row]) -> Row:
+        if answer(lambda: self._of_request(needs.data_set)).status is Status.FAIL:
+            return NO_DATA
         return self._of_request(lambda request: check(self.need))
 
 

@@ -43,6 +43,20 @@ def snapshot(request: Request) -> Row:
     return ok(f"{source.path.name} of agent={source.content['agent']}, frame {source.content.get('frame', '?')}")
 
 
+def data_set(request: Request) -> Row:
+    """The data that the run learns from are there; their names are looked at, not what they hold."""
+    from replay.exorl import transitions
+    from replay.files import readable
+    from training.datasets import unconverted
+
+    data = request.script.data(request.settings)
+    if data is None:
+        return ok("not needed: the run collects its own")
+    there = f"{len(data.files):,} files, {transitions(data.files):,} transitions"
+    left = unconverted(data)
+    return ok(f"{there}, " + (f"to be converted once ({readable(left)})" if left else "converted already"))
+
+
 def disk(request: Request, need: Any) -> Row:
     """The disk can take the run (see ``preflight.forecast``)."""
     from preflight.room import disk_notes

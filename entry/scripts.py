@@ -12,7 +12,9 @@ from preflight.data_forecast import data_forecast
 from preflight.forecast import Forecast, forecast
 from preflight.rollout_forecast import rollout_forecast
 from preflight.settings import read_offline, read_rest, read_settings
+from replay.converted import Conversion
 from training import layouts
+from training.datasets import data_of
 from training.kinds import dreamer_run, drq_run, offline_run, rest_run
 from training.offline_parts import build_offline
 from training.offline_settings import NOT_SIMULATED, OfflineKeys
@@ -69,6 +71,8 @@ class Script(NamedTuple):
     """Keys that may change on resume."""
     source: Callable[[Any], Pretrained | None] = lambda settings: None
     """The snapshot that the agent starts from."""
+    data: Callable[[Any], Conversion | None] = lambda settings: None
+    """The data set that it learns from."""
     aliases: Aliases = Aliases()
     read: Callable[[Any, Mapping[str, Any]], Any] = read_settings
     """The checked settings of a plain configuration, of the type ``keys`` or one that has them."""
@@ -105,6 +109,7 @@ SCRIPTS: dict[str, Script] = {
         length=("num_train_updates", "updates"),
         folders=("exp_local", "exp_sweep"),
         safe=("dataset_dir", "log_every_updates", "num_train_updates", "use_tb"),
+        data=data_of,
         aliases=Aliases(hidden=tuple(NOT_SIMULATED)),
         read=read_offline,
         forecast=data_forecast,

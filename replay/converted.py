@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from replay import exorl, files
-from replay.checksum import Say, extended
+from replay.checksum import Say
 from replay.damage import DamagedReplay, Verify
 from replay.exorl import EpisodeFile, Progress, Relabel, Sizes
 from replay.layout import MOST_FILES, TYPICAL_STEPS, Layout, read_layout, write_layout
 from replay.records import fields_of, record_dtype
 from replay.replay import Replay
-from replay.storage import Stream
-from utils.atomic import atomic_path, sync
+from replay.segments import SegmentWriter, write_json
+from utils.atomic import sync
 from utils.errors import UserError
 from utils.folders import check_writable
 from utils.locks import Busy, lock_file
@@ -205,8 +205,9 @@ def _rename(part: Path, folder: Path) -> None:
     try:
         part.rename(folder)
     except OSError:
-        if not folder.is_dir():  # where there are no locks, another process was faster
+        if not folder.is_dir():
             raise
+        shutil.rmtree(part, ignore_errors=True)  # where there are no locks, another process was faster: its is as good
     sync(folder.parent)
 
 
@@ -220,7 +221,7 @@ def _build(wanted: Conversion, part: Path, relabel: Relabel | None, progress: Pr
             f"the data set takes {files.readable(wanted.nbytes)} in {part.parent}, and {files.readable(free)} are "
             f"free. Free some space, take fewer transitions, or choose another cache ({CACHE_VARIABLE}=<folder>)."
         )
-    writer = _Writer(part, layout)
+    writer = SegmentWriter(part, layout)
     done = writer.go_on()
     write_layout(part, layout)
     for number, file in enumerate(wanted.files):
@@ -241,8 +242,8 @@ def _build(wanted: Conversion, part: Path, relabel: Relabel | None, progress: Pr
         "lengths": [file.length for file in wanted.files],
         "checksums": writer.checksums,
     }
-    _write_json(part / INDEX_FILE, index)
-    (part / _Writer.JOURNAL).unlink(missing_ok=True)
+    write_json(part / INDEX_FILE, index)
+    writer.finish()
 
 
 def _records(file: EpisodeFile, wanted: Conversion, dtype: np.dtype, relabel: Relabel | None) -> np.ndarray:
@@ -264,67 +265,6 @@ def _records(file: EpisodeFile, wanted: Conversion, dtype: np.dtype, relabel: Re
     records["is_first"][0] = True
     records["is_last"][-1] = True
     return records
-
-
-class _Writer:
-    """Segment files of one stream, written in order; nothing is mapped, so that memory does not grow with them."""
-
-    JOURNAL = "progress.json"
-
-    def __init__(self, folder: Path, layout: Layout) -> None:
-        self.folder, self.layout = folder, layout
-        self.stream = Stream(folder / "stream_0", layout)
-        self.cursor = 0
-        self.checksums: list[int] = []
-
-    def go_on(self) -> int:
-        """Continue what another process has left; how many files are done."""
-        try:
-            left = json.loads((self.folder / self.JOURNAL).read_text())
-            done, cursor, checksums = left["files"], left["cursor"], left["checksums"]
-            sizes = [files.regular_size(self.stream.path_of(number)) for number in range(len(checksums))]
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-        if any(size != self.layout.segment_bytes for size in sizes):
-            return 0
-        self.cursor, self.checksums = cursor, checksums
-        return done
-
-    def write(self, records: np.ndarray) -> bool:
-        """Append ``records``; whether a segment has come to its end."""
-        before = self.cursor // self.layout.segment_steps
-        while len(records):
-            number, offset = divmod(self.cursor, self.layout.segment_steps)
-            taken = records[: self.layout.segment_steps - offset]
-            path = self.stream.path_of(number)
-            if offset == 0:
-                path.parent.mkdir(exist_ok=True)
-                path.unlink(missing_ok=True)  # of a process that was killed
-                files.allocate(path, self.layout.segment_bytes)
-                self.checksums.append(0)
-            content = taken.view(np.uint8).data
-            with path.open("r+b") as file:
-                file.seek(offset * self.layout.dtype.itemsize)
-                file.write(content)
-            self.checksums[-1] = extended(self.checksums[-1], content)
-            self.cursor += len(taken)
-            records = records[len(taken) :]
-        return self.cursor // self.layout.segment_steps != before
-
-    def save(self, done: int) -> None:
-        """What was written is on the disk, and :meth:`go_on` will know: ``done`` files."""
-        self.flush()
-        _write_json(self.folder / self.JOURNAL, {"files": done, "cursor": self.cursor, "checksums": self.checksums})
-
-    def flush(self) -> None:
-        for path in self.stream.found().values():
-            sync(path)
-        sync(self.stream.directory)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content) + "\n")
 
 
 def open_converted(

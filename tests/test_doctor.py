@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEBUG = ("preset=debug", "num_train_frames=2010")
 ROWS = [
     *("python", "packages", "combinations", "torch", "dm_control", "rendering", "configuration", "device"),
-    *("torch.compile", "snapshot", "disk", "memory", "open files", "write access", "wandb"),
+    *("torch.compile", "snapshot", "data set", "disk", "memory", "open files", "write access", "wandb"),
 ]
 
 
@@ -70,7 +70,7 @@ def test_this_machine(tmp_path):
     assert {name: row.split()[0] for name, row in rows.items()} == dict.fromkeys(rows, "OK"), out
     assert re.search(r"MUJOCO_GL=\w+: [\d.]+ ms", rows["rendering"])
     assert "dreamer_pretrain.py" in rows["configuration"]
-    assert re.search(r"^15 checks in [\d.]+ s: ", out, re.MULTILINE)
+    assert re.search(r"^16 checks in [\d.]+ s: ", out, re.MULTILINE)
 
 
 def test_an_unknown_backend(tmp_path):
@@ -154,7 +154,7 @@ def test_an_unknown_key_fails_and_what_depends_on_it_is_not_checked(examine, mon
     status, rows = examine("num_train_frame=10", "use_wandb=True", "device=cuda")
     assert status == 1 and failures(rows) == ["configuration", "device"]
     assert "Did you mean num_train_frames?" in rows["configuration"].fix
-    for name in ("snapshot", "disk", "memory", "open files", "write access"):
+    for name in ("snapshot", "data set", "disk", "memory", "open files", "write access"):
         assert rows[name] == examination.UNKNOWN
     assert rows["wandb"].status is Status.WARN, "what the command line says by itself is still looked at"
     assert len(reads) == 1

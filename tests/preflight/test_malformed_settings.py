@@ -27,7 +27,7 @@ NULLABLE = {
     "agent.deviation_floor",
 }
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
-NULLABLE |= {"retain", "goal_seed", "task_id"}
+NULLABLE |= {"retain", "goal_seed", "task_id", "dataset", "collection_method", "agent.drives"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device", "replay.verify"}
@@ -204,7 +204,7 @@ def test_keys_that_are_not_there_or_not_known(bases, tmp_path):
 
 MAY_BE_ABSENT = {"agent.method_opt", "agent.skill_actor_ent", "agent.skill_draw", "agent.train_before_choice"}
 MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("eps", "clip", "wd")} | {"retain"}
-MAY_BE_ABSENT |= {"goal_seed", "task_id", "eval_goals", "goal_mode"}
+MAY_BE_ABSENT |= {"goal_seed", "task_id", "eval_goals", "goal_mode", "dataset"}
 
 
 def combinations():
