@@ -17,11 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.cells import coverage, measure
+from analysis.run_folder import read_run
 from replay.layout import Layout, read_layout
 from replay.stored import live_records
-from training import checkpoint
-from training.run import CHECKPOINT
-from utils.config import CONFIG_FILE
 from utils.errors import UserError, exit_status
 
 
@@ -48,16 +46,7 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     Raises:
         UserError: no run, no checkpoint, no stored simulator states, a domain without a measure, missing segments.
     """
-    if not (folder / CONFIG_FILE).is_file():
-        raise UserError(f"{folder} holds no run ({CONFIG_FILE} is missing). Name a run folder.")
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
-    content = checkpoint.load(path, "checkpoint")
-    if "replay" not in content:
-        raise UserError(
-            f"{folder} is a run without a replay, which keeps no states to count. Name one of another script."
-        )
+    content = read_run(folder)
     state, settings = content["replay"], content["config"]
     domain = settings["domain"]
     measure(domain)  # before the large files are read

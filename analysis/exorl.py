@@ -29,11 +29,11 @@ EVERY = 1.0
 """Seconds between two looks at how far it has come."""
 
 
-def sizes_of(domain: str) -> Sizes:
-    """Of ExORL's data of ``domain``. Raises :class:`UserError` for one that is not known."""
+def sizes_of(domain: str, exorl: bool) -> Sizes:
+    """Of data of ``domain``, in ExORL's variant of it. Raises :class:`UserError` for one that is not known."""
     if domain not in DOMAINS:
         raise unknown_value("--domain", domain, DOMAINS)
-    moved = body(TASKS[domain][0], exorl=True)
+    moved = body(TASKS[domain][0], exorl)
     return Sizes(moved.observed, moved.actions, moved.state)
 
 
@@ -52,6 +52,11 @@ def domain_of(source: Path, given: str | None, relabel: str | None) -> str:
     raise UserError(f"{source} does not say of which domain it is. Add --domain <domain>.")
 
 
+def is_variant(source: Path) -> bool:
+    """Whether data are of ExORL's variant of their domain: those of others are, exports of ours say it."""
+    return bool(exorl.read_about(source).get("exorl", True))
+
+
 def planned(options: argparse.Namespace) -> Conversion:
     """What ``import`` is to convert. Raises :class:`UserError` for what cannot be."""
     domain = domain_of(options.folder, options.domain, options.relabel)
@@ -62,7 +67,7 @@ def planned(options: argparse.Namespace) -> Conversion:
     return conversion(
         options.folder,
         domain=domain,
-        sizes=sizes_of(domain),
+        sizes=sizes_of(domain, is_variant(options.folder)),
         capacity=options.capacity,
         label=options.relabel or "",
         physics=options.physics,
@@ -74,7 +79,7 @@ def bring_in(options: argparse.Namespace) -> None:
     wanted = planned(options)
     began = time.monotonic()
     print(f"{len(wanted.files):,} episodes, {wanted.records:,} records, {readable(wanted.nbytes)} on the disk")
-    relabel = None if options.relabel is None else relabeller(options.relabel)
+    relabel = None if options.relabel is None else relabeller(options.relabel, is_variant(options.folder))
     folder = converted(wanted, options.cache or default_cache(), relabel=relabel, progress=Watched("file"), say=print)
     print(f"{folder}  {time.monotonic() - began:.1f} s")
 

@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.run_folder import read_run
 from envs.retrace import Retrace
-from envs.settings import EnvironmentKeys
+from envs.settings import EnvironmentKeys, VariantKeys
 from replay import exorl
 from replay.layout import Layout, read_layout
 from replay.stored import records_between
-from training import checkpoint
 from training.parts import TRAIN_ENVS, env_arguments, env_sizes
-from training.run import CHECKPOINT
-from utils.config import CONFIG_FILE
 from utils.errors import UserError
 from utils.folders import check_writable
 from utils.seeding import derive
@@ -42,8 +40,8 @@ def export(
     Raises:
         UserError: no run with a checkpoint and a replay, one without what is needed, or a folder that holds something.
     """
-    content = _checkpoint(folder)
-    settings = parse(EnvironmentKeys, pick(EnvironmentKeys, content["config"]))
+    content = read_run(folder)
+    settings = parse(VariantKeys, pick(VariantKeys, content["config"]))
     layout = read_layout(folder / "replay")
     _check_run(folder, settings, layout, keep_repeat)
     _check_out(out)
@@ -67,6 +65,7 @@ def about(folder: Path, content: Mapping[str, Any], settings: EnvironmentKeys) -
     return {
         "domain": settings.domain,
         "task": settings.task,
+        "exorl": settings.exorl,
         "action_repeat": settings.action_repeat,
         "collected_from": settings.obs_type,
         "agent": content["config"].get("agent", {}).get("name"),
@@ -74,18 +73,6 @@ def about(folder: Path, content: Mapping[str, Any], settings: EnvironmentKeys) -
         "commit": content.get("commit"),
         "versions": dict(content["versions"]),
     }
-
-
-def _checkpoint(folder: Path) -> dict[str, Any]:
-    if not (folder / CONFIG_FILE).is_file():
-        raise UserError(f"{folder} holds no run ({CONFIG_FILE} is missing). Name a run folder.")
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise UserError(f"{folder} has no {CHECKPOINT} yet. Wait for the run's first one.")
-    content = checkpoint.load(path, "checkpoint")
-    if "replay" not in content:
-        raise UserError(f"{folder} is a run without a replay, which keeps no episodes. Name one of another script.")
-    return content
 
 
 def _check_run(folder: Path, settings: EnvironmentKeys, layout: Layout, keep_repeat: bool) -> None:

@@ -12,6 +12,7 @@ from contents_kit import CONFIG, resumable
 
 from analysis.exorl import main
 from analysis.exorl_check import histogram
+from envs.make import body
 from envs.relabel import relabeller
 from envs.vector import make_vector
 from replay import Replay, exorl
@@ -101,6 +102,7 @@ def test_round_trip(tmp_path, capsys, pixels, monkeypatch):
     assert "8 episodes, 320 transitions" in capsys.readouterr().out
     about = json.loads((out / "about.json").read_text())
     assert (about["domain"], about["task"], about["action_repeat"]) == ("walker", "walker_walk", REPEAT)
+    assert about["exorl"] is False
     # held actions are refused, whoever wants to learn from them; say that there were none
     assert main(["import", str(out), "--cache", str(cache)]) == 1
     assert f"action_repeat={REPEAT}" in capsys.readouterr().err
@@ -199,6 +201,20 @@ def test_what_cannot_be_exported(tmp_path, capsys):
         assert shown.startswith("error: ") and len(shown.splitlines()) == 1, shown
         assert all(part in shown for part in named.split(".*")), shown
     assert files(tmp_path / "full") == [tmp_path / "full" / "mine"] and not out.exists()
+
+
+def test_jaco_of_ours_has_a_brick_and_that_of_others_none(tmp_path, capsys):
+    for name, exorl_variant in (("ours", False), ("theirs", None)):
+        size = body("jaco_reach_top_left", exorl_variant is None)
+        rows = {"observation": size.observed, "action": size.actions, "reward": 1, "physics": size.state}
+        arrays = {key: np.zeros((10, width), np.float32) for key, width in rows.items()}
+        (tmp_path / name).mkdir()
+        exorl.write_episode(tmp_path / name, 0, arrays | {"discount": np.ones((10, 1), np.float32)})
+        if exorl_variant is not None:
+            exorl.write_about(tmp_path / name, {"exorl": exorl_variant, "domain": "jaco"})
+        options = [str(tmp_path / name), "--cache", str(tmp_path / "cache"), "--relabel", "jaco_reach_top_left"]
+        assert main(["import", *options]) == 0, capsys.readouterr().err
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_check(tmp_path, capsys):
