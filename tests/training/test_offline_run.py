@@ -14,14 +14,20 @@ from settings_kit import typed
 
 from agents.choreographer.setup import Explorer
 from agents.exploration.build import method_class
+from analysis import exorl
 from analysis.snapshot_tool import build_env
+from doctoring.needs import data_set
+from doctoring.request import read
+from entry.settings import composed, settings_of
 from entry.start import launch
+from entry.stored import CHOICES
 from envs.relabel import relabeller
 from preflight.data_forecast import data_forecast
 from replay.converted import CACHE_VARIABLE
 from replay.exorl import episode_files
 from training import checkpoint
 from training.contents import check_finite
+from training.interrupt import StopSignal
 from training.layouts import OFFLINE
 from training.learner import Learner, NumericalFault
 from training.restored import restore_agent
@@ -274,3 +280,61 @@ def test_another_repeat_or_kind_of_observation_is_refused(config, settings, tmp_
     with pytest.raises(UserError) as refused:
         launch(settings("finetune", *words, "snapshot_ts=4"), tmp_path / "ft", "finetune")
     assert key in str(refused.value) and fix in str(refused.value)
+
+
+def test_a_snapshot_named_by_its_path_brings_its_task_its_sizes_and_its_data_set(config, tmp_path):
+    exorl_noise(tmp_path / "data" / "jaco" / "rnd" / "buffer", "jaco")
+    words = ("agent=dreamer", "relabel_task=jaco_reach_top_right", "rssm.deter=12")
+    groups = {CHOICES: {"agent": "dreamer", "configs": "dmc_states", "preset": "debug"}}
+    run = launch(config(*words, domain="jaco") | groups, tmp_path / "run", "offline_train")
+    asked = settings_of("finetune", composed("finetune", [f"snapshot={run.files[0]}"]))
+    found = asked.agent.name, asked.task, asked.obs_type, asked.action_repeat, asked.rssm.deter
+    assert found == ("dreamer", "jaco_reach_top_right", "states", 1, 12)
+    assert asked.exorl and not asked.from_offline
+    text = f"snapshot={run.files[0]}"
+    with pytest.raises(UserError, match="from_offline=true"):
+        settings_of("finetune", composed("finetune", [text, "from_offline=true", "collection_method=rnd"]))
+
+
+def test_a_stop_signal_ends_a_conversion_and_the_next_run_goes_on_with_it(config, tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    asked = config("agent=dreamer")
+    with StopSignal() as stop:
+        stop.received = True
+        with pytest.raises(KeyboardInterrupt):
+            launch(asked, tmp_path / "run", "offline_train")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    (part,) = (tmp_path / "cache" / "exorl").glob("*.part")
+    launch(asked, tmp_path / "run", "offline_train")
+    assert not part.exists() and len(list((tmp_path / "cache" / "exorl").iterdir())) == 1
+
+
+def test_doctor_looks_at_the_data(config, tmp_path):
+    folder = config()["dataset_dir"]
+
+    def row(*words):
+        return data_set(read(["offline_train.py", *DEBUG, *words]))
+
+    assert "4 files, 120 transitions" in row(f"dataset_dir={folder}").found
+    with pytest.raises(UserError, match="nowhere"):
+        row("dataset_dir=nowhere")
+    assert "not needed" in data_set(read([*DEBUG])).found
+
+
+def test_a_run_of_ours_is_the_data_of_another_whose_agent_is_finetuned(settings, tmp_path):
+    own = settings(
+        "pretrain", *DEBUG, "configs=dmc_states", "agent=random_dreamer", "num_train_frames=2010", "snapshots=[]",
+        "evaluate=false", "save_video=false",
+    )  # fmt: skip
+    launch(own, tmp_path / "own", "pretrain")
+    folder = tmp_path / "urlb" / "walker" / "random" / "buffer"
+    exorl.main(["export", str(tmp_path / "own"), str(folder)])
+    data = ("domain=walker", "collection_method=random", f"dataset_dir={folder}")
+    few = ("num_train_updates=12", "snapshots=[10]")
+    learned = launch(settings("offline_train", *DEBUG, "agent=choreo", *data, *few), tmp_path / "run", "offline_train")
+    assert (learned.replay.num_episodes, learned.replay.steps) == (2, 2000)
+    words = ("agent=choreo", "task=walker_run", "from_offline=true", "collection_method=random", "snapshot_ts=10")
+    tuned = launch(settings("finetune", *FINETUNE, *words), tmp_path / "ft", "finetune")
+    assert tuned.updates > 0 and tuned.lineage[0]["path"] == str(learned.files[0])
+    before, after = (checkpoint.load(path)["modules"]["skill_method"] for path in (learned.files[0], tuned.files[-1]))
+    assert differing(before, after) == []  # the codes stay as they were learned

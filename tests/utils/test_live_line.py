@@ -78,3 +78,10 @@ def test_a_terminal_that_goes_away_holds_nobody_up(monkeypatch, error):
     line.move(50)
     line.close()
     assert not line._thread.is_alive()
+
+
+def test_it_counts_what_it_is_told_to_count():
+    stream = io.StringIO()
+    line = LiveLine(100, 40, lambda: "busy", stream, "update")
+    line.close()
+    assert "40.0/100 updates [" in stream.getvalue()
