@@ -37,7 +37,7 @@ def other_group(name: str, config_name: str) -> str:
     if name in groups(config_name) or not owners:
         return ""
     return (
-        f"{scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
+        f"{scripts()[config_name]} has no {name}=. {_all(owners)} {'has' if len(owners) == 1 else 'have'} it."
     )
 
 
@@ -70,7 +70,13 @@ def _owners(key: str) -> str:
         return f"agent={', '.join(names)}" if names else ""
     if key == "defaults":
         return ""
-    return " and ".join(file for config, file in scripts().items() if key in _keys(config))
+    return _all([file for config, file in scripts().items() if key in _keys(config)])
+
+
+def _all(names: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = names or [""]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _keys(config_name: str) -> set[str]:
