@@ -36,9 +36,7 @@ def other_group(name: str, config_name: str) -> str:
     owners = [file for config, file in scripts().items() if name in groups(config)]
     if name in groups(config_name) or not owners:
         return ""
-    return (
-        f"{scripts()[config_name]} has no {name}=. {_all(owners)} {'has' if len(owners) == 1 else 'have'} it."
-    )
+    return f"{scripts()[config_name]} has no {name}=. {_all(owners)} {'has' if len(owners) == 1 else 'have'} it."
 
 
 def check_sections(config_name: str, job: DictConfig) -> None:

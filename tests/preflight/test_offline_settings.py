@@ -64,7 +64,8 @@ def test_the_keys_of_the_schema_are_those_of_the_files_but_for_what_nothing_simu
     found = set(flatten({key: value for key, value in config.items() if key != "choices"}))
     hidden = {key for key in schema if key.partition(".")[0] in NOT_SIMULATED}
     assert found - schema == set()
-    assert {key.partition(".")[0] for key in schema - found - hidden} == {"retain", "goal_seed", "task_id"}  # have defaults
+    have_defaults = {"retain", "goal_seed", "task_id"}
+    assert {key.partition(".")[0] for key in schema - found - hidden} == have_defaults
 
 
 def test_published_lengths_are_frames_over_ten():
