@@ -111,11 +111,6 @@ class OfflineRun(Run):
 
     # ---- saving
 
-    def snapshot_dir(self) -> Path:
-        """Where numbered snapshots go."""
-        chosen = self.settings.snapshot_dir
-        return self.run_dir if chosen is None else Path(chosen).absolute()
-
     def save_snapshot(self, path: Path) -> None:
         """Write what fine-tuning needs to ``path``."""
         self.publish(path, self.agent.snapshot_modules())

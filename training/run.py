@@ -272,6 +272,11 @@ class Run(ABC):
         origin = {"phase": self.origin.phase, "config": self.origin.config, "lineage": self.lineage}
         return {"run": str(self.run_dir), "run_id": self.origin.run_id, "frame": self.frame, **origin}
 
+    def snapshot_dir(self) -> Path:
+        """Where numbered snapshots go."""
+        chosen = self.settings.snapshot_dir
+        return self.run_dir if chosen is None else Path(chosen).absolute()
+
     def publish(self, path: Path, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """Write state dicts by name as a snapshot at ``path``; what is there of another run is kept."""
         content = {
