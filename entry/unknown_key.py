@@ -36,9 +36,7 @@ def other_group(name: str, config_name: str) -> str:
     owners = [file for config, file in scripts().items() if name in groups(config)]
     if name in groups(config_name) or not owners:
         return ""
-    return (
-        f"{scripts()[config_name]} has no {name}=. {' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it."
-    )
+    return f"{scripts()[config_name]} has no {name}=. {_listed(owners)} {'has' if len(owners) == 1 else 'have'} it."
 
 
 def check_sections(config_name: str, job: DictConfig) -> None:
@@ -70,7 +68,12 @@ def _owners(key: str) -> str:
         return f"agent={', '.join(names)}" if names else ""
     if key == "defaults":
         return ""
-    return " and ".join(file for config, file in scripts().items() if key in _keys(config))
+    return _listed([file for config, file in scripts().items() if key in _keys(config)])
+
+
+def _listed(files: list[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(files[:-1]), *files[-1:])))
 
 
 def _keys(config_name: str) -> set[str]:
