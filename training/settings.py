@@ -214,6 +214,7 @@ class FinetuneKeys(DreamerRunKeys, SourceKeys, VariantKeys):
 
     snapshot_ts: Whole | None
     from_offline: Flag
+    dataset: FolderName | None
     collection_method: FolderName | None
     custom_snap_dir: Text | None
     save_ft_model: Flag

@@ -14,15 +14,19 @@ from utils.errors import UserError
         (
             "drq",
             "agent=dreamer",
-            "agent=dreamer: drq_train.py has no agent=. dreamer_pretrain.py, offline_train.py and",
+            "drq_train.py has no agent=. dreamer_pretrain.py, offline_train.py and dreamer_finetune.py have it.",
         ),
         ("drq", "agent=dreamer,icm_dreamer", "drq_train.py has no agent=."),
         ("drq", "configs=dmc_pixels", "drq_train.py has no configs=."),
         ("drq", "~configs", "drq_train.py has no configs=."),
         ("finetune", "drq_preset=debug", "there is no key drq_preset."),
         ("pretrain", "framestack=3", "framestack is a key of drq_train.py. --cfg"),
-        ("drq", "batch_length=50", "batch_length is a key of dreamer_pretrain.py, offline_train.py and"),
-        ("drq", "planner.horizon=5", "planner.horizon is a key of dreamer_pretrain.py, offline_train.py and"),
+        ("drq", "num_seed_frames=5", "num_seed_frames is a key of dreamer_pretrain.py and dreamer_finetune.py. --cfg"),
+        (
+            "drq",
+            "kl.free=5",
+            "kl.free is a key of dreamer_pretrain.py, offline_train.py and dreamer_finetune.py. --cfg",
+        ),
         ("drq", "snapshot_ts=100", "snapshot_ts is a key of dreamer_finetune.py. --cfg"),
         # of another script, and near to keys of this one
         ("pretrain", "lr=3e-4", "lr is a key of drq_train.py. Did you mean model_opt.lr or actor_opt.lr or"),

@@ -11,6 +11,8 @@ from utils.config import CONFIGS, to_plain
 SCRIPTS = ("pretrain", "finetune")
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 BASES = [(script, agent) for script in SCRIPTS for agent in AGENTS]
+OFFLINE = ("offline_train", "choreo")
+"""Without environments."""
 
 
 def misspelt(draw, name):
@@ -63,7 +65,8 @@ def composed_once():
 def bases(composed_once):
     """The sound configuration of every script and agent, in plain form."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return {(script, agent): to_plain(compose(script, [f"agent={agent}"])) for script, agent in BASES}
+        asked = [*BASES, OFFLINE]
+        return {(script, agent): to_plain(compose(script, [f"agent={agent}"])) for script, agent in asked}
 
 
 @pytest.fixture(autouse=True)

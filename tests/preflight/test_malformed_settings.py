@@ -5,7 +5,7 @@ import random
 from typing import NamedTuple
 
 import pytest
-from malformed_kit import BASES, SCRIPTS, Reached, bases, composed_once, misspelt_key, nothing_is_built
+from malformed_kit import BASES, OFFLINE, SCRIPTS, Reached, bases, composed_once, misspelt_key, nothing_is_built
 
 from entry.start import launch
 from utils.config import CONFIGS, flatten, get
@@ -27,7 +27,7 @@ NULLABLE = {
     "agent.deviation_floor",
 }
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
-NULLABLE |= {"retain", "goal_seed", "task_id", "dataset", "collection_method", "agent.drives"}
+NULLABLE |= {"retain", "goal_seed", "task_id", "dataset", "collection_method", "relabel_task", "agent.drives"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device", "replay.verify"}
@@ -171,7 +171,7 @@ def test_what_is_not_mutated_is_built(bases, script, agent, tmp_path):
 def test_wrong_types_and_ranges(bases, tmp_path, wrong):
     draw = random.Random(1)
     cases = []
-    for script, agent in BASES:
+    for script, agent in [*BASES, OFFLINE]:
         plain = bases[script, agent]
         for key in flatten(plain):
             value = get(plain, key)
@@ -189,7 +189,7 @@ def test_wrong_types_and_ranges(bases, tmp_path, wrong):
 def test_keys_that_are_not_there_or_not_known(bases, tmp_path):
     draw = random.Random(2)
     cases = []
-    for script, agent in BASES:
+    for script, agent in [*BASES, OFFLINE]:
         plain = bases[script, agent]
         keys = [key for key in flatten(plain) if key != "agent"]
         needed = [key for key in keys if key not in MAY_BE_ABSENT and not key.startswith("agent.explor_rate.")]
