@@ -17,7 +17,7 @@ from utils.config import domain_of
 from utils.errors import UserError
 from utils.settings import fields_of
 
-WITH_OWN = [name for name, row in SCRIPTS.items() if "env_factory" in fields_of(row.keys)]
+WITH_OWN = [name for name, row in SCRIPTS.items() if {"env_factory", "num_envs"} <= fields_of(row.keys).keys()]
 """Scripts that take environments of the user's own."""
 
 
