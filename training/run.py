@@ -242,7 +242,7 @@ class Run(ABC):
         """
         self._faults_in_a_row += 1
         gives_up = self._faults_in_a_row >= MOST_SKIPS
-        where = f"{fault} in update {self.updates} ({self.clock})"
+        where = f"{fault} in update {self.updates} ({self.clock.counted} {self.frame})"
         if self.settings.on_nan == "stop" or gives_up:
             if not self.step_in_flight:
                 self.counters.updates_owed -= due  # a resumed run begins this step again, and adds them again
