@@ -1,0 +1,22 @@
+"""Curves with bands, by what is drawn and what files there are."""
+
+import xml.etree.ElementTree as ElementTree
+
+from PIL import Image
+
+from utils.band_plot import Curve, Panel, bands
+
+
+def test_panels_are_drawn_and_written_twice(tmp_path):
+    ours = Curve("ours", [0, 1000], [1.0, 4.0], [0.5, 3.0], [1.5, 5.0])
+    theirs = Curve("theirs", [0, 1000], [1.0, 2.0], [0.5, 1.0], [1.5, 3.0], dashed=True)
+    panels = [Panel("one", [ours, theirs]), Panel("two", [ours]), Panel("three", [theirs])]
+    made = bands(panels, tmp_path / "a.b", "Frames", "Return")
+    assert [path.name for path in made] == ["a.b.png", "a.b.svg"] == sorted(path.name for path in tmp_path.iterdir())
+    with Image.open(made[0]) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**20)}
+    assert (31, 119, 180) in colours  # C0, of what is not dashed
+    drawn = ElementTree.parse(made[1]).getroot()
+    axes = [one for one in drawn.iter() if one.get("id", "").startswith("axes_")]
+    assert len(axes) == 3
+    assert drawn.find(".//*[@id='legend_1']") is not None
