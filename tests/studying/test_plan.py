@@ -108,7 +108,6 @@ def test_a_part_of_a_study_has_what_it_needs():
     [
         (["finetune.overrides=['evaluate=false']"], ["evaluate=false"]),
         (["variants.odd={agents: [choreo], overrides: ['init_actr=false']}"], ["init_actor", "odd"]),
-        (["overrides=['configs=dmc_pixels']"], ["configs"]),
     ],
 )
 def test_what_the_scripts_would_refuse_is_refused_before(words, said, tmp_path, monkeypatch, capsys):
