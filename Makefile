@@ -34,7 +34,7 @@ quickstart: setup ## pre-train on walker pixels, fine-tune on walker_stand, draw
 	@echo "== quickstart: rendering check, pre-training, fine-tuning, summary"
 	@$(RUN) quickstart.py
 
-test: setup ## run the tests (16 minutes on two cores); ARGS='-k name' goes to pytest
+test: setup ## run the tests (10 minutes on two cores); ARGS='-k name' goes to pytest
 	@echo "== test: pytest, without the long ones"
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
