@@ -1,6 +1,7 @@
 """A run's replay as a data set in the format of ExORL, from which other agents can learn."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,16 +104,17 @@ def _episodes(
     replay: Path, layout: Layout, settings: EnvironmentKeys, episodes: list[list[int]]
 ) -> Iterator[dict[str, np.ndarray]]:
     """The arrays of every episode, in the format's shapes."""
-    show = _Stored(layout) if settings.obs_type == "states" else _Rebuilt(settings, layout)
-    for env, start, length in episodes:
-        found = records_between(replay / f"stream_{env}", layout, start, start + length, (*KEYS, *show.keys))
-        yield {
-            "observation": show(env, start, found),
-            "action": found["action"],
-            "reward": found["reward"][:, None],
-            "discount": (~found["is_terminal"]).astype(np.float32)[:, None],
-            "physics": found["physics"],
-        }
+    with ExitStack() as held:
+        show = _Stored(layout) if settings.obs_type == "states" else _Rebuilt(settings, held)
+        for env, start, length in episodes:
+            found = records_between(replay / f"stream_{env}", layout, start, start + length, (*KEYS, *show.keys))
+            yield {
+                "observation": show(env, start, found),
+                "action": found["action"],
+                "reward": found["reward"][:, None],
+                "discount": (~found["is_terminal"]).astype(np.float32)[:, None],
+                "physics": found["physics"],
+            }
 
 
 class _Stored:
@@ -133,8 +135,8 @@ class _Rebuilt:
 
     keys = ()
 
-    def __init__(self, settings: EnvironmentKeys, layout: Layout) -> None:
-        self._settings = settings
+    def __init__(self, settings: EnvironmentKeys, held: ExitStack) -> None:
+        self._settings, self._held = settings, held
         self._longest = env_sizes(settings).steps + 1
         self._envs: dict[int, Retrace] = {}
         self._done: dict[int, int] = {}
@@ -143,7 +145,8 @@ class _Rebuilt:
     def __call__(self, env: int, start: int, records: Mapping[str, np.ndarray]) -> np.ndarray:
         if env not in self._envs:
             seed = derive(self._settings.seed, TRAIN_ENVS)
-            self._envs[env] = Retrace(self._settings.task, seed=seed, index=env, **env_arguments(self._settings))
+            made = Retrace(self._settings.task, seed=seed, index=env, **env_arguments(self._settings))
+            self._envs[env] = self._held.enter_context(closing(made))
         # those that are not stored any more; a few ended early
         resets = 10 * -(-(start - self._done.get(env, 0)) // self._longest)
         self._done[env] = start + len(records["physics"])

@@ -34,7 +34,7 @@ from benchmarks.machine import describe, provenance
 from benchmarks.memory import STATUS, give_back_free, status
 from benchmarks.tables import markdown
 from replay import RecordSpec, Replay
-from training.parts import record_spec
+from replay.records import record_spec
 from training.settings import DEVICE
 from utils.device import resolve_device
 from utils.errors import exit_status

@@ -44,7 +44,7 @@ class Examination:
             "device": self._device,
             "torch.compile": lambda: machine.compiler(self._uses_gpu),
             "snapshot": lambda: self._of_request(needs.snapshot),
-            "data set": lambda: self._of_request(needs.data_set),
+            "data set": lambda: self._data_set,
             "disk": lambda: self._of_need(lambda need: needs.disk(self.request, need)),
             "memory": lambda: self._of_need(lambda need: needs.memory(self.request, need)),
             "open files": lambda: self._of_need(needs.open_files),
@@ -133,8 +133,12 @@ class Examination:
         with worded(self.request.script):
             return check(self.request)
 
+    @cached_property
+    def _data_set(self) -> Row:
+        return answer(lambda: self._of_request(needs.data_set))
+
     def _of_need(self, check: Callable[[Any], Row]) -> Row:
-        if answer(lambda: self._of_request(needs.data_set)).status is Status.FAIL:
+        if self._data_set.status is Status.FAIL:
             return NO_DATA
         return self._of_request(lambda request: check(self.need))
 

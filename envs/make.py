@@ -155,7 +155,7 @@ class EnvSettings:
     @property
     def has_sets(self) -> bool:
         """Whether the task has the goals of a set."""
-        goals = None if self.env_factory is not None else goals_of(self.task)
+        goals = goals_of(self.task, self.env_factory)
         return goals is not None and goals.in_sets
 
 
@@ -242,13 +242,13 @@ def body(task: str, exorl: bool = False) -> Body:
     return (entry.exorl if exorl and entry.exorl is not None else entry.bodies)[name]
 
 
-def goals_of(task: str) -> Goals | None:
-    """The goals that the task is to reach; None for one that is to do something else.
+def goals_of(task: str, env_factory: str | None = None) -> Goals | None:
+    """The goals that the task is to reach; None for one that is to do something else, or is of ``env_factory``.
 
     Raises:
         UserError: there is no such task; suggests the nearest.
     """
-    return DOMAINS[validate_task(task)[0]].goals
+    return None if env_factory is not None else DOMAINS[validate_task(task)[0]].goals
 
 
 def places(settings: EnvSettings) -> list[tuple[int, tuple[float, float, float]]]:

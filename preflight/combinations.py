@@ -203,7 +203,8 @@ def _goals(settings: FinetuneKeys) -> None:
             raise SettingError(f"`goal_mode`={settings.goal_mode} says how goals are evaluated: add `eval_goals`=true.")
         return
     agent, mode, task = settings.agent, settings.goal_mode, settings.task
-    if settings.env_factory is not None or goals_of(task) is None:
+    goals = goals_of(task, settings.env_factory)
+    if goals is None:
         raise SettingError(
             f"`eval_goals`=true: `task`={task} has no goals. Choose one of {', '.join(with_goals())}, or leave it out."
         )
@@ -219,7 +220,7 @@ def _goals(settings: FinetuneKeys) -> None:
             f"`goal_mode`={mode} follows the skill whose code is nearest to the goal, and agent={agent.name} has no "
             "codes. Take agent=choreo, or leave `goal_mode` out."
         )
-    if mode == "nearest_code" and not goals_of(task).in_sets:  # type: ignore[union-attr]
+    if mode == "nearest_code" and not goals.in_sets:
         raise SettingError(
             f"`goal_mode`={mode} needs an observation of the goal, and of `task`={task} there is none: the brick lies "
             "on the floor, where the hand cannot be put without touching it. Take task=mw_reach, or leave `goal_mode` "

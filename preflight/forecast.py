@@ -18,6 +18,7 @@ from agents.agent import Phase
 from agents.settings import AgentSettings
 from replay import Layout, plan
 from replay.files import readable
+from replay.records import record_spec
 from replay.ring import ring_bytes
 from training.parts import (
     build_agent,
@@ -25,7 +26,6 @@ from training.parts import (
     env_sizes,
     episode_records,
     outline_agent,
-    record_spec,
     ring_device,
     total_records,
 )

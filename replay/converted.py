@@ -28,7 +28,7 @@ from replay.checksum import Say
 from replay.damage import DamagedReplay, Verify
 from replay.exorl import EpisodeFile, Progress, Relabel, Sizes
 from replay.layout import MOST_FILES, TYPICAL_STEPS, Layout, read_layout, write_layout
-from replay.records import fields_of, record_dtype
+from replay.records import fields_of, record_dtype, record_spec
 from replay.replay import Replay
 from replay.segments import SegmentWriter, write_json
 from utils.atomic import sync
@@ -68,14 +68,8 @@ class Conversion:
     @property
     def layout(self) -> Layout:
         """Where the records go: one stream, all of it live."""
-        spec: dict[str, tuple[tuple[int, ...], str]] = {
-            "observation": ((self.sizes.observation,), "float32"),
-            "action": ((self.sizes.action,), "float32"),
-            "reward": ((), "float32"),
-            **dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool")),
-        }
-        if self.physics:
-            spec["physics"] = ((self.sizes.physics,), "float64")
+        physics = self.sizes.physics if self.physics else None
+        spec = record_spec((self.sizes.observation,), "float32", self.sizes.action, 0, physics)
         records = self.records
         steps = min(records, max(TYPICAL_STEPS, -(-records // MOST_FILES)))
         segments = -(-records // steps)

@@ -1,6 +1,7 @@
 """What a record is: one environment output, an array per key, stored as one element of a structured dtype."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -9,6 +10,23 @@ RecordSpec = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 """Key -> (shape of one record, dtype), e.g. ``{"observation": ((3, 64, 64), "uint8"), "reward": ((), "float32")}``."""
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+def record_spec(
+    obs_shape: tuple[int, ...], obs_dtype: DTypeLike, action_dim: int, skill_dim: int, physics_dim: int | None
+) -> RecordSpec:
+    """What is stored of every step: no skill where its size is 0, no simulator state where that is None."""
+    spec: dict[str, tuple[tuple[int, ...], Any]] = {
+        "observation": (tuple(obs_shape), obs_dtype),
+        "action": ((action_dim,), "float32"),
+        "reward": ((), "float32"),
+        **dict.fromkeys(FLAGS, ((), "bool")),
+    }
+    if skill_dim:
+        spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
+    if physics_dim is not None:
+        spec["physics"] = ((physics_dim,), "float64")
+    return spec
 
 
 def record_dtype(spec: RecordSpec) -> np.dtype:

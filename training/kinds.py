@@ -27,7 +27,7 @@ def dreamer_run(
 ) -> OffPolicyRun:
     """Of ``dreamer_pretrain.py`` and ``dreamer_finetune.py``."""
     grid = {"most_skills": settings.num_skill_videos, "skill_steps": settings.skill_video_steps}
-    goals = None if settings.env_factory is not None else goals_of(settings.task)
+    goals = goals_of(settings.task, settings.env_factory)
     evaluator: MeanActions = MeanActions(settings.num_eval_episodes, **grid)
     episodes = EpisodeLog()
     if goals is not None and goals.in_sets:

@@ -81,7 +81,7 @@ class OfflineRun(Run):
 
     def look_ahead(self) -> None:
         """After the first updates, a word on how long all of them will take."""
-        seconds = self._seconds_left()
+        seconds = self.seconds_left()
         if self._told or self.work.rounds < ROUNDS or seconds is None:
             return
         self._told = True
@@ -95,12 +95,7 @@ class OfflineRun(Run):
                 self.logger.say(f"note: smaller networks take less on this machine: {self._smaller}")
             self.logger.say(f"note: a day is enough for {self.clock.key}={rounded(self.step + int(DAY / pace), 1)}")
 
-    def time_left(self) -> str:
-        seconds = self._seconds_left()
-        return "" if seconds is None else f"{about(seconds)} left"
-
-    def _seconds_left(self) -> float | None:
-        """By the pace so far; None while there is none."""
+    def seconds_left(self) -> float | None:
         pace = self._pace()
         return None if pace is None else (self.clock.steps - self.step) * pace
 

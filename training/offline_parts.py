@@ -11,11 +11,12 @@ from agents.agent import Agent, Phase
 from replay.converted import Conversion, default_cache
 from replay.exorl import Progress
 from replay.files import readable
+from replay.records import record_spec
 from replay.replay import Replay
 from training.datasets import convert, data_of, open_data, sizes_of, unconverted
 from training.interrupt import StopSignal
 from training.offline_settings import OfflineKeys
-from training.parts import REPLAY, build_agent, outline_agent, plain_spec, record_spec
+from training.parts import REPLAY, build_agent, outline_agent, plain_spec
 from utils.compile import compile_agent
 from utils.console import Console
 from utils.errors import UserError

@@ -148,7 +148,7 @@ class OnPolicyRun(Run):
         if self._told or self.work.rounds < ROUNDS:
             return
         self._told = True
-        seconds, (rollout, update) = self._seconds_left(), self._paces()
+        seconds, (rollout, update) = self.seconds_left(), self._paces()
         if seconds is None or seconds < WORTH_SAYING:
             return
         parts = f"a rollout of {about(rollout)} and {about(update)} of learning in each"
@@ -156,12 +156,7 @@ class OnPolicyRun(Run):
         if seconds >= LONG and self._smaller is not None:
             self.logger.say(f"note: fewer skills and shorter turns take less: {self._smaller}")
 
-    def time_left(self) -> str:
-        seconds = self._seconds_left()
-        return "" if seconds is None else f"{about(seconds)} left"
-
-    def _seconds_left(self) -> float | None:
-        """By the paces so far; None while there are none."""
+    def seconds_left(self) -> float | None:
         paces = self._paces()
         return None if None in paces else (self.clock.steps - self.step) * (sum(paces) + self.work.rest)
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-from numpy.typing import DTypeLike
 
 from agents.agent import ASKED, Agent, Phase
 from agents.settings import AgentSettings
@@ -18,6 +17,7 @@ from envs.make import EnvSettings, goals_of, make, observation_shape, sizes
 from envs.settings import EnvironmentKeys
 from envs.vector import make_vector
 from replay import RecordSpec, Replay
+from replay.records import record_spec
 from replay.settings import ReplayKeys
 from training.pretrained import Pretrained, load_pretrained
 from training.settings import OffPolicyKeys
@@ -109,7 +109,8 @@ def _blind(settings: OffPolicyKeys) -> str | None:
 
 def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
     """What ``envs.make.make`` takes besides task and seed."""
-    sets = settings.env_factory is None and (goals := goals_of(settings.task)) is not None and goals.in_sets
+    goals = goals_of(settings.task, settings.env_factory)
+    sets = goals is not None and goals.in_sets
     return {
         "obs_type": settings.obs_type,
         "action_repeat": settings.action_repeat,
@@ -184,23 +185,6 @@ def outline_agent(settings: AgentSettings, obs_shape: tuple[int, ...], action_di
     meta = torch.device("meta")
     with torch.random.fork_rng(devices=[]), meta:  # networks whose constructor names no device are made there, too
         return build_agent(settings, obs_shape, action_dim, phase, meta)
-
-
-def record_spec(
-    obs_shape: tuple[int, ...], obs_dtype: DTypeLike, action_dim: int, skill_dim: int, physics_dim: int | None
-) -> RecordSpec:
-    """What the replay stores at every step: no skill where its size is 0, no simulator state where that is None."""
-    spec: dict[str, tuple[tuple[int, ...], Any]] = {
-        "observation": (tuple(obs_shape), obs_dtype),
-        "action": ((action_dim,), "float32"),
-        "reward": ((), "float32"),
-        **dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool")),
-    }
-    if skill_dim:
-        spec |= {"skill": ((skill_dim,), "float32"), "skill_valid": ((), "bool")}
-    if physics_dim is not None:
-        spec["physics"] = ((physics_dim,), "float64")
-    return spec
 
 
 def episode_records(settings: EnvironmentKeys) -> int:

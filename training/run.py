@@ -19,6 +19,7 @@ from training.settings import RunKeys
 from training.status import awaited, doing
 from training.work import Work
 from utils.advice import override
+from utils.durations import about
 from utils.errors import UserError
 from utils.graphs import EAGER_CALLS
 from utils.logger import Logger, Prefix
@@ -190,7 +191,12 @@ class Run(ABC):
 
     def time_left(self) -> str:
         """In words, empty where nothing is known."""
-        return ""
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"{about(seconds)} left"
+
+    def seconds_left(self) -> float | None:
+        """By the paces so far; None while there are none."""
+        return None
 
     def finish(self) -> None:  # noqa: B027
         """What comes after the last step, also of a run that was over already."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.atomic import atomic_path
+from utils.axes import plain
 
 FORMATS = ("png", "svg")
 
@@ -59,9 +60,7 @@ def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) 
         axes.set_title(panel.title, fontsize=10)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(labelsize=8)
-        axes.grid(True, color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     figure.supxlabel(x, fontsize=10)
     figure.supylabel(y, fontsize=10)
     figure.legend(

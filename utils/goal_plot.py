@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.atomic import atomic_path
+from utils.axes import plain
 
 NEVER = "#bd1f01"
 COLOURS = "viridis"
@@ -55,9 +56,7 @@ def goal_map(
         axes.set_ylabel(f"{'xyz'[up]} (m)")
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.15)
-        axes.grid(True, color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     shown = ScalarMappable(Normalize(0, 1), COLOURS)

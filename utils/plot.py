@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.atomic import atomic_path
+from utils.axes import plain
 from utils.csv_log import read_columns
 from utils.errors import UserError
 
@@ -97,9 +98,7 @@ def learning_curve(
     axes.set_ylabel(_NAMES.get(y, _readable(y)) + (f"  ({', '.join(notes)})" if notes else ""))
     axes.set_title(title or f"{_NAMES.get(y, _readable(y))}", fontsize=12)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 500k, 2M
-    axes.grid(True, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     if len(curves) > 1 or labels is not None:
         place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
         axes.legend(frameon=not outside, framealpha=0.85, edgecolor="none", fontsize=9, **place)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.atomic import atomic_path
+from utils.axes import plain
 
 
 class Runs(NamedTuple):
@@ -88,9 +89,7 @@ def _curves(axes, learned: Runs, scratch: Runs) -> None:  # type: ignore[no-unty
     axes.set_ylabel("Return (at most 1000)")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(True, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     axes.legend(frameon=False, fontsize=9.5, loc="upper left")
 
 

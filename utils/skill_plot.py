@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.atomic import atomic_path
+from utils.axes import plain
 
 Floats = NDArray[np.float64]
 
@@ -73,9 +74,7 @@ def lines_over_time(
     if limits is not None:
         axes.set_ylim(*limits)
     axes.set_xlim(0, max(len(episode) for episodes in skills for episode in episodes))
-    axes.grid(True, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     if title:
         axes.set_title(title, fontsize=12)
     _name_ends(axes, [[episode[-1] for episode in episodes if len(episode)] for episodes in skills])

@@ -17,8 +17,9 @@ from envs.relabel import relabeller
 from envs.vector import make_vector
 from replay import Replay, exorl
 from replay.converted import open_converted
+from replay.records import record_spec
 from training import checkpoint
-from training.parts import TRAIN_ENVS, record_spec
+from training.parts import TRAIN_ENVS
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
 from utils.seeding import derive

@@ -11,7 +11,7 @@ from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS, make
 from preflight import forecast as module
 from preflight.forecast import HEADER_BYTES, forecast
-from replay.records import record_dtype
+from replay.records import record_dtype, record_spec
 from training import parts
 from training.parts import build_agent
 from utils.config import CONFIGS
@@ -141,7 +141,7 @@ def test_a_record_is_that_of_the_environment(settings, task):
     space = env.observation_space["observation"]
     actions, state = env.action_space.shape[0], env.reset()[1].get("physics")
     stored = None if state is None else len(state)
-    spec = parts.record_spec(space.shape, space.dtype, actions, config.agent.skill_dim, stored)
+    spec = record_spec(space.shape, space.dtype, actions, config.agent.skill_dim, stored)
     assert forecast(config, "pretrain").layout.dtype == record_dtype(spec)
     env.close()
 

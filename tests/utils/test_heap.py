@@ -13,13 +13,15 @@ from utils.heap import keep_freed_memory
 torch.set_num_threads(1)
 layers = torch.nn.ModuleList(torch.nn.Linear(256, 256) for _ in range(8))
 def faults():
-    for _ in range(3):
+    found = []
+    for _ in range(6):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         x = torch.ones(8000, 256)
         for layer in layers:
             x = torch.nn.functional.elu(layer(x))
         x.sum().backward()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return min(found)  # now and then the heap grows, by where it begins in this process
 print(faults(), keep_freed_memory(), faults())
 """
 
@@ -30,8 +32,7 @@ def test_what_an_update_frees_is_used_again():
     without, kept, with_it = done.stdout.split()
     if kept == "False":
         pytest.skip("another C library, or the environment chooses")
-    # by where the heap begins, which differs from process to process, one tensor (2,000 pages) may not find a place
-    assert int(with_it) < int(without) / 3, done.stdout
+    assert int(with_it) < int(without) / 10, done.stdout
 
 
 @pytest.mark.parametrize(
