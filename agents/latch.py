@@ -25,3 +25,10 @@ class Latch(nn.Module):
 
     def _loaded(self, incompatible: object) -> None:
         self.on = bool(self.tripped)
+
+
+def trip_all(agent: object) -> None:
+    """Make every fact of ``agent`` true that its modules keep in latches."""
+    for module in agent.modules() if isinstance(agent, nn.Module) else ():
+        if isinstance(module, Latch):
+            module.trip()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from agents.agent import Agent, Mode, Phase
+from agents.latch import trip_all
 from replay import Replay
 from training.parts import build_agent
 from training.settings import OffPolicyKeys
@@ -34,6 +35,7 @@ class Trial(NamedTuple):
     """What a trial found, in seconds."""
 
     update: float
+    """Once everything learns that does in this run."""
     first: Acting
     """As the agent acts when the seed phase is over."""
     last: Acting
@@ -73,13 +75,14 @@ def _tried(
     def acting() -> Acting:
         return Acting(_seconds(_action(twin, black, count, twin.collects)), _seconds(_action(twin, black, 1, "eval")))
 
-    learning = _seconds(update)
-    if stopped():
-        return None
+    trip_all(twin)  # what waits for data, such as a first reward, is soon true in most runs
     first, changes = acting(), 0
     while changes < MOST_CHANGES and not stopped() and twin.adapt(last_frame, replay):
         changes += 1
-    last = acting() if changes and not stopped() else first
+    if stopped():
+        return None
+    last = acting() if changes else first
+    learning = _seconds(update)
     alike = all(late < 1.5 * early for late, early in zip(last, first, strict=True))
     return Trial(learning, first, last, 0 if alike else changes)
 

@@ -9,8 +9,10 @@ from PIL import Image
 from run_kit import BLIND, SHORT
 from snapshot_kit import made_by
 
+import training.trial
 from analysis import skill_probe
 from entry.start import launch
+from training.parts import build_agent
 from utils.errors import UserError
 
 CODES = 4  # of preset=debug
@@ -22,7 +24,7 @@ def in_scratch_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys):
+def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys, monkeypatch):
     more = ("num_train_frames=2010", "snapshots=[1200]", "evaluate=false")
     run = launch(settings("pretrain", *CHOREO, *more), tmp_path / "pt", "pretrain")
     names = {path.name for path in (tmp_path / "pt" / "videos").iterdir()}
@@ -41,6 +43,8 @@ def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys)
     report, made = skill_probe.run(skill_probe.parser().parse_args([str(snapshot), "--episodes=2"]))
     assert report["skills"] == CODES and len(made.labels) == 2 * CODES
 
+    tried = []
+    monkeypatch.setattr(training.trial, "build_agent", lambda *of: tried.append(build_agent(*of)) or tried[-1])
     tuned = launch(
         settings(
             "finetune", *CHOREO, "snapshot_ts=1200", "num_train_frames=1510", "task=walker_run", "eval_every_frames=500"
@@ -55,6 +59,8 @@ def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys)
     evaluated = {int(row["frame"]): float(row["skills_tried"]) for row in rows(tmp_path / "ft" / "eval.csv")}
     assert evaluated == {0: 1, 500: 1, 1000: 1, 1500: 0}  # codes in turn, one an episode, then the controller
     assert tuned.agent.main.controls
+    # what an update takes was tried with the controller learning, though no reward had been found yet
+    assert len(tried) == 1 and tried[0].main.behaves(undecided=False) and tried[0].updates > 0
 
 
 @pytest.mark.parametrize("script", ["pretrain", "finetune"])
