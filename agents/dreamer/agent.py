@@ -277,7 +277,7 @@ class DreamerAgent(nn.Module):
         model.
         """
         model = self.world_model
-        steps: list[tuple[nn.Module, str]] = [(model.rssm, "filter_step"), (model.rssm, "imagine_step")]
+        steps: list[tuple[nn.Module, str]] = [(model.rssm, "forward_step"), (model.rssm, "backward_step")]
         behaviors = [drive.behavior for drive in self.drives.values()]
         heads = [head for behavior in behaviors for head in behavior.heads()]
         return [*steps, *((head, "forward") for head in (*heads, model.reward_head, model.encoder)), (model, "loss")]

@@ -1,12 +1,40 @@
 """Recurrent state-space model with categorical latents (DreamerV2, Hafner et al. 2021)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.nn.distributions import sample_one_hot
+from agents.dreamer.recurrence import Functions, Given, Weights, backward_step, forward_step, recur
 from agents.nn.latent import Latent
-from agents.nn.networks import GRUCell
+
+
+class GRUCell(nn.Module):
+    """The weights of a GRU with one LayerNorm over all gates; see :func:`agents.dreamer.recurrence.forward_step`."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs + size, 3 * size)
+        self.norm = nn.LayerNorm(3 * size)
+
+
+class Dynamics(NamedTuple):
+    """Weights of the recurrence as they are now, in the type that products are taken in; gradients reach the RSSM's.
+
+    U: units of hidden layers.
+    """
+
+    weights: Weights
+    action: Tensor
+    """(U, A), of the action in the layer before the GRU, whose bias is the next."""
+    action_bias: Tensor
+    hidden_bias: Tensor
+    """(U,), of the layer before the logits."""
+
+    def of(self, action: Tensor) -> Tensor:
+        """What a step is given of an action, (..., A) -> (..., U)."""
+        return F.linear(action.to(self.action.dtype), self.action, self.action_bias)
 
 
 class RSSM(nn.Module):
@@ -31,6 +59,9 @@ class RSSM(nn.Module):
         self.feat_dim = flat + deter
         self.input = nn.Linear(flat + action_dim, hidden)
         self.cell = GRUCell(hidden, deter)
+        self.update_bias: Tensor
+        self.register_buffer("update_bias", _update_bias(deter), persistent=False)
+        self.forward_step, self.backward_step = forward_step, backward_step
         self.prior_net = nn.Sequential(nn.Linear(deter, hidden), nn.ELU(inplace=True), nn.Linear(hidden, flat))
         self.posterior_in = nn.Linear(deter + embed_dim, hidden)
         self.posterior_out = nn.Linear(hidden, flat)
@@ -41,22 +72,37 @@ class RSSM(nn.Module):
         groups = torch.zeros(count, self.stoch, self.discrete, device=device)
         return Latent(torch.zeros(count, self.deter, device=device), groups, groups.clone())
 
-    def _groups(self, flat: Tensor) -> Tensor:
-        return flat.float().unflatten(-1, (self.stoch, self.discrete))
-
-    def _advance(self, latent: Latent, action: Tensor) -> Tensor:
-        x = F.elu(self.input(torch.cat([latent.stoch.flatten(-2), action], -1)), inplace=True)
-        return self.cell(x, latent.deter).float()
-
     def prior_logits(self, deter: Tensor) -> Tensor:
         """(..., deter) -> (..., stoch, discrete)."""
-        return self._groups(self.prior_net(deter))
+        return self.prior_net(deter).float().unflatten(-1, (self.stoch, self.discrete))  # type: ignore[no-any-return]
 
-    def imagine_step(self, latent: Latent, action: Tensor) -> Latent:
-        """One step of the prior dynamics: states (N, ...) and actions (N, A) -> next states (N, ...)."""
-        deter = self._advance(latent, action)
-        logits = self.prior_logits(deter)
-        return Latent(deter, sample_one_hot(logits), logits)
+    def prior(self) -> Dynamics:
+        """What :meth:`imagine_step` multiplies with: made once where there are many steps."""
+        hidden, _, out = self.prior_net
+        assert isinstance(hidden, nn.Linear) and isinstance(out, nn.Linear)
+        return self._dynamics(hidden.weight, hidden.bias, out)
+
+    def _dynamics(self, deter: Tensor, hidden_bias: Tensor, out: nn.Linear) -> Dynamics:
+        """With the weights (hidden, deter) and biases of the layer before the logits, and the layer of these."""
+        kind, flat = self.input.weight.device.type, self.stoch * self.discrete
+        linear, norm = self.cell.linear, self.cell.norm
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else linear.weight.dtype
+        products = (self.input.weight[:, :flat], linear.weight, linear.bias, deter, out.weight, out.bias)
+        stoch, gates, gates_bias, deter, logits, logits_bias = (x.to(dtype) for x in products)
+        norms = norm.weight, norm.bias + self.update_bias
+        weights = Weights(stoch, gates, gates_bias, *norms, deter, logits, logits_bias)
+        others = self.input.weight[:, flat:], self.input.bias, hidden_bias
+        return Dynamics(weights, *(x.to(dtype) for x in others))
+
+    def imagine_step(self, latent: Latent, action: Tensor, prior: Dynamics | None = None) -> Latent:
+        """One step of the prior dynamics: states (N, ...) and actions (N, A) -> next states (N, ...).
+
+        ``prior`` is what :meth:`prior` gave since the weights last changed.
+        """
+        prior = prior or self.prior()
+        uniform = torch.rand_like(latent.stoch[..., :1])
+        given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform[:, None], None)
+        return Latent(*(x[:, 0] for x in recur(self._steps(), latent.deter, latent.stoch, given, prior.weights)))
 
     def observe_step(self, latent: Latent, action: Tensor, embed: Tensor, is_first: Tensor) -> Latent:
         """One posterior step: ``action`` (N, A) led to the image of ``embed`` (N, E).
@@ -75,52 +121,28 @@ class RSSM(nn.Module):
         ``embed`` (B, T, E); ``action[:, t]`` is the action that led to record t; where ``is_first`` (B, T) holds,
         state and action are zeroed before the step. Starts from zeros unless ``start`` (B, ...) is given.
         """
-        batch, length = embed.shape[:2]
-        latent = start or self.initial(batch, embed.device)
-        keep = (~is_first).to(action.dtype)[..., None]
-        action = action * keep
+        latent = start or self.initial(len(embed), embed.device)
+        keep = (~is_first).to(latent.deter.dtype)[..., None]
         # everything that does not depend on the recurrent state is computed for all steps at once
-        from_embed = F.linear(embed, self.posterior_in.weight[:, self.deter :], self.posterior_in.bias)
-        from_deter = self.posterior_in.weight[:, : self.deter]  # once: every slice has a gradient of the whole's size
-        uniform = torch.rand(length, batch, self.stoch, 1, device=embed.device)
-        deter, stoch = latent.deter, latent.stoch
-        deters, stochs, logits = [], [], []
-        for t in range(length):
-            deter, stoch, step_logits = self.filter_step(
-                deter, stoch, action[:, t], keep[:, t], from_deter, from_embed[:, t], uniform[t]
-            )
-            deters.append(deter)
-            stochs.append(stoch)
-            logits.append(step_logits)
-        post = Latent(torch.stack(deters, 1), torch.stack(stochs, 1), torch.stack(logits, 1))
+        weight, bias = self.posterior_in.weight, self.posterior_in.bias
+        from_embed = F.linear(embed, weight[:, self.deter :], bias)
+        posterior = self._dynamics(weight[:, : self.deter], bias, self.posterior_out)
+        uniform = torch.rand(embed.shape[1], len(embed), self.stoch, 1, device=embed.device)
+        given = Given(posterior.of(action * keep), from_embed, uniform.transpose(0, 1), keep)
+        post = Latent(*recur(self._steps(), latent.deter, latent.stoch, given, posterior.weights))
         return post, self.prior_logits(post.deter)
-
-    def filter_step(
-        self,
-        deter: Tensor,
-        stoch: Tensor,
-        action: Tensor,
-        keep: Tensor,
-        from_deter: Tensor,
-        from_embed: Tensor,
-        uniform: Tensor,
-    ) -> Latent:
-        """One step of :meth:`observe`: state (B, ...) and action (B, A) -> the next posterior (B, ...).
-
-        The state is reset where ``keep`` (B, 1) is 0. ``from_deter`` (hidden, deter) are the weights of the hidden
-        layer for the GRU's state, ``from_embed`` (B, hidden) is the image's part of that layer, ``uniform`` (B, stoch,
-        1) are the random numbers of the sample.
-        """
-        deter = self._advance(Latent(deter * keep, stoch * keep[..., None], stoch), action)
-        hidden = F.elu(F.linear(deter, from_deter) + from_embed, inplace=True)
-        logits = self._groups(self.posterior_out(hidden))
-        return Latent(deter, sample_one_hot(logits, uniform), logits)
 
     def imagine(self, start: Latent, actions: Tensor) -> Latent:
         """Prior states for given actions: start (N, ...), actions (N, T, A) -> (N, T, ...)."""
-        states = []
-        latent = start
-        for t in range(actions.shape[1]):
-            latent = self.imagine_step(latent, actions[:, t])
-            states.append(latent)
-        return Latent(*(torch.stack(xs, 1) for xs in zip(*states, strict=True)))
+        prior = self.prior()
+        uniform = torch.rand(actions.shape[1], *start.stoch.shape[:-1], 1, device=actions.device)
+        given = Given(prior.of(actions), prior.hidden_bias, uniform.transpose(0, 1), None)
+        return Latent(*recur(self._steps(), start.deter, start.stoch, given, prior.weights))
+
+    def _steps(self) -> Functions:
+        return self.forward_step, self.backward_step
+
+
+def _update_bias(deter: int) -> Tensor:
+    """What is added to the gates of a GRU: -1 to those that say how much of the state is replaced, a third."""
+    return -torch.cat([torch.zeros(2 * deter), torch.ones(deter)])

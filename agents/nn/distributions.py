@@ -80,12 +80,29 @@ class _LogSoftmax(torch.autograd.Function):
         return grad - out.exp().mul_(grad.sum(-1, keepdim=True))
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """Without a gradient."""
+def softmax(logits: Tensor) -> Tensor:
+    """``F.softmax(logits, -1)`` without a gradient, fast on CPU for few classes, too."""
     if not _by_parts(logits):
         return F.softmax(logits, -1)
     probs = (logits - logits.amax(-1, keepdim=True)).exp_()
     return probs.div_(probs.sum(-1, keepdim=True))
+
+
+def softmax_backward(grad: Tensor, probs: Tensor) -> Tensor:
+    """The gradient for logits of ``grad`` for their softmax ``probs``, (..., classes) all of them."""
+    if not _by_parts(probs):
+        return torch._softmax_backward_data(grad, probs, -1, probs.dtype)
+    weighted = probs * grad
+    return weighted.sub_(probs * weighted.sum(-1, keepdim=True))
+
+
+def draw(probs: Tensor, uniform: Tensor, dtype: torch.dtype) -> Tensor:
+    """One-hot draws (..., groups, classes) of ``dtype`` from ``probs`` of that shape: the inverses of the cumulative
+    distributions at ``uniform`` (..., groups, 1), numbers in [0, 1).
+    """
+    # the last class also takes what rounding may put past the end
+    index = torch.searchsorted(probs[..., :-1].cumsum(-1), uniform, right=True)
+    return torch.zeros(probs.shape, dtype=dtype, device=probs.device).scatter_(-1, index, 1.0)
 
 
 def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
@@ -103,18 +120,13 @@ def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
 class _OneHot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, uniform: Tensor) -> Tensor:
-        probs = _softmax(logits)
+        probs = softmax(logits)
         ctx.save_for_backward(probs)
-        below = probs.cumsum(-1)
-        # the last class also takes what rounding may put past the end
-        index = (below <= uniform * below[..., -1:]).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
-        return torch.zeros_like(probs).scatter_(-1, index, 1.0)
+        return draw(probs, uniform, probs.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (probs,) = ctx.saved_tensors
-        weighted = probs * grad
-        return weighted - probs * weighted.sum(-1, keepdim=True), None
+        return softmax_backward(grad, *ctx.saved_tensors), None
 
 
 def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:

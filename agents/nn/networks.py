@@ -228,23 +228,6 @@ class ImageDecoder(nn.Module):
         return F.elu(x) if self.elu_output else x
 
 
-class GRUCell(nn.Module):
-    """GRU with one LayerNorm over all gates and an update bias of -1 (Hafner et al. 2021).
-
-    ``forward(x (N, inputs), h (N, size)) -> (N, size)``.
-    """
-
-    def __init__(self, inputs: int, size: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs + size, 3 * size)
-        self.norm = nn.LayerNorm(3 * size)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        reset, candidate, update = self.norm(self.linear(torch.cat([x, h], -1))).float().chunk(3, -1)
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        return torch.lerp(h, candidate, torch.sigmoid(update - 1))
-
-
 def orthogonal_(network: nn.Module) -> nn.Module:
     """Orthogonal weights, gain sqrt 2 for convolutions and 1 for linear layers, and zero biases; in place."""
     for layer in network.modules():

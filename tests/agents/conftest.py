@@ -21,8 +21,9 @@ class Noise:
 
     @property
     def categorical(self):
-        """The uniform numbers behind draws of latents, (..., groups, 1) each."""
-        return [x.double() for x in self.uniform if x.dim() > 2 and x.shape[-1] == 1]
+        """The uniform numbers behind draws of latents, (N, groups, 1) for every step."""
+        drawn = [x.double() for x in self.uniform if x.dim() > 2 and x.shape[-1] == 1]
+        return [step for x in drawn for step in x.reshape(-1, *x.shape[-3:])]
 
     def categorical_steps(self, count, groups):
         """The same, cut into steps of (count, groups, 1); however many calls they were drawn in."""

@@ -1,6 +1,7 @@
 """The skill that is to lead to an observation, and skills that are followed by samples."""
 
 import pytest
+import reference64 as ref
 import torch
 from agent_kit import ACTIONS, OBS, Remembered, make_agent, make_batch, tiny
 from choreo_kit import CODES, finetuning, pretraining, started
@@ -24,16 +25,13 @@ def test_the_nearest_code_of_what_is_seen_five_times(make):
     torch.manual_seed(3)
     uniform = torch.rand(STANDS, 1, agent.world_model.rssm.stoch, 1)
     rssm, embed = agent.world_model.rssm, agent.world_model.encode(image[None])
-    weights, bias = rssm.posterior_in.weight, rssm.posterior_in.bias
-    from_embed = embed @ weights[:, rssm.deter :].T + bias
-    deter, stoch, _ = rssm.initial(1)
+    first = torch.arange(STANDS)[None] == 0
+    seen = ref.observe(
+        *(ref.weights(rssm), embed.expand(1, STANDS, -1), torch.zeros(1, STANDS, ACTIONS), first, uniform),
+        *((rssm.stoch, rssm.discrete), rssm.deter),
+    )
     with torch.no_grad():
-        for step in range(STANDS):
-            keep = torch.full((1, 1), float(step > 0))
-            now = rssm.filter_step(
-                *(deter, stoch, torch.zeros(1, ACTIONS), keep, weights[:, : rssm.deter], from_embed, uniform[step])
-            )
-            deter, stoch = now.deter, now.stoch
+        deter = seen[0][:, -1].float()
         encoded = codes.encoder(deter)[0]
         nearest = int((codes.codebook.codes - encoded).square().sum(-1).argmin())
     assert skill.tolist() == torch.eye(CODES)[nearest].tolist()

@@ -12,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.dreamer.behavior import one_actor
 from agents.dreamer.planner import Planner
-from agents.dreamer.rssm import RSSM
 from agents.nn.distributions import ClippedNormal
 from agents.nn.latent import Latent
 
@@ -244,13 +243,14 @@ class Largest(TorchDispatchMode):
 
 def test_shapes_and_memory_at_the_published_sizes(spy):
     agent = make_agent(composed("finetune", "mpc=true", "planner.iterations=1", "device=cpu"), "finetune")
-    steps = spy(agent.world_model.rssm, "imagine_step")
+    steps, rollouts = (spy(agent.world_model.rssm, name) for name in ("imagine_step", "imagine"))
     latent = agent.world_model.rssm.initial(1)
     acting = agent.start(1)
     assert acting.plan.shape == (1, 5, 6)
     with Largest() as largest:
         plan = search(agent, (latent, acting.skill, acting.plan, torch.tensor([True])))
-    assert [len(args[0].deter) for args, _ in steps.calls] == [25] * 5 + [537] * 5
+    assert [len(args[0].deter) for args, _ in steps.calls] == [25] * 5
+    assert [args[1].shape[:2] for args, _ in rollouts.calls] == [(537, 5)]
     assert plan.action.shape == (1, 6) and plan.mean.shape == (1, 5, 6) and plan.objective.shape == (1, 1)
     assert largest.elements == 537 * 5 * 1224  # the imagined features, 13 MB
 
@@ -261,10 +261,17 @@ def test_shapes_and_memory_at_the_published_sizes(spy):
 class Plane(SimpleNamespace):
     """x' = x + a / 2; the reward of being at x is -|x - goal|^2. ``stoch`` carries the goal."""
 
-    imagine = RSSM.imagine
+    def prior(self):
+        """There are no weights."""
 
-    def imagine_step(self, latent, action):
+    def imagine_step(self, latent, action, prior=None):
         return latent._replace(deter=latent.deter + action / 2)
+
+    def imagine(self, start, actions):
+        states = [start]
+        for action in actions.unbind(1):
+            states.append(self.imagine_step(states[-1], action))
+        return Latent(*(torch.stack(xs, 1) for xs in zip(*states[1:], strict=True)))
 
 
 class Gaussian:

@@ -236,7 +236,7 @@ def test_open_loop_video(noise):
     image = batch["observation"].double() / 255 - 0.5
     embed = ref.encode(ref.below(weight, "encoder"), image[:, :5].flatten(0, 1)).reshape(2, 5, -1)
     rssm = ref.below(weight, "rssm")
-    steps = drawn[0].reshape(5, 2, GROUPS[0], 1)
+    steps = torch.stack(drawn[:5])
     deter, stoch, _, _ = ref.observe(
         rssm, embed, batch["action"][:, :5], batch["is_first"][:, :5], steps, GROUPS, DETER
     )

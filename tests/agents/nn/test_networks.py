@@ -7,7 +7,6 @@ from torch import nn
 from agents.nn.latent import Latent
 from agents.nn.networks import (
     MLP,
-    GRUCell,
     ImageDecoder,
     ImageEncoder,
     conv_by_matmul,
@@ -130,21 +129,6 @@ def test_misfitting_kernels_are_named():
         ImageEncoder((3, 16, 16))
     with pytest.raises(ValueError, match=r"\(5, 5, 6\)"):
         ImageDecoder(9, (3, 64, 64), kernels=(5, 5, 6))
-
-
-def test_gru():
-    cell = spread(GRUCell(4, 6))
-    x, h = torch.randn(5, 4), torch.randn(5, 6)
-    close(cell(x, h).detach(), ref.gru(ref.weights(cell), x.double(), h.double()).detach())
-
-
-def test_gru_keeps_73_percent_at_first():
-    """With all gates at their normalised zero, u = sigmoid(-1)."""
-    cell = GRUCell(2, 3)
-    with torch.no_grad():
-        cell.norm.weight.zero_()
-    h = torch.randn(4, 3)
-    torch.testing.assert_close(cell(torch.randn(4, 2), h), h * (1 - 0.26894143))
 
 
 def test_latent_layout():
