@@ -1,11 +1,14 @@
 """The networks of a behaviour: actor and critics (DreamerV2, Hafner et al. 2021; APS, Liu & Abbeel 2021)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import CriticHead
 from agents.nn.distributions import POLICIES, Policy, unit_normal_log_prob
 from agents.nn.networks import MLP
+from agents.nn.repeated import Repeated, repeatable
 
 
 class Actor(nn.Module):
@@ -18,13 +21,28 @@ class Actor(nn.Module):
         self.action_dim = action_dim
         self.net = MLP(inputs, 2 * action_dim, layers, units)
         self.min_std = min_std
+        self.slope: Tensor
+        self.register_buffer("slope", torch.tensor([1.0] * action_dim + [0.25] * action_dim), persistent=False)
         self.policy = POLICIES[dist]
 
     def forward(self, feat: Tensor, skill: Tensor) -> Policy:
         """feat (..., F), skill (..., n) -> policy with parameters (..., A)."""
+        return self._policy(self.net, feat, skill)
+
+    def repeated(self) -> "Acts":
+        """The same for many steps with the same weights: feat (N, F), detached, and skill (N, n) as in ``forward``."""
+        net = Repeated(self.net) if repeatable(self.net) else self.net
+        return lambda feat, skill: self._policy(net, feat, skill)
+
+    def _policy(self, net: Callable[[Tensor], Tensor], feat: Tensor, skill: Tensor) -> Policy:
         inputs = torch.cat([feat, skill], -1) if skill.shape[-1] else feat
-        mean, raw = self.net(inputs).float().chunk(2, -1)
-        return self.policy(torch.tanh(mean), 2 * torch.sigmoid(raw / 2) + self.min_std)
+        # 2 sigmoid(q / 2) = 1 + tanh(q / 4)
+        mean, above_one = torch.tanh(net(inputs).float() * self.slope).chunk(2, -1)
+        return self.policy(mean, above_one + (1 + self.min_std))
+
+
+Acts = Callable[[Tensor, Tensor], Policy]
+"""feat (N, F), skill (N, n) -> policy with parameters (N, A)."""
 
 
 class Critic(nn.Module):

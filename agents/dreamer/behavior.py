@@ -63,12 +63,12 @@ def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor | Pick, horiz
     Returns the rollout (H + 1, N, ...) and the policies at t = 0 .. H-1, parameters (H, N, A). The last state, where
     nothing is done, has the skill of the one before.
     """
-    latent, feat, prior = start, start.feat, rssm.prior()
+    latent, feat, prior, act = start, start.feat, rssm.prior(), actor.repeated()
     feats, deters, actions, skills, means, stds = [feat], [start.deter], [], [], [], []
     for _ in range(horizon):
         seen = feat.detach()
         skills.append(skill if isinstance(skill, Tensor) else skill(seen))
-        policy = actor(seen, skills[-1])
+        policy = act(seen, skills[-1])
         action = policy.rsample()
         latent = rssm.imagine_step(latent, action, prior)
         feat = latent.feat

@@ -35,16 +35,16 @@ class Weights(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a step is given besides the state, for N states."""
+    """What T steps are given besides the state, for N states."""
 
     action: Tensor
-    """(N, U), the action's part of the layer before the GRU, with its bias."""
+    """(N, T, U), the action's part of the layer before the GRU, with its bias."""
     hidden: Tensor
-    """(N, U) or (U,), what the layer before the logits adds to the state's part."""
+    """(N, T, U), or (U,) for all, what the layer before the logits adds to the state's part."""
     uniform: Tensor
-    """(N, groups, 1), the random numbers of the sample."""
+    """(T, N, groups, 1), the random numbers of the samples, see :func:`agents.nn.distributions.below_one`."""
     keep: Tensor | None
-    """(N, 1), 0 where the state is reset before the step."""
+    """(N, T, 1), 0 where the state is reset before the step."""
 
 
 class Step(NamedTuple):
@@ -92,16 +92,29 @@ class Gradients(NamedTuple):
     logits: Tensor
 
 
-def forward_step(weights: Weights, deter: Tensor, stoch: Tensor, given: Given) -> Step:
+def forward_step(
+    weights: Weights,
+    deter: Tensor,
+    stoch: Tensor,
+    action: Tensor,
+    hidden: Tensor,
+    one_hot: Tensor,
+    uniform: Tensor,
+    keep: tuple[Tensor, Tensor] | None,
+) -> Step:
     """States (N, D) and samples (N, L), those in the type of products, one step on; nothing is recorded.
+
+    ``action``, ``hidden`` and ``uniform`` are those of :class:`Given` at this step; the first two, but for a ``hidden``
+    that is the same for all, are overwritten with the layers they are part of, and ``one_hot`` (N, groups, classes),
+    zeros, with the sample. ``keep``: 0 where the state is reset before, for the state and in the type of products.
 
     h' = h + sigma(u - 1) (tanh(sigma(r) c) - h), where [r, c, u] = LayerNorm(W [ELU(W_s s + a), h] + b); then the
     sample of softmax(W_l ELU(W_h h' + e)). The -1 is part of ``norm_bias``.
     """
-    if given.keep is not None:
-        deter, stoch = deter * given.keep, stoch * given.keep.to(stoch.dtype)
+    if keep is not None:
+        deter, stoch = deter * keep[0], stoch * keep[1]
     size = deter.shape[-1]
-    x = F.elu(torch.addmm(given.action, stoch, weights.stoch.t()), inplace=True)
+    x = F.elu(action.addmm_(stoch, weights.stoch.t()), inplace=True)
     inner = torch.cat([x, deter.to(x.dtype)], -1)
     raw = F.linear(inner, weights.gates, weights.gates_bias).to(deter.dtype)
     normed, mean, rstd = torch.native_layer_norm(raw, [3 * size], weights.norm, weights.norm_bias, EPS)
@@ -109,19 +122,45 @@ def forward_step(weights: Weights, deter: Tensor, stoch: Tensor, given: Given) -
     candidate = torch.tanh(gates[:, :size] * normed[:, size : 2 * size])
     new = torch.lerp(deter, candidate, gates[:, 2 * size :])
     narrow = new.to(x.dtype)
-    hidden = F.elu(torch.addmm(given.hidden, narrow, weights.deter.t()), inplace=True)
+    if hidden.dim() == 1:
+        hidden = F.linear(narrow, weights.deter, hidden)
+    else:
+        hidden.addmm_(narrow, weights.deter.t())
+    hidden = F.elu(hidden, inplace=True)
     logits = F.linear(hidden, weights.logits, weights.logits_bias)
-    probs = softmax(logits.unflatten(-1, (given.uniform.shape[-2], -1)).to(new.dtype))
-    one_hot = draw(probs, given.uniform, logits.dtype).flatten(-2)
+    probs = softmax(logits.unflatten(-1, one_hot.shape[-2:]), new.dtype)
+    sample = draw(probs, uniform, one_hot).flatten(-2)
     return Step(
-        new, one_hot, logits, deter, stoch, inner, raw, mean, rstd, normed, gates, candidate, narrow, hidden, probs
+        new, sample, logits, deter, stoch, inner, raw, mean, rstd, normed, gates, candidate, narrow, hidden, probs
     )
 
 
+class Slopes(NamedTuple):
+    """What the backward pass of the GRU multiplies with; of all steps at once, (..., D) and (..., 3 D)."""
+
+    candidate: Tensor
+    """dh' / d(r c), by tanh: u (1 - tanh^2)."""
+    gates: Tensor
+    """Of [r, c, u]: [c r (1 - r), r, (tanh - h) u (1 - u)], r and u sigmoids; the first two of d(r c)."""
+    before: Tensor
+    """dh' / dh: 1 - u."""
+
+
+def slopes(candidate: Tensor, normed: Tensor, gates: Tensor, before: Tensor) -> Slopes:
+    """Of the fields of :class:`Step` with these names."""
+    reset, _, update = gates.chunk(3, -1)
+    inside = normed.chunk(3, -1)[1]
+    by_reset = torch.ops.aten.sigmoid_backward(inside, reset)
+    by_update = torch.ops.aten.sigmoid_backward(candidate - before, update)
+    gate_slopes = torch.cat([by_reset, reset, by_update], -1)
+    return Slopes(torch.ops.aten.tanh_backward(update, candidate), gate_slopes, 1 - update)
+
+
 def backward_step(
-    weights: Weights, step: Step, keep: Tensor | None, deter: Tensor, stoch: Tensor | None, logits: Tensor | None
+    weights: Weights, step: Step, slope: Slopes, deter: Tensor, stoch: Tensor | None, logits: Tensor | None
 ) -> Gradients:
-    """From gradients with respect to a step's new state (N, D), sample (N, L) and logits (N, L) to those before it.
+    """From gradients with respect to a step's new state (N, D), sample (N, L) and logits (N, L) to those before it, as
+    if it had not been reset.
 
     The sample's gradient is that of the probabilities (straight-through).
     """
@@ -135,30 +174,15 @@ def backward_step(
         to_logits = logits.to(step.logits.dtype)
         to_hidden = _elu_backward(to_logits @ weights.logits, step.hidden)
         deter = deter + to_hidden @ weights.deter
-    reset, update = step.gates[:, :size], step.gates[:, 2 * size :]
-    inside = step.normed[:, size : 2 * size]
-    to_candidate = torch.ops.aten.tanh_backward(deter * update, step.candidate)
-    to_normed = torch.cat(
-        [
-            torch.ops.aten.sigmoid_backward(to_candidate * inside, reset),
-            to_candidate * reset,
-            torch.ops.aten.sigmoid_backward(deter * (step.candidate - step.before), update),
-        ],
-        -1,
-    )
-    before = torch.addcmul(deter, deter, update, value=-1)
+    to_candidate = deter * slope.candidate
+    to_normed = torch.cat([to_candidate, to_candidate, deter], -1) * slope.gates
     to_raw = _norm_backward(weights, to_normed, step.raw, step.mean, step.rstd, [True, False, False])[0]
     to_raw = to_raw.to(step.inner.dtype)
     to_inner = to_raw @ weights.gates
     units = step.inner.shape[-1] - size
-    before = before + to_inner[:, units:]
+    before = torch.addcmul(to_inner[:, units:], deter, slope.before)
     to_action = _elu_backward(to_inner[:, :units], step.inner[:, :units])
-    to_stoch = to_action @ weights.stoch
-    if keep is None:
-        to_stoch = to_stoch.to(deter.dtype)
-    else:
-        before, to_stoch = before * keep, to_stoch * keep
-    return Gradients(before, to_stoch, to_action, to_hidden, to_raw, to_normed, to_logits)
+    return Gradients(before, to_action @ weights.stoch, to_action, to_hidden, to_raw, to_normed, to_logits)
 
 
 def weight_gradients(weights: Weights, steps: Sequence[Step], found: Sequence[Gradients]) -> Weights:
@@ -169,8 +193,8 @@ def weight_gradients(weights: Weights, steps: Sequence[Step], found: Sequence[Gr
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     action, hidden, raw, logits = (every(found, name) for name in ("action", "hidden", "raw", "logits"))
-    moments = (every(steps, name) for name in ("raw", "mean", "rstd"))
-    _, norm, norm_bias = _norm_backward(weights, every(found, "normed"), *moments, [False, True, True])
+    reads = every(steps, "raw"), every(steps, "mean"), every(steps, "rstd")
+    _, norm, norm_bias = _norm_backward(weights, every(found, "normed"), *reads, [False, True, True])
     return Weights(
         stoch=action.t() @ every(steps, "stoch"),
         gates=raw.t() @ every(steps, "inner"),
@@ -195,10 +219,8 @@ def _norm_backward(
     )
 
 
-Forward = Callable[[Weights, Tensor, Tensor, Given], Step]
-Backward = Callable[[Weights, Step, Tensor | None, Tensor, Tensor | None, Tensor | None], Gradients]
-
-
+Forward = Callable[..., Step]
+Backward = Callable[[Weights, Step, Slopes, Tensor, Tensor | None, Tensor | None], Gradients]
 Functions = tuple[Forward, Backward]
 """Of one step: :func:`forward_step` and :func:`backward_step`, or what a compiler made of them."""
 
@@ -206,39 +228,60 @@ Recurred = tuple[Tensor, Tensor, Tensor]
 
 
 def recur(functions: Functions, deter: Tensor, stoch: Tensor, given: Given, weights: Weights) -> Recurred:
-    """T steps from deter (N, D) and stoch (N, groups, classes); ``given`` has the times of every row, (N, T, ...), but
-    for a ``hidden`` (U,) that is the same for all.
-
-    Returns deter (N, T, D), stoch and logits (N, T, groups, classes).
+    """T steps from deter (N, D) and stoch (N, groups, classes): deter (N, T, D), stoch and logits (N, T, groups,
+    classes), these in the type of products.
     """
     if torch.is_grad_enabled():
         return _Recurrence.apply(functions, deter, stoch, *given, *weights)  # type: ignore[no-any-return]
-    return _made_of([step[:3] for step in _walk(functions[0], deter, stoch, given, weights)], stoch.shape[-2:])
+    samples = _room(stoch, given, weights)
+    steps = [step[:3] for step in _walk(functions[0], deter, stoch, given, weights, samples)]
+    return _made_of(steps, samples)
 
 
-def _walk(forward: Forward, deter: Tensor, stoch: Tensor, given: Given, weights: Weights) -> Iterator[Step]:
+def _room(stoch: Tensor, given: Given, weights: Weights) -> Tensor:
+    """Where the samples of all steps come, zeros (T, N, groups, classes)."""
+    return torch.zeros(given.action.shape[1], *stoch.shape, dtype=weights.stoch.dtype, device=stoch.device)
+
+
+def _walk(
+    forward: Forward, deter: Tensor, stoch: Tensor, given: Given, weights: Weights, samples: Tensor
+) -> Iterator[Step]:
     sample = stoch.flatten(-2).to(weights.stoch.dtype)
-    for t in range(given.action.shape[1]):
-        step = forward(weights, deter, sample, _at(given, t))
+    # copies, which are overwritten
+    action, hidden = (
+        x if x.dim() == 1 else x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        for x in (given.action, given.hidden)
+    )
+    keep = None if given.keep is None else (given.keep, given.keep.to(sample.dtype))
+    for t in range(len(action)):
+        keep_now = None if keep is None else (keep[0][:, t], keep[1][:, t])
+        beside = hidden if hidden.dim() == 1 else hidden[t]
+        step = forward(weights, deter, sample, action[t], beside, samples[t], given.uniform[t], keep_now)
         deter, sample = step.deter, step.one_hot
         yield step
 
 
-def _made_of(steps: Sequence[Sequence[Tensor]], groups: Sequence[int]) -> Recurred:
-    """Of the first three fields of every step."""
-    deter, stoch, logits = (_stacked([step[i] for step in steps]) for i in range(3))
-    return deter, *(x.to(deter.dtype).unflatten(-1, groups) for x in (stoch, logits))
+def _made_of(steps: Sequence[Sequence[Tensor]], samples: Tensor) -> Recurred:
+    """States and logits of the first and third field of every step."""
+    deter, logits = (_stacked([step[i] for step in steps]) for i in (0, 2))
+    stoch = samples.transpose(0, 1).to(deter.dtype, memory_format=torch.contiguous_format)
+    return deter, stoch, logits.unflatten(-1, samples.shape[-2:])
+
+
+_SLOPED = ("candidate", "normed", "gates", "before")
+"""What :func:`slopes` reads."""
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, functions: Functions, deter: Tensor, stoch: Tensor, *given: Tensor) -> Recurred:
         everything, weights = Given(*given[: len(Given._fields)]), Weights(*given[len(Given._fields) :])
-        steps = list(_walk(functions[0], deter, stoch, everything, weights))
+        samples = _room(stoch, everything, weights)
+        steps = list(_walk(functions[0], deter, stoch, everything, weights, samples))
         ctx.set_materialize_grads(False)
         ctx.backward_step, ctx.groups, ctx.one_hidden = functions[1], stoch.shape[-2:], everything.hidden.dim() == 1
         ctx.save_for_backward(everything.keep, *weights, *(kept for step in steps for kept in step))
-        return _made_of(steps, ctx.groups)
+        return _made_of(steps, samples)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -246,20 +289,27 @@ class _Recurrence(torch.autograd.Function):
         weights, kept = Weights(*kept[: len(Weights._fields)]), kept[len(Weights._fields) :]
         width = len(Step._fields)
         steps = [Step(*kept[i : i + width]) for i in range(0, len(kept), width)]
-        deter = torch.zeros_like(steps[-1].deter)
-        stoch: Tensor | None = None
+        fields = (_stacked([getattr(step, name) for step in steps]) for name in _SLOPED)
+        slope = slopes(*fields)
+        outside = [[None] * len(steps) if grad is None else list(grad.unbind(1)) for grad in grads]
+        deter, stoch = outside[0][-1], outside[1][-1]
+        if deter is None:
+            deter = torch.zeros_like(steps[-1].deter)
         found: list[Gradients] = []
         for t in reversed(range(len(steps))):
-            to_deter, to_stoch, to_logits = (None if grad is None else grad[:, t] for grad in grads)
-            if to_deter is not None:
-                deter = deter + to_deter
-            if to_stoch is not None:
-                to_stoch = to_stoch.flatten(-2)
-                stoch = to_stoch if stoch is None else stoch + to_stoch
-            to_logits = None if to_logits is None else to_logits.flatten(-2)
-            kept_now = None if keep is None else keep[:, t]
-            found.append(ctx.backward_step(weights, steps[t], kept_now, deter, stoch, to_logits))
-            deter, stoch = found[-1].deter, found[-1].stoch
+            to_logits = outside[2][t]
+            one = ctx.backward_step(
+                *(weights, steps[t], Slopes(*(x[:, t] for x in slope)), deter),
+                *(None if grad is None else grad.flatten(-2) for grad in (stoch, to_logits)),
+            )
+            found.append(one)
+            deter, stoch = one.deter, one.stoch.unflatten(-1, ctx.groups)
+            if keep is not None:
+                deter, stoch = deter * keep[:, t], stoch * keep[:, t, None]
+            if t and outside[0][t - 1] is not None:
+                deter = deter + outside[0][t - 1]
+            if t and outside[1][t - 1] is not None:
+                stoch = stoch + outside[1][t - 1]
         found.reverse()
         _, wants_deter, wants_stoch, wants_action, wants_hidden, _, _, *wants = ctx.needs_input_grad
         hidden = _stacked([one.hidden for one in found]) if wants_hidden else None
@@ -268,21 +318,14 @@ class _Recurrence(torch.autograd.Function):
         return (
             None,
             deter if wants_deter else None,
-            stoch.unflatten(-1, ctx.groups) if wants_stoch and stoch is not None else None,
+            stoch.to(deter.dtype) if wants_stoch and stoch is not None else None,
             _stacked([one.action for one in found]) if wants_action else None,
             hidden,
-            None,
-            None,
+            *(None, None),
             *(weight_gradients(weights, steps, found) if any(wants) else [None] * len(wants)),
         )
 
 
-def _at(given: Given, t: int) -> Given:
-    """Of time t."""
-    hidden = given.hidden if given.hidden.dim() == 1 else given.hidden[:, t]
-    return Given(given.action[:, t], hidden, given.uniform[:, t], None if given.keep is None else given.keep[:, t])
-
-
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
+def _stacked(rows: list[Tensor]) -> Tensor:
     """(N, ...) of every time -> (N, T, ...)."""
     return rows[0].unsqueeze(1) if len(rows) == 1 else torch.stack(rows, 1)

@@ -1,5 +1,7 @@
 """Lambda-returns and the reward normaliser of the imagination actor-critic."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,31 @@ def lambda_return(reward: Tensor, value: Tensor, discount: float, lam: float) ->
 
     ``reward`` and ``value`` are (H + 1, N), time-major; r_H is not used. Returns (H, N).
     """
-    inputs = reward[:-1] + discount * (1 - lam) * value[1:]
-    last = value[-1]
-    out = []
-    for t in reversed(range(inputs.shape[0])):
-        last = inputs[t] + discount * lam * last
-        out.append(last)
-    return torch.stack(out[::-1])
+    return _LambdaReturn.apply(reward, value, discount, lam)  # type: ignore[no-any-return]
+
+
+class _LambdaReturn(torch.autograd.Function):
+    """One operation a step, forwards and back."""
+
+    @staticmethod
+    def forward(ctx: Any, reward: Tensor, value: Tensor, discount: float, lam: float) -> Tensor:
+        ctx.discount, ctx.lam = discount, lam
+        inputs = torch.add(reward[:-1], value[1:], alpha=discount * (1 - lam))
+        out = [value[-1]]
+        for now in inputs.flip(0).unbind():
+            out.append(torch.add(now, out[-1], alpha=discount * lam))
+        return torch.stack(out[:0:-1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+        reached = list(grad.unbind())
+        for t in range(1, len(reached)):
+            reached[t] = torch.add(reached[t], reached[t - 1], alpha=ctx.discount * ctx.lam)
+        nothing = torch.zeros_like(reached[0])
+        of_reward = torch.stack([*reached, nothing])
+        of_value = ctx.discount * (1 - ctx.lam) * torch.stack([nothing, *reached])
+        of_value[-1].add_(reached[-1], alpha=ctx.discount * ctx.lam)
+        return of_reward, of_value, None, None
 
 
 def returns_valid(valid: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.dreamer.recurrence import Functions, Given, Weights, backward_step, forward_step, recur
+from agents.nn.distributions import below_one
 from agents.nn.latent import Latent
+from agents.nn.networks import product_type
 
 
 class GRUCell(nn.Module):
@@ -84,9 +86,8 @@ class RSSM(nn.Module):
 
     def _dynamics(self, deter: Tensor, hidden_bias: Tensor, out: nn.Linear) -> Dynamics:
         """With the weights (hidden, deter) and biases of the layer before the logits, and the layer of these."""
-        kind, flat = self.input.weight.device.type, self.stoch * self.discrete
-        linear, norm = self.cell.linear, self.cell.norm
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else linear.weight.dtype
+        flat, linear, norm = self.stoch * self.discrete, self.cell.linear, self.cell.norm
+        dtype = product_type(linear.weight)
         products = (self.input.weight[:, :flat], linear.weight, linear.bias, deter, out.weight, out.bias)
         stoch, gates, gates_bias, deter, logits, logits_bias = (x.to(dtype) for x in products)
         norms = norm.weight, norm.bias + self.update_bias
@@ -97,12 +98,13 @@ class RSSM(nn.Module):
     def imagine_step(self, latent: Latent, action: Tensor, prior: Dynamics | None = None) -> Latent:
         """One step of the prior dynamics: states (N, ...) and actions (N, A) -> next states (N, ...).
 
+        Their logits are in the type of products.
         ``prior`` is what :meth:`prior` gave since the weights last changed.
         """
         prior = prior or self.prior()
-        uniform = torch.rand_like(latent.stoch[..., :1])
-        given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform[:, None], None)
-        return Latent(*(x[:, 0] for x in recur(self._steps(), latent.deter, latent.stoch, given, prior.weights)))
+        uniform = self._numbers(torch.rand_like(latent.stoch[..., :1]))
+        given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform[None], None)
+        return Latent(*(x.squeeze(1) for x in recur(self._steps(), latent.deter, latent.stoch, given, prior.weights)))
 
     def observe_step(self, latent: Latent, action: Tensor, embed: Tensor, is_first: Tensor) -> Latent:
         """One posterior step: ``action`` (N, A) led to the image of ``embed`` (N, E).
@@ -127,17 +129,20 @@ class RSSM(nn.Module):
         weight, bias = self.posterior_in.weight, self.posterior_in.bias
         from_embed = F.linear(embed, weight[:, self.deter :], bias)
         posterior = self._dynamics(weight[:, : self.deter], bias, self.posterior_out)
-        uniform = torch.rand(embed.shape[1], len(embed), self.stoch, 1, device=embed.device)
-        given = Given(posterior.of(action * keep), from_embed, uniform.transpose(0, 1), keep)
-        post = Latent(*recur(self._steps(), latent.deter, latent.stoch, given, posterior.weights))
-        return post, self.prior_logits(post.deter)
+        uniform = self._numbers(torch.rand(embed.shape[1], len(embed), self.stoch, 1, device=embed.device))
+        given = Given(posterior.of(action * keep), from_embed, uniform, keep)
+        deter, stoch, logits = recur(self._steps(), latent.deter, latent.stoch, given, posterior.weights)
+        return Latent(deter, stoch, logits.to(deter.dtype)), self.prior_logits(deter)
 
     def imagine(self, start: Latent, actions: Tensor) -> Latent:
-        """Prior states for given actions: start (N, ...), actions (N, T, A) -> (N, T, ...)."""
+        """Prior states for given actions, as :meth:`imagine_step`: start (N, ...), actions (N, T, A) -> (N, T, ...)."""
         prior = self.prior()
-        uniform = torch.rand(actions.shape[1], *start.stoch.shape[:-1], 1, device=actions.device)
-        given = Given(prior.of(actions), prior.hidden_bias, uniform.transpose(0, 1), None)
+        uniform = self._numbers(torch.rand(actions.shape[1], *start.stoch.shape[:-1], 1, device=actions.device))
+        given = Given(prior.of(actions), prior.hidden_bias, uniform, None)
         return Latent(*recur(self._steps(), start.deter, start.stoch, given, prior.weights))
+
+    def _numbers(self, uniform: Tensor) -> Tensor:
+        return below_one(uniform, self.discrete)
 
     def _steps(self) -> Functions:
         return self.forward_step, self.backward_step

@@ -80,10 +80,11 @@ class _LogSoftmax(torch.autograd.Function):
         return grad - out.exp().mul_(grad.sum(-1, keepdim=True))
 
 
-def softmax(logits: Tensor) -> Tensor:
-    """``F.softmax(logits, -1)`` without a gradient, fast on CPU for few classes, too."""
+def softmax(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """``F.softmax(logits, -1, dtype=dtype)`` without a gradient, fast on CPU for few classes, too."""
     if not _by_parts(logits):
-        return F.softmax(logits, -1)
+        return F.softmax(logits, -1, dtype=dtype)
+    logits = logits.to(dtype)
     probs = (logits - logits.amax(-1, keepdim=True)).exp_()
     return probs.div_(probs.sum(-1, keepdim=True))
 
@@ -96,13 +97,19 @@ def softmax_backward(grad: Tensor, probs: Tensor) -> Tensor:
     return weighted.sub_(probs * weighted.sum(-1, keepdim=True))
 
 
-def draw(probs: Tensor, uniform: Tensor, dtype: torch.dtype) -> Tensor:
-    """One-hot draws (..., groups, classes) of ``dtype`` from ``probs`` of that shape: the inverses of the cumulative
-    distributions at ``uniform`` (..., groups, 1), numbers in [0, 1).
+def draw(probs: Tensor, uniform: Tensor, zeros: Tensor) -> Tensor:
+    """One-hot draws from ``probs`` (..., groups, classes), put into ``zeros`` of that shape: the inverses of the
+    cumulative distributions at ``uniform`` (..., groups, 1), numbers that :func:`below_one` gave.
     """
-    # the last class also takes what rounding may put past the end
-    index = torch.searchsorted(probs[..., :-1].cumsum(-1), uniform, right=True)
-    return torch.zeros(probs.shape, dtype=dtype, device=probs.device).scatter_(-1, index, 1.0)
+    index = torch.searchsorted(probs.cumsum(-1), uniform, right=True)
+    return zeros.scatter_(-1, index, 1.0)
+
+
+def below_one(uniform: Tensor, classes: int) -> Tensor:
+    """Numbers in [0, 1) a little smaller, so that they are below the sum of ``classes`` probabilities however that was
+    rounded: no draw is past the end, or of a class that cannot be.
+    """
+    return uniform * (1 - 4 * classes * torch.finfo(uniform.dtype).eps)
 
 
 def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
@@ -120,9 +127,9 @@ def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
 class _OneHot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, uniform: Tensor) -> Tensor:
-        probs = softmax(logits)
+        probs = softmax(logits, logits.dtype)
         ctx.save_for_backward(probs)
-        return draw(probs, uniform, probs.dtype)
+        return draw(probs, below_one(uniform, logits.shape[-1]), torch.zeros_like(probs))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
@@ -162,6 +169,16 @@ def normal_kl(p: Policy, q: Policy) -> Tensor:
     return (0.5 * (ratio.square() + ((p.mean - q.mean) / q.std).square() - 1) - ratio.log()).sum(-1)
 
 
+class _Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor) -> Tensor:
+        return raw.clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad
+
+
 class ClippedNormal:
     """Normal whose samples are clipped to the box; gradients pass through the clip unchanged.
 
@@ -179,9 +196,7 @@ class ClippedNormal:
 
     def rsample(self) -> Tensor:
         """One sample, shape (..., A), inside the box, with the gradient of ``mean + std * eps``."""
-        raw = self.mean + self.std * torch.randn_like(self.mean)
-        clipped = raw.detach().clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN)
-        return clipped + (raw - raw.detach())
+        return _Clipped.apply(torch.addcmul(self.mean, self.std, torch.randn_like(self.mean)))  # type: ignore[no-any-return]
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density at ``action`` (..., A) -> (...)."""

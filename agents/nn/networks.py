@@ -41,6 +41,36 @@ class MLP(nn.Sequential):
         with torch.autocast(x.device.type, enabled=False):
             return last(x.to(last.weight.dtype)).reshape(*lead, last.out_features)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is linear layers with ELU between them, and nothing else."""
+        return all(isinstance(layer, nn.ELU if i % 2 else nn.Linear) for i, layer in enumerate(self))
+
+    def narrow(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of every layer of one that is :attr:`plain`, in the type that autocast takes products in; the
+        last ones as they are.
+        """
+        *hidden, last = ((layer.weight, layer.bias) for layer in self if isinstance(layer, nn.Linear))
+        dtype = product_type(last[0])
+        return [*((weight.to(dtype), bias.to(dtype)) for weight, bias in hidden), last]
+
+    def traced(self, x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
+        """What a :attr:`plain` one makes of x (N, inputs) with the weights of :meth:`narrow`, and the input of every
+        layer; nothing is recorded for gradients.
+        """
+        *hidden, (weight, bias) = layers
+        inputs = [x.to(hidden[0][0].dtype if hidden else weight.dtype)]
+        for layer in hidden:
+            inputs.append(F.elu(torch.addmm(layer[1], inputs[-1], layer[0].t()), inplace=True))
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(inputs[-1].to(weight.dtype), weight, bias), inputs
+
+
+def product_type(weight: Tensor) -> torch.dtype:
+    """The type in which autocast takes products with ``weight``."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
 
 def hidden_layers(
     inputs: int, layers: int, units: int, activation: type[nn.Module] = nn.ELU, *, norm: bool = False

@@ -282,6 +282,9 @@ class Gaussian:
     def __init__(self, mean, std):
         self.mean, self.std = mean, std
 
+    def repeated(self):
+        return self
+
     def __call__(self, feat, skill):
         shape = torch.ones(*feat.shape[:-1], A)
         return self.policy(self.mean * shape, self.std * shape)

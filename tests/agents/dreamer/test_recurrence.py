@@ -30,7 +30,7 @@ def made(dtype, seed=0, one_hidden=False, resets=True):
     )
     hidden = some(UNITS) if one_hidden else some(N, T, UNITS)
     keep = (torch.rand(N, T, 1, generator=generator) > 0.3).to(dtype) if resets else None
-    uniform = torch.rand(N, T, GROUPS, 1, generator=generator, dtype=torch.float64).to(dtype)
+    uniform = torch.rand(T, N, GROUPS, 1, generator=generator, dtype=torch.float64).to(dtype)
     start = F.one_hot(torch.randint(CLASSES, (N, GROUPS), generator=generator), CLASSES).to(dtype).requires_grad_()
     return some(N, DETER), start, Given(some(N, T, UNITS), hidden, uniform, keep), weights
 
@@ -50,7 +50,7 @@ def plain(deter, stoch, given, weights):
         hidden = F.elu(deter @ weights.deter.T + beside)
         logits = F.linear(hidden, weights.logits, weights.logits_bias).unflatten(-1, (GROUPS, CLASSES))
         probs = logits.softmax(-1)
-        index = (probs.cumsum(-1) <= given.uniform[:, t]).sum(-1).clamp(max=CLASSES - 1)
+        index = (probs.cumsum(-1) <= given.uniform[t]).sum(-1).clamp(max=CLASSES - 1)
         stoch = F.one_hot(index, CLASSES) + probs - probs.detach()
         found.append((deter, stoch, logits))
     return tuple(torch.stack(xs, 1) for xs in zip(*found, strict=True))
