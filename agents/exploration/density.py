@@ -17,6 +17,8 @@ from utils.errors import UserError
 
 CHUNK = 4096
 """Pairs of observation and skill scored at once; bounds the memory of :meth:`SkillDensity.all_skills`."""
+CHUNK_ON_GPU = 4 * CHUNK
+"""Where starting an operation costs more than the operation."""
 
 MOST_LOG_VAR = 5.0
 """Largest log-variance of the latent when observations are scored: pairs that never occurred may lie far outside the
@@ -119,11 +121,12 @@ class SkillDensity(nn.Module):
         modelled = self._modelled(obs)
         skills = torch.eye(self.skill_dim, device=obs.device)
         noise = torch.randn(len(modelled), 1, self.latent_dim, device=obs.device)
+        pairs = CHUNK_ON_GPU if obs.is_cuda else CHUNK
         self.eval()
         try:
             parts = [
                 self._evaluate(modelled[part], skills, noise[part])
-                for part in chunks(len(modelled), CHUNK // self.skill_dim)
+                for part in chunks(len(modelled), pairs // self.skill_dim)
             ]
         finally:
             self.train(training)

@@ -10,6 +10,8 @@ from utils.settings import SettingError
 
 CHUNK_BYTES = 96 * 2**20
 """Memory of the rows whose distances are held at once."""
+CHUNK_BYTES_ON_GPU = 2**30
+"""Where starting an operation costs more than the operation; finding the smallest of a row takes twenty."""
 SPARE = 8
 """Candidates beyond k, from which exact distances choose."""
 
@@ -30,10 +32,11 @@ def neighbour_distances(particles: Tensor, k: int, count_self: bool = False) -> 
     """Euclidean distances of every particle to its k nearest, (N, D) -> (N, k) in float32, ascending.
 
     A particle is no neighbour of its own; with ``count_self`` it is the first of the k, at distance 0. Rows are
-    handled in chunks of at most ``CHUNK_BYTES``, never N x N at once. Squared distances by a matrix product pick
-    k + ``SPARE`` candidates, whose distances are then computed by subtraction. So every distance is exact; a farther
-    neighbour can stand in for a nearer one only where more than ``SPARE`` differ by less than the rounding of the
-    product, about 1e-6 of the squared distance to the centre. Raises :class:`UserError` for too few particles.
+    handled in chunks of at most ``CHUNK_BYTES`` (on a GPU ``CHUNK_BYTES_ON_GPU``), never N x N at once. Squared
+    distances by a matrix product pick k + ``SPARE`` candidates, whose distances are then computed by subtraction. So
+    every distance is exact; a farther neighbour can stand in for a nearer one only where more than ``SPARE`` differ by
+    less than the rounding of the product, about 1e-6 of the squared distance to the centre. Raises :class:`UserError`
+    for too few particles.
     """
     count, size = particles.shape
     others = k - 1 if count_self else k
@@ -44,7 +47,8 @@ def neighbour_distances(particles: Tensor, k: int, count_self: bool = False) -> 
         points = points - points.mean(0)  # a product of large numbers would swallow small distances
         square = torch.linalg.vector_norm(points, dim=-1).square()
         candidates = min(others + SPARE, count - 1)
-        rows = CHUNK_BYTES // (4 * (count + 2 * candidates * size))
+        most = CHUNK_BYTES_ON_GPU if points.is_cuda else CHUNK_BYTES
+        rows = most // (4 * (count + 2 * candidates * size))
         distances = torch.cat([_nearest(points, square, part, others, candidates) for part in chunks(count, rows)])
     return torch.cat([distances.new_zeros(len(distances), 1), distances], 1) if count_self else distances
 

@@ -1,7 +1,8 @@
 """Plan2Explore: states whose successors an ensemble disagrees about (Sekar et al. 2020)."""
 
-import functools
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +25,49 @@ class EnsembleLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        return _Products.apply(self.bias, x, self.weight)  # type: ignore[no-any-return]
+
+
+class _Products(torch.autograd.Function):
+    """``baddbmm``, forwards and back in TF32 where autocast takes products in less than that: a GPU does it at several
+    times the speed of float32, with the eleven bits of a product that a variance over members can bear.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.fast = x.is_cuda and torch.is_autocast_enabled("cuda")
+        with torch.autocast(x.device.type, enabled=False), _tf32(ctx.fast):
+            return torch.baddbmm(bias, x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        to_bias, to_x, to_weight = ctx.needs_input_grad
+        with _tf32(ctx.fast):
+            return (
+                grad.sum(1, keepdim=True) if to_bias else None,
+                grad @ weight.mT if to_x else None,
+                x.mT @ grad if to_weight else None,
+            )
+
+
+@contextmanager
+def _tf32(wanted: bool) -> Iterator[None]:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = before or wanted
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 class Ensemble(nn.Module):
     """M networks g_m([x, a]) -> what follows y, with one hidden layer each, side by side.
 
     Inputs are features x (..., F) of any agent and actions a (..., A), the target y is (..., Y). Everything is computed
-    in float32: in bfloat16 rounding would drown the variance.
+    in float32, or on a GPU with mixed precision in TF32: in bfloat16 rounding would drown the variance.
     """
 
     def __init__(self, members: int, features: int, action: int, hidden: int, outputs: int) -> None:
@@ -42,10 +78,9 @@ class Ensemble(nn.Module):
 
     def predict(self, features: Tensor, action: Tensor) -> Tensor:
         """g_m([x, a]) of every member, (M, ..., Y)."""
-        with torch.autocast(features.device.type, enabled=False):
-            x = torch.cat([features, action], -1)
-            rows = x.flatten(0, -2).expand(self.members, -1, -1)
-            return self.output(F.relu(self.hidden(rows))).unflatten(1, x.shape[:-1])
+        x = torch.cat([features, action], -1).float()
+        rows = x.flatten(0, -2).expand(self.members, -1, -1)
+        return self.output(F.relu(self.hidden(rows))).unflatten(1, x.shape[:-1])  # type: ignore[no-any-return]
 
     def loss(self, features: Tensor, action: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Mean of ||y - g_m([x, a])||, not squared, over members and the pairs where ``valid`` (...) bool holds."""
@@ -54,12 +89,29 @@ class Ensemble(nn.Module):
 
     def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
         """Mean over outputs of the unbiased variance over members, (...); differentiable."""
-        predicted = self.predict(features, action)
+        return _MeanVariance.apply(self.predict(features, action))  # type: ignore[no-any-return]
+
+
+class _MeanVariance(torch.autograd.Function):
+    """Of (M, ..., Y): the unbiased variance over the first dimension, averaged over the last."""
+
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor) -> Tensor:
+        ctx.save_for_backward(predicted)
+        if predicted.is_cuda:
+            return predicted.var(0).mean(-1)
+        # 15 times as fast on a CPU
         centre = predicted.mean(0)
-        # as predicted.var(0), which takes 15 times as long on a CPU
-        squares = [(one - centre).square() for one in predicted]
-        variance = functools.reduce(torch.add, squares) / (self.members - 1)
-        return variance.mean(-1)
+        total = torch.zeros_like(centre)
+        for one in predicted:
+            total.add_((one - centre).square_())
+        return total.mean(-1).div_(len(predicted) - 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (predicted,) = ctx.saved_tensors
+        slope = grad[..., None] * (2 / ((len(predicted) - 1) * predicted.shape[-1]))
+        return (predicted - predicted.mean(0)).mul_(slope)
 
 
 class Plan2Explore(IntrinsicReward):

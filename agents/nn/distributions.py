@@ -26,7 +26,7 @@ def unit_normal_log_prob(value: Tensor, mean: Tensor, event_dims: int) -> Tensor
 
 def squared_distance(value: Tensor, mean: Tensor, event_dims: int) -> Tensor:
     """sum (value - mean)^2 over the last ``event_dims`` dimensions, at least one, in float32; others broadcast."""
-    return _SquaredDistance.apply(value.float(), mean.float(), event_dims)  # type: ignore[no-any-return]
+    return _SquaredDistance.apply(value.float(), mean, event_dims)  # type: ignore[no-any-return]
 
 
 class _SquaredDistance(torch.autograd.Function):
@@ -36,18 +36,18 @@ class _SquaredDistance(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor, mean: Tensor, event_dims: int) -> Tensor:
         difference = mean - value
         ctx.save_for_backward(difference)
-        ctx.shapes = value.shape, mean.shape
+        ctx.shapes, ctx.types = (value.shape, mean.shape), (value.dtype, mean.dtype)
         return torch.linalg.vector_norm(difference, dim=tuple(range(-event_dims, 0))).square_()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
         (difference,) = ctx.saved_tensors
         to_value, to_mean, _ = ctx.needs_input_grad
-        of_value, of_mean = ctx.shapes
+        (of_value, of_mean), (value_type, mean_type) = ctx.shapes, ctx.types
         slope = (2 * grad).reshape(grad.shape + (1,) * (difference.dim() - grad.dim()))
         return (
-            (difference * -slope).sum_to_size(of_value) if to_value else None,
-            (difference * slope).sum_to_size(of_mean) if to_mean else None,
+            (difference * -slope).sum_to_size(of_value).to(value_type) if to_value else None,
+            (difference * slope).sum_to_size(of_mean).to(mean_type) if to_mean else None,
             None,
         )
 
