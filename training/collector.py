@@ -12,6 +12,7 @@ from envs.vector import get_states, set_states
 from replay import Replay
 from training.actions import executable
 from training.checkpoint import arrays_to_tensors, tensors_to_arrays
+from training.transfer import Transfer
 
 
 class Episode(NamedTuple):
@@ -37,6 +38,8 @@ class Collector:
         self.action_repeat = action_repeat
         count = envs.num_envs
         self._acting: Acting = agent.start(count)
+        self._transfer = Transfer(agent.device)
+        self._skill: list[np.ndarray] = []  # of the environments, (n, skills), where it is recorded
         space = envs.observation_space["observation"]  # type: ignore[index]
         self._observation = np.zeros(space.shape, space.dtype)
         self._is_first = np.zeros(count, bool)
@@ -63,10 +66,11 @@ class Collector:
         if self.in_flight:
             raise RuntimeError("a step is in flight; finish_step() comes first")
         self._begin_episodes()
-        observation = torch.from_numpy(self._observation).to(self.agent.device)
-        is_first = torch.from_numpy(self._is_first).to(self.agent.device)
+        observation, is_first = self._transfer.to_device(self._observation, self._is_first)
         action, self._acting = self.agent.act(observation, self._acting, is_first, mode)
-        actions = executable(action)
+        leaves = (action, self._acting.skill) if self.agent.recorded.dim else (action,)
+        found, *self._skill = self._transfer.to_host(*leaves)
+        actions = executable(found)
         if isinstance(self.envs, AsyncVectorEnv):
             self.envs.step_async(actions)
         self._sent = actions, mode
@@ -97,6 +101,8 @@ class Collector:
         self._observation = seen["observation"]
         self._is_first = begins.copy()
         self._acting = self.agent.begin(self._acting, torch.from_numpy(begins).to(self.agent.device))
+        if self.agent.recorded.dim:
+            self._skill = [self._acting.skill.cpu().numpy()]
         self._returns[begins] = 0
         self._lengths[begins] = 0
         none = np.zeros(len(begins), bool)
@@ -124,7 +130,7 @@ class Collector:
             "is_terminal": is_terminal,
         }
         if self.agent.recorded.dim:
-            record |= {"skill": self._acting.skill.cpu().numpy(), "skill_valid": skill_valid}
+            record |= {"skill": self._skill[0], "skill_valid": skill_valid}
         if "physics" in (self.replay.layout.dtype.names or ()):
             record["physics"] = np.asarray(info["physics"], np.float64)  # the layout has it where the environment does
         self.replay.add(record, mask)

@@ -10,6 +10,7 @@ import torch
 
 from agents.agent import Acts, Mode
 from training.actions import executable
+from training.transfer import Transfer
 from utils.seeding import own_randomness
 from utils.video import label, tile, upscale
 
@@ -63,7 +64,7 @@ def play(
     ``picture`` takes another look at the present state after every step, for a video. None when ``should_stop`` became
     true on the way.
     """
-    acting = agent.start(1)
+    acting, transfer = agent.start(1), Transfer(agent.device)
     if skill is not None:
         acting = acting._replace(skill=skill[None])
     mode: Mode = "sample" if drawn is not None else "eval" if skill is None else "show"
@@ -76,10 +77,9 @@ def play(
             return None
         if drawn is not None:
             acting = acting._replace(skill=drawn(len(images) - 1)[None])
-        observation = torch.from_numpy(seen["observation"])[None].to(agent.device)
-        is_first = torch.tensor([len(images) == 1], device=agent.device)
+        observation, is_first = transfer.to_device(seen["observation"][None], np.array([len(images) == 1]))
         action, acting = agent.act(observation, acting, is_first, mode)
-        seen, reward, terminated, truncated, info = env.step(executable(action)[0])
+        seen, reward, terminated, truncated, info = env.step(executable(*transfer.to_host(action))[0])
         done = terminated or truncated
         images.append(seen["observation"])
         states.append(info.get("physics", NO_STATE))
