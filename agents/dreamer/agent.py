@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import FOLLOWS, Acting, Memory, Mode, Phase, Updated
+from agents.dreamer.actor_critic import Actor
 from agents.dreamer.drive import MAIN, Drive
 from agents.dreamer.footprint import activation_bytes
 from agents.dreamer.planner import Planner
@@ -273,13 +274,14 @@ class DreamerAgent(nn.Module):
         return facts if mode is None else (*facts, self.pilot.undecided, self.planning)
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
-        """See :class:`agents.agent.Captured`: steps of the recurrent model, heads, encoder, losses of the world
-        model.
+        """See :class:`agents.agent.Captured`: steps of the recurrent model and of actors in imagination, heads,
+        encoder, losses of the world model.
         """
         model = self.world_model
         steps: list[tuple[nn.Module, str]] = [(model.rssm, "forward_step"), (model.rssm, "backward_step")]
         behaviors = [drive.behavior for drive in self.drives.values()]
         heads = [head for behavior in behaviors for head in behavior.heads()]
+        steps += [(head.net, "traced") for head in heads if isinstance(head, Actor)]
         return [*steps, *((head, "forward") for head in (*heads, model.reward_head, model.encoder)), (model, "loss")]
 
     # ---- looking at what was learned

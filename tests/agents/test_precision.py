@@ -12,10 +12,19 @@ AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 @pytest.mark.parametrize("precision, low", [("16", False), ("32", False), ("bf16", True)])
 def test_a_cpu_computes_in_float32_unless_told_otherwise(precision, low):
     agent = make_agent(tiny("pretrain", f"precision={precision}"))
-    seen = []
-    agent.world_model.rssm.posterior_out.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    rssm, seen = agent.world_model.rssm, []
+    rssm.prior_net[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    step = rssm.forward_step
+
+    def watched(*given):
+        found = step(*given)
+        assert found.deter.dtype == found.probs.dtype == torch.float32
+        seen.append(found.logits.dtype)
+        return found
+
+    rssm.forward_step = watched
     agent.update(make_batch())
-    assert set(seen) == {torch.bfloat16 if low else torch.float32}
+    assert set(seen) == {torch.bfloat16 if low else torch.float32} and len(seen) > 10
 
 
 @pytest.mark.parametrize("name", AGENTS)
