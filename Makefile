@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-long lint clean
+.PHONY: help setup quickstart test test-long lint docs clean
 
 help: ## list the targets
 	@echo "make <target>:"
@@ -48,6 +48,10 @@ lint: setup ## check format, lint and types
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
+
+docs: setup ## the documentation as a site in site/, links checked
+	@echo "== docs: site/"
+	@$(RUN) -m mkdocs build --quiet --strict
 
 clean: ## remove caches; runs, snapshots and .venv/ stay
 	@echo "== clean: removing caches; exp_local/, exp_sweep/, pretrained_models/ and $(VENV)/ stay"

@@ -134,13 +134,17 @@ def test_the_metadata_is_valid(tmp_path):
     assert "Name: somnia" in metadata and "License-Expression: MIT" in metadata
 
 
+OUTSIDE = ("tests", "benchmarks", ".mkdocs")
+"""Folders with modules that are not installed."""
+
+
 def test_installing_makes_every_package_importable_and_brings_the_configurations():
-    """What pyproject.toml includes, against the folders: all with modules but tests and benchmarks, and configs/."""
+    """What pyproject.toml includes, against the folders: all with modules that are installed, and configs/."""
     setuptools = pytest.importorskip("setuptools", minversion="77")
     settings = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]
     found = set(setuptools.find_namespace_packages(str(ROOT), include=settings["packages"]["find"]["include"]))
     tracked = {path.relative_to(ROOT) for path in tracked_texts()}
-    modules = {path.parent for path in tracked if path.suffix == ".py" and path.parts[0] not in ("tests", "benchmarks")}
+    modules = {path.parent for path in tracked if path.suffix == ".py" and path.parts[0] not in OUTSIDE}
     data = {path.parent for path in tracked if path.parts[0] == "configs"}
     wanted = {".".join(folder.parts) for folder in modules | data if folder.parts}
     # what was left behind by a package that is no more may hold caches
@@ -203,7 +207,7 @@ def test_ci_runs_the_checks_and_the_tests():
     assert os.access(script, os.X_OK)
     text = script.read_text(encoding="utf-8")
     assert "set -euo pipefail" in text
-    assert re.findall(r"^make (\S+)$", text, re.MULTILINE) == ["setup", "lint", "test"]
+    assert re.findall(r"^make (\S+)$", text, re.MULTILINE) == ["setup", "lint", "docs", "test"]
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
 
 

@@ -242,7 +242,7 @@ def test_keys_in_the_text_exist(page):
     known |= {"agent.code"}
     known |= {"key", "weights_only", "skill_dim", "render_quality", "named"}  # any key; torch.load's; arguments of ours
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
-    known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHON"}
     known |= {"study", *keys_of(StudyKeys), *keys_of(HowKeys)}
     known |= {action.dest for action in evaluate_parser()._actions}
     known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
