@@ -44,6 +44,7 @@ class MetricAbstraction(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
+        self.phi[-1].register_parameter("bias", None)  # only differences of phi matter
         self.log_dual = nn.Parameter(torch.tensor(float(dual_lambda)).log())
         self.slack, self.by_sum = dual_slack, constraint == "sum"
 
@@ -61,8 +62,7 @@ class MetricAbstraction(nn.Module):
     def loss(
         self, before: Tensor, after: Tensor, direction: Tensor, valid: Tensor, rewarded: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """-mean [r + sg(lambda) c] + log lambda mean sg(c) over pairs of features (..., F): two losses whose gradients do
-        not meet.
+        """-mean [r + sg(lambda) c] + log lambda mean sg(c) over pairs (..., F): two losses, gradients apart.
 
         The constraint counts where ``valid`` (...) holds, the reward where ``rewarded`` (...) does as well.
         """

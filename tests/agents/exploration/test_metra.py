@@ -75,7 +75,7 @@ def test_a_gradient_for_phi_and_one_for_the_dual_variable():
     loss.backward()
     assert made.log_dual.grad.item() == pytest.approx(metrics["metra_slack"].item())
     before = [p.grad.clone() for p in made.phi.parameters()]
-    assert all(grad.abs().sum() > 0 for grad in before[:-1])
+    assert all(grad.abs().sum() > 0 for grad in before)
     made.zero_grad()
     found = made.steps(made.embed(features[:-1]), made.embed(features[1:]), torch.ones(8, 2).double())
     (-(found.reward + 30 * found.slack).mean()).backward()
@@ -198,7 +198,7 @@ def test_an_update_of_the_agent_and_what_fine_tuning_takes_over():
     before = {name: p.detach().clone() for name, p in agent.main.method.named_parameters()}
     found = agent.update(batch)
     assert {"metra_loss", "metra_grad_norm", "metra_dual", "metra_slack", "metra_step"} <= found.logged.keys()
-    assert moved(agent.main.method, before) == set(before) - {"abstraction.phi.4.bias"}  # phi enters by its differences
+    assert moved(agent.main.method, before) == set(before)
     tuned = make_agent(tiny("finetune", "agent=metra_dreamer", "snapshot_ts=0"), "finetune", seed=1)
     tuned.load_snapshot(agent.snapshot_modules(), init_actor=True, init_critic=False)
     for (name, a), b in zip(
