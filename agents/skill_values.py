@@ -27,12 +27,13 @@ def rewards_by_skill(episodes: Iterable[Mapping[str, np.ndarray]], candidates: T
     chose (``skill_valid`` false) do not count.
 
     Episodes are arrays skill (L, n), skill_valid (L,) bool and reward (L,), in order; candidates are (K, n). A skill
-    counts for the candidate it has the largest product with.
+    counts for the candidate it is nearest to.
     """
     total, steps = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
     rows = candidates.cpu().numpy()
+    half = 0.5 * (rows * rows).sum(-1)
     for episode in episodes:
-        skill = (episode["skill"] @ rows.T).argmax(-1)
+        skill = (episode["skill"] @ rows.T - half).argmax(-1)
         held = np.where(episode["skill_valid"], skill, -1)
         edges = np.flatnonzero(np.diff(held, prepend=-2, append=-2))
         for begin, end in zip(edges[:-1], edges[1:], strict=True):

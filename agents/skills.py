@@ -88,11 +88,33 @@ class UnitSphere:
         return "skill (" + ", ".join(f"{x:.2f}" for x in skill.tolist()) + ")"
 
 
+class Cube:
+    """Points of [0, 1]^d, drawn uniformly."""
+
+    GRID = 11
+    """Points of the diagonal that stand for all: 0, 0.1, ..., 1 times the vector of ones."""
+
+    def __init__(self, d: int) -> None:
+        self.dim = d
+
+    def sample(self, count: int, device: torch.device) -> Tensor:
+        """(count, d)."""
+        return torch.rand(count, self.dim, device=device)
+
+    def candidates(self, device: torch.device) -> Tensor:
+        """The grid of the diagonal, (11, d)."""
+        return torch.linspace(0, 1, self.GRID, device=device)[:, None].repeat(1, self.dim)
+
+    def name(self, skill: Tensor) -> str:
+        """Its mean: of a point of the diagonal, each entry."""
+        return f"skill v = {skill.mean().item():.2g}"
+
+
 class SkillSchedule(nn.Module):
     """Which skill each environment follows: a new one every ``period`` steps, until one is chosen for good.
 
-    ``period=0`` keeps a skill for the whole episode. ``evenly``: environments try discrete skills in turns that hold
-    each of them once, in place of independent draws.
+    ``period=0`` keeps a skill for the whole episode. ``evenly``: environments try the candidates of discrete skills, or
+    of a cube, in turns that hold each of them once, in place of independent draws.
     """
 
     def __init__(self, space: SkillSpace, period: int, *, evenly: bool = False) -> None:
@@ -100,13 +122,18 @@ class SkillSchedule(nn.Module):
         self.space, self.period = space, period
         self.settled = False
         self.chosen: Tensor
-        self.register_buffer("chosen", torch.zeros(space.dim))  # no skill is the zero vector
-        self.turns = Turns(space.dim) if evenly and isinstance(space, OneHot) else None
+        self.register_buffer("chosen", torch.zeros(space.dim))
+        self.choice_made: Tensor
+        self.register_buffer("choice_made", torch.zeros((), dtype=torch.bool))
+        count = len(space.candidates(torch.device("cpu")))
+        self.turns = Turns(count) if evenly and isinstance(space, OneHot | Cube) else None
+        self.register_load_state_dict_pre_hook(SkillSchedule._told)
         self.register_load_state_dict_post_hook(SkillSchedule._loaded)
 
     def settle(self, skill: Tensor) -> None:
         """Follow ``skill`` (dim,) from now on."""
         self.chosen.copy_(skill)
+        self.choice_made.fill_(True)
         self.settled = True
 
     def draw(self, count: int) -> Tensor:
@@ -130,8 +157,14 @@ class SkillSchedule(nn.Module):
             return torch.where(due[:, None], self.draw(len(due)), skill)
         return torch.where(due[:, None], self.space.candidates(skill.device)[self.turns.take(due)], skill)
 
+    @staticmethod
+    def _told(module: "SkillSchedule", state: dict[str, Tensor], prefix: str, *_: object) -> None:
+        """Snapshots from before there was a cube do not say it: no skill was the zero vector then."""
+        if f"{prefix}chosen" in state:
+            state.setdefault(f"{prefix}choice_made", state[f"{prefix}chosen"].any())
+
     def _loaded(self, incompatible: object) -> None:
-        self.settled = bool(self.chosen.any())
+        self.settled = bool(self.choice_made)
 
 
 class Turns(nn.Module):

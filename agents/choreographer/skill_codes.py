@@ -14,7 +14,7 @@ from agents.exploration.intrinsic_reward import (
     TaskReward,
     everywhere,
 )
-from agents.exploration.particle_entropy import ParticleEntropy
+from agents.exploration.particle_entropy import ParticleEntropy, scaled
 from agents.nn.networks import MLP
 from agents.skills import OneHot
 
@@ -121,7 +121,7 @@ def build_codes(sizes: Sizes, agent: ChoreographerSection) -> SkillCodes:
         Codebook(agent.skill_dim, agent.code_dim, decay=agent.code_decay, published=agent.published_ema),
         ParticleEntropy(
             agent.knn_k,
-            knn_rms=agent.knn_rms,
+            scale=scaled(agent.knn_rms),
             knn_avg=agent.knn_avg,
             knn_clip=agent.knn_clip,
             count_self=agent.knn_self,

@@ -106,9 +106,9 @@ class Chooser(Pilot):
     """Skills from the schedule until frame ``at``, the best one from then on.
 
     ``how``: ``reward`` takes the skill that was paid most (:func:`agents.skill_values.rewards_by_skill`), and where
-    that cannot be told the one by ``likelihood_centred``; ``likelihood``, ``likelihood_paired`` and
-    ``likelihood_centred`` the one under which the actions of good sequences are likeliest; ``imagination`` the one with
-    the largest imagined return. Any other choice is the method's own.
+    that cannot be told the one by ``likelihood_centred``; ``sweep`` does the same with a grid of skills;
+    ``likelihood``, ``likelihood_paired`` and ``likelihood_centred`` the one under which the actions of good sequences
+    are likeliest; ``imagination`` the one with the largest imagined return. Any other choice is the method's own.
     """
 
     def __init__(self, drive: Drive, at: int, how: str) -> None:
@@ -128,7 +128,7 @@ class Chooser(Pilot):
 
     def _choose(self, memory: Memory, look: Look, world_model: WorldModel) -> tuple[Tensor, str]:
         """The skill (n,), and why it."""
-        if self.how != "reward":
+        if self.how not in ("reward", "sweep"):
             return self._choose_by_sample(self.how, look, world_model), self.how
         candidates = self.skills.space.candidates(self.skills.chosen.device)
         tried = rewards_by_skill(memory.history("skill", "skill_valid", "reward"), candidates)

@@ -17,7 +17,7 @@ from agents.exploration.intrinsic_reward import (
     Sizes,
     everywhere,
 )
-from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
+from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours, scaled
 from agents.nn.means import weighted_mean
 from agents.nn.networks import MLP, orthogonal_
 from agents.skills import SkillCount, UnitSphere
@@ -88,7 +88,7 @@ class APS(IntrinsicReward):
         self.skills = UnitSphere(skill_dim)
         self.critic_head = "successor"
         self.ridge, self.reversed_regression, self.restore_features = ridge, reversed_regression, restore_features
-        entropy = ParticleEntropy(knn_k, knn_rms=knn_rms, knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self)
+        entropy = ParticleEntropy(knn_k, scale=scaled(knn_rms), knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self)
         self.features = TaskFeatures(sizes.feat, skill_dim, aps_hidden, entropy)
 
     def loss(self, view: ReplayView) -> tuple[Tensor, dict[str, Tensor]]:

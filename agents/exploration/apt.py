@@ -3,7 +3,7 @@
 from typing import Any
 
 from agents.exploration.intrinsic_reward import Imagined, IntrinsicReward, RunSizes, Scored, Sizes, everywhere
-from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours
+from agents.exploration.particle_entropy import ParticleEntropy, check_neighbours, scaled
 from utils.rules import Count, Flag, Number
 
 
@@ -25,7 +25,9 @@ class APT(IntrinsicReward):
         self, sizes: Sizes, knn_k: Count, knn_rms: Flag, knn_avg: Flag, knn_clip: Number, knn_self: Flag
     ) -> None:
         super().__init__(sizes)
-        self.entropy = ParticleEntropy(knn_k, knn_rms=knn_rms, knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self)
+        self.entropy = ParticleEntropy(
+            knn_k, scale=scaled(knn_rms), knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self
+        )
 
     def score_imagined(self, traj: Imagined) -> Scored:
         distances = self.entropy.distances(traj.deter.flatten(0, 1))

@@ -1,5 +1,7 @@
 """Particle entropy: distances to the nearest neighbours (Liu & Abbeel 2021, "Behavior From the Void")."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,14 @@ CHUNK_BYTES_ON_GPU = 2**30
 """Where starting an operation costs more than the operation; finding the smallest of a row takes twenty."""
 SPARE = 8
 """Candidates beyond k, from which exact distances choose."""
+
+
+Scale = Literal["none", "mean", "variance"]
+
+
+def scaled(knn_rms: bool) -> Scale:
+    """What the key of that name means."""
+    return "mean" if knn_rms else "none"
 
 
 def check_neighbours(k: int, count_self: bool, particles: int) -> None:
@@ -66,8 +76,9 @@ def _nearest(points: Tensor, square: Tensor, part: slice, k: int, candidates: in
 class ParticleEntropy(nn.Module):
     """log(1 + mean_k max(d_k / M - clip, 0)) for the distances d_k of a particle to its k nearest neighbours.
 
-    ``knn_avg=False`` takes the k-th distance alone in place of the mean. ``knn_rms`` divides by M, the running mean of
-    the distances taken, which every call updates first; without it M = 1. A negative ``knn_clip`` clips nothing.
+    ``knn_avg=False`` takes the k-th distance alone in place of the mean. ``scale``: M is the running ``mean`` or, as
+    CIC's published program has it, ``variance`` of the distances taken, which every call updates first; with ``none``
+    it is 1. A negative ``knn_clip`` clips nothing.
     ``count_self`` counts the particle itself among the k (URLB's published code). Without ``log`` it is the mean alone.
     """
 
@@ -75,7 +86,7 @@ class ParticleEntropy(nn.Module):
         self,
         k: int,
         *,
-        knn_rms: bool = False,
+        scale: Scale = "none",
         knn_avg: bool = True,
         knn_clip: float = 0.0,
         count_self: bool = False,
@@ -83,7 +94,7 @@ class ParticleEntropy(nn.Module):
     ) -> None:
         super().__init__()
         self.k, self.knn_avg, self.knn_clip, self.count_self, self.log = k, knn_avg, knn_clip, count_self, log
-        self.moments = RunningMoments() if knn_rms else None
+        self.scale, self.moments = scale, RunningMoments() if scale != "none" else None
 
     def distances(self, particles: Tensor) -> Tensor:
         """(N, D) -> (N, k), ascending; without gradient."""
@@ -95,7 +106,8 @@ class ParticleEntropy(nn.Module):
         taken = distances if self.knn_avg else distances[:, -1:]
         if self.moments is not None:
             self.moments.update(taken.flatten())
-            taken = taken / self.moments.mean.clamp(min=torch.finfo(torch.float32).tiny)
+            divisor = self.moments.mean if self.scale == "mean" else self.moments.var
+            taken = taken / divisor.clamp(min=torch.finfo(torch.float32).tiny)
         if self.knn_clip >= 0:
             taken = (taken - self.knn_clip).clamp(min=0)
         mean = taken.mean(1)

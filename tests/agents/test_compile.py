@@ -154,7 +154,17 @@ def test_graphs_need_cuda():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("index", sorted({0, max(torch.cuda.device_count() - 1, 0)}))
 @pytest.mark.parametrize(
-    "name", ["dreamer", "deviation_dreamer", "plan2explore", "apt_dreamer", "aps_dreamer", "metra_dreamer", "choreo"]
+    "name",
+    [
+        "dreamer",
+        "deviation_dreamer",
+        "plan2explore",
+        "apt_dreamer",
+        "aps_dreamer",
+        "metra_dreamer",
+        "cic_dreamer",
+        "choreo",
+    ],
 )
 def test_graphed_and_eager_dreamers_agree_on_cuda(name, index):
     config = tiny("pretrain", f"agent={name}", "domain=walker", "precision=32")

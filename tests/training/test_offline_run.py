@@ -75,7 +75,7 @@ def rows(run):
 
 
 def test_agents_that_learn_from_stored_skills_are_those_that_say_so():
-    known = {"aps_dreamer", "deviation_dreamer", "diayn_dreamer", "metra_dreamer"}
+    known = {"aps_dreamer", "cic_dreamer", "deviation_dreamer", "diayn_dreamer", "metra_dreamer"}
     assert set(AGENTS) - set(WITHOUT_SKILLS) == known
 
 

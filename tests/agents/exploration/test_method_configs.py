@@ -29,6 +29,10 @@ VALUES = {
         "phi_hidden": (1024, 256, 256, 16), "skill_dim": (4,) * 4, **CHOICE,
         "method_opt": tuple({"lr": lr, "eps": 1e-8, "clip": 1e9, "wd": 0.0} for lr in (1e-4, 6e-4, 6e-4, 1e-4)),
     },
+    "cic_dreamer": {
+        "cic_hidden": (1024, 256, 256, 16), "skill_dim": (64, 64, 64, 8), "knn_k": (16, 16, 16, 4), **CHOICE,
+        "method_opt": tuple({"lr": lr, "eps": 1e-8, "clip": 100, "wd": 0.0} for lr in (1e-4, 6e-4, 6e-4, 1e-4)),
+    },
     "choreo": {
         "skill_dim": (64, 64, 64, 4), "code_dim": (16, 16, 16, 4), "code_layers": (4, 2, 2, 1),
         "code_units": (400, 128, 128, 16), "resample_every": (200, 200, 200, 5), "lbs_layers": (4, 2, 2, 1),
@@ -45,6 +49,7 @@ PRETRAINED = {
     "apt_dreamer": (0.95, (0.0,) * 4),
     "diayn_dreamer": (0.95, (0.1, 0.01, 0.5, 0.1)),
     "aps_dreamer": (1.0, (0.0,) * 4),
+    "cic_dreamer": (1.0, (0.0,) * 4),
     "metra_dreamer": (0.95, (0.1, 0.01, 0.01, 0.1)),
     "choreo": (0.95, (0.0,) * 4),
 }
@@ -67,6 +72,10 @@ REFUSED = {
     "aps_dreamer": (
         "aps_hidden=0", "ridge=0", "reversed_regression=no", "restore_features=1", "skill_dim=1", "knn_k=0",
         "knn_rms=no", "knn_avg=1", "knn_clip=x", "knn_self=2", "skill_choice=reward",
+    ),
+    "cic_dreamer": (
+        "cic_hidden=0", "cic_temp=0", "project_skill=1", "exact_negatives=1", "cic_particles=pairs", "knn_scale=std",
+        "knn_k=0", "knn_avg=1", "knn_clip=x", "knn_self=2", "skill_dim=1", "skill_choice=reward", "skill_draw=evenly",
     ),
     "metra_dreamer": (
         "phi_hidden=0", "phi_layers=0", "dual_lambda=0", "dual_slack=-1", "constraint=max", "discrete=1", "ridge=0",

@@ -141,7 +141,7 @@ def value_of(row, *, scale=1.0, average=True, clip=0.0):
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("rms", [True, False])
 def test_value_by_hand(rms, average, clip, count_self):
-    entropy = ParticleEntropy(3, knn_rms=rms, knn_avg=average, knn_clip=clip, count_self=count_self)
+    entropy = ParticleEntropy(3, scale=module.scaled(rms), knn_avg=average, knn_clip=clip, count_self=count_self)
     total, number = 0.0, 1e-4  # the running mean starts at 0 with a weight of 1e-4
     for seed in range(3):
         particles = cloud(20, 2, seed) * (seed + 1)
@@ -157,7 +157,7 @@ def test_value_by_hand(rms, average, clip, count_self):
 
 
 def test_the_running_mean_is_saved():
-    first, second = (ParticleEntropy(3, knn_rms=True) for _ in range(2))
+    first, second = (ParticleEntropy(3, scale="mean") for _ in range(2))
     first(cloud(seed=1))
     assert "moments.mean" in first.state_dict() and not ParticleEntropy(3).state_dict()
     assert not torch.allclose(first(cloud()), second(cloud()))
@@ -167,7 +167,7 @@ def test_the_running_mean_is_saved():
 
 def test_particles_in_one_point_are_worth_nothing():
     for rms in (False, True):
-        assert ParticleEntropy(3, knn_rms=rms)(torch.ones(6, 2)).tolist() == [0.0] * 6
+        assert ParticleEntropy(3, scale=module.scaled(rms))(torch.ones(6, 2)).tolist() == [0.0] * 6
 
 
 # ---- memory
