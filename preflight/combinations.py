@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.dreamer.settings import DreamerSection, DreamerSettings, SkillSection
+from agents.drq.augmentations import check_augmentation
 from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, check_skills, method_class
 from agents.exploration.intrinsic_reward import RunSizes
@@ -18,7 +19,7 @@ from envs.relabel import check_relabel
 from replay.layout import divide
 from training.offline_settings import OfflineKeys
 from training.parts import env_arguments, episode_records
-from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys, RunKeys
+from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys, OffPolicyKeys, RunKeys
 from utils.folders import check_writable
 from utils.settings import Section, SettingError
 
@@ -234,6 +235,11 @@ def _log_std(settings: DrQSettings) -> None:
         raise SettingError(f"`actor_log_std_min`={low} is not below `actor_log_std_max`={high}. Lower it.")
 
 
+def _augmentation(settings: DrQKeys) -> None:
+    """Every step is known, can be built, and leaves stacks as they have to be."""
+    check_augmentation(settings.augmentation, settings.image_size)
+
+
 def _snapshot_folder(settings: RunKeys) -> None:
     if settings.snapshots and settings.snapshot_dir is not None:
         check_writable("snapshot_dir", settings.snapshot_dir)
@@ -255,6 +261,7 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (FinetuneKeys, _goals),
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
+    (DrQKeys, _augmentation),
     (OffPolicyKeys, _snapshot_folder),
     (OfflineKeys, _snapshot_folder),
 ]

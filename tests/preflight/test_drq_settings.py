@@ -73,7 +73,7 @@ TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir
 TEXTS |= {"agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
 CHOICES |= {"compile", "replay.device", "replay.verify"}
-SPECIAL = {"num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
+SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
 NULLABLE = {
     "resume",
     "env",
@@ -114,6 +114,7 @@ def bad_values(key):
         wrong = ["nothing", "", ["cpu"], {"a": 1}, 7, 0.5, NAN]
     else:
         wrong = {
+            "augmentation": [3, True, "", [3], [["shift"]], {}, {"RandomErasing": 0.3}, "RandomErase", {"Resize": {}}],
             "num_skills": [*NO_NUMBER, 1, -1, 2.0, *over],
             "render_size": [*NO_NUMBER, 15, 0, -84, 84.0, *over],
             "checkpoint_every_minutes": [*NO_NUMBER, -1, -1e-9],
@@ -172,6 +173,7 @@ def test_bad_values_are_refused_by_name(base, key):
 
 
 GOOD = {
+    "augmentation": ["none", [], ["shift", "cutout"], ["shift", {"RandomErasing": {"p": 0.3, "scale": [0.1, 0.2]}}]],
     "num_skills": [0, 2, 1000],
     "render_size": [16, 64],
     "discount": [0, 1, 0.5],
