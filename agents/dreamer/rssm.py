@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.nn import across
 from agents.nn.distributions import sample_one_hot
 from agents.nn.latent import Latent
 from agents.nn.networks import GRUCell
@@ -82,7 +83,7 @@ class RSSM(nn.Module):
         # everything that does not depend on the recurrent state is computed for all steps at once
         from_embed = F.linear(embed, self.posterior_in.weight[:, self.deter :], self.posterior_in.bias)
         from_deter = self.posterior_in.weight[:, : self.deter]  # once: every slice has a gradient of the whole's size
-        uniform = torch.rand(length, batch, self.stoch, 1, device=embed.device)
+        uniform = across.own_rows(lambda n: torch.rand(length, n, self.stoch, 1, device=embed.device), batch, dim=1)
         deter, stoch = latent.deter, latent.stoch
         deters, stochs, logits = [], [], []
         for t in range(length):

@@ -149,6 +149,11 @@ def is_steps(value: Any) -> bool:
     return all(map(is_step, value)) if isinstance(value, list) else is_step(value)
 
 
+def draws_on_host(steps: Step | list[Step]) -> bool:
+    """Whether one of the steps is kornia's."""
+    return any(step not in (NONE, SHIFT) for step in (steps if isinstance(steps, list) else [steps]))
+
+
 def check_augmentation(steps: Step | list[Step], size: int) -> None:
     """Try each of the steps on frames of ``size`` px.
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.nn import across
+
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 CLIP_MARGIN = 1e-6
 """Sampled actions stay inside ``[-1 + CLIP_MARGIN, 1 - CLIP_MARGIN]``."""
@@ -96,7 +98,7 @@ def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
     one random number per categorical.
     """
     if uniform is None:
-        uniform = torch.rand_like(logits[..., :1])
+        uniform = across.rand_like(logits[..., :1], 0)
     return _OneHot.apply(logits, uniform)  # type: ignore[no-any-return]
 
 
@@ -167,7 +169,7 @@ class ClippedNormal:
 
     def rsample(self) -> Tensor:
         """One sample, shape (..., A), inside the box, with the gradient of ``mean + std * eps``."""
-        raw = self.mean + self.std * torch.randn_like(self.mean)
+        raw = self.mean + self.std * across.randn_like(self.mean, -2)
         clipped = raw.detach().clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN)
         return clipped + (raw - raw.detach())
 
@@ -198,7 +200,7 @@ class TruncatedNormal:
 
     def rsample(self) -> Tensor:
         """One sample by the inverse distribution function, shape (..., A); differentiable in mean and std."""
-        u = torch.rand_like(self.mean).clamp(1e-6, 1 - 1e-6)
+        u = across.rand_like(self.mean, -2).clamp(1e-6, 1 - 1e-6)
         sample = self.mean + self.std * torch.special.ndtri(self._cdf_low + u * self._mass)
         return sample + (sample.clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN) - sample).detach()
 
