@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.nn import across
 from utils.rules import MOST_UNITS, whole
 
 SkillCount = Annotated[int, whole(2, MOST_UNITS)]
@@ -140,7 +141,7 @@ class SkillSchedule(nn.Module):
         """Skills for ``count`` episodes or imagined rollouts, (count, dim): the chosen one once there is one."""
         if self.settled:
             return self.chosen.repeat(count, 1)
-        return self.space.sample(count, self.chosen.device)
+        return across.own_rows(lambda rows: self.space.sample(rows, self.chosen.device), count)
 
     def renew(self, skill: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
         """Skills (n, dim) that have been followed for ``age`` (n,) steps -> skills for the next step and their age."""

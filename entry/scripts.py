@@ -49,7 +49,7 @@ SAFE = (
 SOURCES = ("custom_snap_dir", "snapshot")
 """Where the snapshot to start from lies: keys that may change as long as a run has no checkpoint."""
 
-SAFE_DREAMER = ("log_every_frames", "num_train_frames", "recon_every_frames", "use_tb")
+SAFE_DREAMER = ("log_every_frames", "num_gpus", "num_train_frames", "recon_every_frames", "use_tb")
 
 
 class Script(NamedTuple):
@@ -108,7 +108,7 @@ SCRIPTS: dict[str, Script] = {
         layout=layouts.OFFLINE,
         length=("num_train_updates", "updates"),
         folders=("exp_local", "exp_sweep"),
-        safe=("dataset_dir", "log_every_updates", "num_train_updates", "use_tb"),
+        safe=("dataset_dir", "log_every_updates", "num_gpus", "num_train_updates", "use_tb"),
         data=data_of,
         aliases=Aliases(hidden=tuple(NOT_SIMULATED)),
         read=read_offline,
@@ -135,7 +135,7 @@ SCRIPTS: dict[str, Script] = {
         layout=layouts.DRQ,
         length=("num_train_steps", "steps"),
         folders=("runs", "runs_sweep"),
-        safe=("log_frequency_step", "log_save_tb", "num_train_steps"),
+        safe=("log_frequency_step", "log_save_tb", "num_gpus", "num_train_steps"),
         source=read_file,
         aliases=Aliases(
             {"render_size": "image_size", "replay_buffer_capacity": "replay.capacity", "log_save_tb": "use_tb"},
@@ -153,7 +153,7 @@ SCRIPTS: dict[str, Script] = {
         safe=("epochs",),
         aliases=Aliases(
             {"env": "task", "expname": "experiment"},
-            hidden=("domain", "action_repeat", "snapshots", "snapshot_dir", "compile", "save_video"),
+            hidden=("domain", "action_repeat", "snapshots", "snapshot_dir", "compile", "num_gpus", "save_video"),
         ),
         read=read_rest,
         forecast=rollout_forecast,

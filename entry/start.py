@@ -113,7 +113,10 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                 ours = settings.fixed(run_dir) | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     path.write_text(dump(portable(asked, run_dir) | ours))
-                return _run(run)
+                try:
+                    return _run(run)
+                finally:
+                    run.close()
         finally:
             parts.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.dreamer.settings import DreamerSection, DreamerSettings, SkillSection
+from agents.drq.augmentations import check_augmentation, draws_on_host
 from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, check_skills, method_class
 from agents.exploration.intrinsic_reward import RunSizes
@@ -18,8 +19,9 @@ from envs.relabel import check_relabel
 from replay.layout import divide
 from training.offline_settings import OfflineKeys
 from training.parts import env_arguments, episode_records
-from training.settings import DreamerRunKeys, FinetuneKeys, OffPolicyKeys, RunKeys
+from training.settings import DreamerRunKeys, DrQKeys, FinetuneKeys, OffPolicyKeys, RunKeys
 from utils.folders import check_writable
+from utils.rules import shown
 from utils.settings import Section, SettingError
 
 FRAME_COUNTS = ("num_seed_frames", "train_every_actions", "log_every_frames", "eval_every_frames", "recon_every_frames")
@@ -234,6 +236,35 @@ def _log_std(settings: DrQSettings) -> None:
         raise SettingError(f"`actor_log_std_min`={low} is not below `actor_log_std_max`={high}. Lower it.")
 
 
+def _gpus(settings: OffPolicyKeys | OfflineKeys) -> None:
+    """What several GPUs share can be divided evenly, and nothing in it is of one process."""
+    count, device, compiled = settings.num_gpus, settings.device, settings.compile
+    if count == 1:
+        return
+    if (rest := settings.batch_size % count) != 0:
+        near = ", ".join(str(size) for size in (settings.batch_size - rest, settings.batch_size - rest + count) if size)
+        raise SettingError(f"`batch_size`={settings.batch_size} is not a multiple of `num_gpus`={count}. Use {near}.")
+    if ":" in device:
+        raise SettingError(
+            f"`num_gpus`={count} takes the first {count} GPUs, and `device`={device} names one. Use `device`=cuda; "
+            "CUDA_VISIBLE_DEVICES says which they are."
+        )
+    if compiled != "off":
+        raise SettingError(
+            f"`compile`={compiled}: updates that GPUs share cannot be compiled. Leave it out, or `num_gpus`={count}."
+        )
+    if isinstance(settings, DrQSettings) and draws_on_host(settings.augmentation):
+        raise SettingError(
+            f"`augmentation`={shown(settings.augmentation)} draws for each GPU by itself, and `num_gpus`={count} needs "
+            "draws that all know. Use shift or none, or `num_gpus`=1."
+        )
+
+
+def _augmentation(settings: DrQKeys) -> None:
+    """Every step is known, can be built, and leaves stacks as they have to be."""
+    check_augmentation(settings.augmentation, settings.image_size)
+
+
 def _snapshot_folder(settings: RunKeys) -> None:
     if settings.snapshots and settings.snapshot_dir is not None:
         check_writable("snapshot_dir", settings.snapshot_dir)
@@ -255,6 +286,9 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (FinetuneKeys, _goals),
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
+    (DrQKeys, _augmentation),
+    (OffPolicyKeys, _gpus),
+    (OfflineKeys, _gpus),
     (OffPolicyKeys, _snapshot_folder),
     (OfflineKeys, _snapshot_folder),
 ]

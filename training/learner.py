@@ -35,14 +35,25 @@ class Learner:
         """One update and what it says of itself. Raises :class:`NumericalFault`, all taken back then."""
         sampler, random = self.replay.sampler.state, random_state(self.agent.device)
         self._kept.store()
-        updated = self.agent.update(self.replay.sample())
+        updated = self.learn_from(self.replay.sample())
         fault = find_fault(updated.losses)
         if fault is not None:
-            self._kept.put_back()
+            self.put_back()
             self.replay.sampler.state = sampler
             set_random_state(random, self.agent.device)
             raise fault
         return updated
+
+    def learn_from(self, batch: Mapping[str, Tensor]) -> Updated:
+        """An update of the agent, and nothing else."""
+        return self.agent.update(batch)
+
+    def put_back(self) -> None:
+        """The agent as it was before that."""
+        self._kept.put_back()
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
     def skip(self) -> None:
         """Move on from a batch that led to a fault: it would be drawn again."""

@@ -16,11 +16,11 @@ from training.clock import Clock
 from training.collector import Collector
 from training.episode_log import EpisodeLog
 from training.evaluators import Evaluator, Stage
-from training.learner import Learner
 from training.outlook import Outlook
 from training.parts import REPORT, Parts
 from training.run import CHECKPOINT, GaveUp, Origin, Run
 from training.settings import OffPolicyKeys
+from training.shared_learner import build_learner
 from training.work import Kind
 from utils.config import resume_words
 from utils.errors import UserError
@@ -53,7 +53,8 @@ class OffPolicyRun(Run):
         evaluator: Evaluator,
         episode_log: EpisodeLog,
     ) -> None:
-        super().__init__(settings, run_dir, parts.agent, Learner(parts.agent, parts.replay), clock, logger, origin)
+        learner = build_learner(settings, parts.agent, parts.replay, parts.spec, origin.phase)
+        super().__init__(settings, run_dir, parts.agent, learner, clock, logger, origin)
         self.notes += [*parts.notes, *self._unreached_snapshots()]
         self.final: Path | None = None
         """Where the last snapshot goes, if one is wanted."""

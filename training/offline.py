@@ -9,11 +9,11 @@ import torch
 from agents.agent import Agent
 from training import checkpoint
 from training.clock import Clock
-from training.learner import Learner
 from training.offline_parts import OfflineParts
 from training.offline_settings import OfflineKeys
 from training.outlook import LONG, WORTH_SAYING, rounded
 from training.run import Origin, Run
+from training.shared_learner import build_learner
 from utils.durations import DAY, about
 from utils.errors import UserError
 from utils.logger import Logger
@@ -37,7 +37,8 @@ class OfflineRun(Run):
     def __init__(
         self, settings: OfflineKeys, run_dir: Path, parts: OfflineParts, clock: Clock, logger: Logger, origin: Origin
     ) -> None:
-        super().__init__(settings, run_dir, parts.agent, Learner(parts.agent, parts.replay), clock, logger, origin)
+        learner = build_learner(settings, parts.agent, parts.replay, parts.spec, origin.phase)
+        super().__init__(settings, run_dir, parts.agent, learner, clock, logger, origin)
         self.replay, self.data = parts.replay, parts.data
         self.notes += parts.notes
         if late := [mark for mark in settings.snapshots if mark > clock.steps]:

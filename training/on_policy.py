@@ -62,6 +62,9 @@ class RolloutLearner:
             raise fault
         return Updated(*({PUBLISHED.get(name, name): value for name, value in part.items()} for part in updated))
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def skip(self) -> None:
         """The turn counts as taken."""
         self.agent.updates += 1

@@ -40,7 +40,9 @@ class Outlook:
         """Once there is something to learn from, and updates do not begin anyway, a trial; then a word on the time."""
         if not self._tried and self.replay.ready and not self.stage.stopped():
             self._tried = True
-            if self.stage.clock.step + self.settings.num_envs < self.settings.schedule.seed_steps:
+            # the twin of a shared agent would learn from whole batches alone
+            alone = self.settings.num_gpus == 1
+            if alone and self.stage.clock.step + self.settings.num_envs < self.settings.schedule.seed_steps:
                 self._try()
         if not self._told and self.work.rounds >= ROUNDS and self.left.estimate().useful:
             self._told = True

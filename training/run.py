@@ -59,6 +59,10 @@ class Teaches(Protocol):
         """Move on from what led to a fault."""
         ...
 
+    def close(self) -> None:
+        """No more updates will be asked for."""
+        ...
+
 
 @dataclass
 class Counters:
@@ -166,6 +170,10 @@ class Run(ABC):
             self.save_checkpoint()
         self.stop.check()
         self.finish()
+
+    def close(self) -> None:
+        """End what this run has started."""
+        self.learner.close()
 
     def describe(self) -> list[str]:
         """Lines that introduce the run on the console."""
@@ -348,9 +356,15 @@ class Run(ABC):
             self.logger.truncate(-1)
             self.load_files(None)
             return
-        how = {"device": content["device"], "compile": content["config"].get("compile", "off")}
+        given = content["config"]
+        how = {
+            "device": content["device"],
+            "compile": given.get("compile", "off"),
+            "num_gpus": given.get("num_gpus", 1),
+        }
         then, now = content["versions"] | how, checkpoint.versions()
-        for name, value in (now | {"device": str(self.device), "compile": self.settings.compile}).items():
+        ours = {"device": str(self.device), "compile": self.settings.compile, "num_gpus": self.settings.num_gpus}
+        for name, value in (now | ours).items():
             if then.get(name) != value:
                 self.logger.say(f"note: {name} was {then.get(name)}, is {value}; the run goes on, but not bit for bit")
         vars(self.counters).update(content["counters"])

@@ -18,7 +18,21 @@ from envs.settings import EnvironmentKeys, VariantKeys
 from replay.settings import ReplayKeys, ReplaySettings, TransitionKeys, WindowKeys
 from utils.compile import MODES
 from utils.config import domain_of
-from utils.rules import Count, Flag, FolderName, Marks, NotNegative, OneOf, Positive, Rule, Seed, Text, Whole, choice
+from utils.rules import (
+    Count,
+    Flag,
+    FolderName,
+    Marks,
+    NotNegative,
+    OneOf,
+    Positive,
+    Rule,
+    Seed,
+    Text,
+    Whole,
+    choice,
+    whole,
+)
 from utils.settings import Section
 from utils.shared_keys import SeedPhaseKey
 
@@ -26,6 +40,9 @@ DEVICE = Rule(
     "auto, cpu, cuda or cuda:<index>",
     lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", v) is not None,
 )
+
+
+Gpus = Annotated[int, whole(1, 64)]
 
 
 class CollectSettings(Section):
@@ -41,6 +58,7 @@ class RunKeys(AgentSettings):
 
     seed: Seed
     device: Annotated[str, DEVICE]
+    num_gpus: Gpus
     resume: Text | None
     checkpoint_every_minutes: NotNegative
     snapshots: Marks
@@ -306,6 +324,7 @@ class RestKeys(RunKeys, RestSettings):
     snapshots: Marks = []  # noqa: RUF012
     snapshot_dir: None = None
     compile: OneOf[Literal["off"]] = "off"
+    num_gpus: OneOf[Literal[1]] = 1
     save_video: OneOf[Literal[False]] = False
 
     def fixed(self, run_dir: Path) -> dict[str, Any]:

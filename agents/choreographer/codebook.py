@@ -5,6 +5,8 @@ Mazzaglia et al. 2023).
 import torch
 from torch import Tensor, nn
 
+from agents.nn import across
+
 EPS = 1e-5
 """Smooths the masses, so that none is 0."""
 
@@ -50,17 +52,18 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def absorb(self, rows: Tensor, index: Tensor) -> Tensor:
-        """Move the codes by rows (R, d) whose nearest ones are ``index`` (R,). Returns how many rows each has, (N,)."""
+        """Move the codes by rows (R, d) whose nearest ones are ``index`` (R,). Returns the share of rows each has,
+        (N,)."""
         with torch.autocast(rows.device.type, enabled=False):
             member = torch.eye(self.count, device=rows.device)[index]
-            sums, found = member.T @ rows.float(), member.sum(0)
+            sums, found = across.total(member.T @ rows.float()), across.total(member.sum(0))
         self.used.add_(found)
         self.mass.lerp_(found.clamp(min=1) if self.published else found, 1 - self.decay)
         self.total.lerp_(sums, 1 - self.decay)
         whole = self.mass.sum()
         means = self.total / ((self.mass + EPS) / (whole + self.count * EPS) * whole)[:, None]
         self.codes.copy_(means if self.published else torch.where(self.mass[:, None] > FAINT, means, self.codes))
-        return found
+        return found / (len(index) * across.size())
 
     @torch.no_grad()
     def recount(self, rows: Tensor | None) -> None:
@@ -76,7 +79,7 @@ class Codebook(nn.Module):
         self.used.zero_()
         if rows is None:
             return
-        rows = rows.float()
+        rows = across.gathered(rows.float())
         distances, uniform = self._distances(rows), torch.rand(self.count, device=rows.device)
         for k in range(self.count):
             below = distances.amin(1).double().cumsum(0)

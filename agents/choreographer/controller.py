@@ -15,6 +15,7 @@ from agents.dreamer.rssm import RSSM
 from agents.dreamer.world_model import WorldModel
 from agents.exploration.intrinsic_reward import Imagined, ReplayView, Scored
 from agents.latch import Latch
+from agents.nn import across
 from agents.nn.distributions import categorical_entropy, log_softmax, sample_one_hot
 from agents.nn.latent import Latent
 
@@ -94,7 +95,7 @@ class ControllerDrive(Drive):
         return self.found.on and self.begun.on
 
     def target(self, view: ReplayView, task_reward: Tensor) -> Scored:
-        self.rewarded.logical_or_((task_reward > REWARDED).any())
+        self.rewarded.logical_or_(across.any_of((task_reward > REWARDED).any()))
         return super().target(view, task_reward)
 
     def adapt(self, frame: int, memory: Memory) -> str | None:

@@ -61,7 +61,7 @@ class SkillCodes(IntrinsicReward):
         code = self.codebook.codes[index]
         rebuilt = self.decoder(encoded + (code - encoded).detach())
         rec_loss, commit_loss = (rebuilt - deter).square().mean(), (encoded - code).square().mean()
-        share = self.codebook.absorb(encoded.detach(), index) / len(index)
+        share = self.codebook.absorb(encoded.detach(), index)
         metrics = {
             "rec_loss": rec_loss.detach(),
             "commit_loss": commit_loss.detach(),

@@ -13,6 +13,7 @@ from agents.dreamer.retain import Anchor
 from agents.dreamer.returns import StreamNorm, lambda_return, returns_valid
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import CriticHead, Imagined, Scored
+from agents.nn import across
 from agents.nn.distributions import Policy
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
@@ -288,5 +289,5 @@ def build_behavior(
 
 
 def _mean_std(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    mean = masked_mean(value, valid)
-    return mean, masked_mean((value - mean).square(), valid).sqrt()
+    mean = across.whole(masked_mean(value, valid))
+    return mean, across.whole(masked_mean((value - mean).square(), valid)).sqrt()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import Scored
+from agents.nn import across
 from agents.nn.means import masked_mean
 
 
@@ -63,6 +64,6 @@ class StreamNorm(nn.Module):
         """Update ``mag`` with the valid entries (none: no update); returns the normalised values, same shape."""
         value, valid, _ = reward.masked()
         with torch.no_grad():
-            weight = (1 - self.momentum) * valid.any().float()
-            self.mag.lerp_(masked_mean(value.abs(), valid), weight)
+            weight = (1 - self.momentum) * across.any_of(valid.any()).float()
+            self.mag.lerp_(across.whole(masked_mean(value.abs(), valid)), weight)
         return self.scale * value / (self.mag.clone() + self.eps)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.dreamer.recurrence import Functions, Given, Weights, backward_step, forward_step, recur
+from agents.nn import across
 from agents.nn.distributions import below_one
 from agents.nn.latent import Latent
 from agents.nn.networks import product_type
@@ -102,7 +103,7 @@ class RSSM(nn.Module):
         ``prior`` is what :meth:`prior` gave since the weights last changed.
         """
         prior = prior or self.prior()
-        uniform = self._numbers(torch.rand_like(latent.stoch[..., :1]))
+        uniform = self._numbers(across.rand_like(latent.stoch[..., :1], 0))
         given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform[None], None)
         return Latent(*(x.squeeze(1) for x in recur(self._steps(), latent.deter, latent.stoch, given, prior.weights)))
 
@@ -129,7 +130,9 @@ class RSSM(nn.Module):
         weight, bias = self.posterior_in.weight, self.posterior_in.bias
         from_embed = F.linear(embed, weight[:, self.deter :], bias)
         posterior = self._dynamics(weight[:, : self.deter], bias, self.posterior_out)
-        uniform = self._numbers(torch.rand(embed.shape[1], len(embed), self.stoch, 1, device=embed.device))
+        length, batch, device = embed.shape[1], len(embed), embed.device
+        drawn = across.own_rows(lambda n: torch.rand(length, n, self.stoch, 1, device=device), batch, dim=1)
+        uniform = self._numbers(drawn)
         given = Given(posterior.of(action * keep), from_embed, uniform, keep)
         deter, stoch, logits = recur(self._steps(), latent.deter, latent.stoch, given, posterior.weights)
         return Latent(deter, stoch, logits.to(deter.dtype)), self.prior_logits(deter)
@@ -137,7 +140,9 @@ class RSSM(nn.Module):
     def imagine(self, start: Latent, actions: Tensor) -> Latent:
         """Prior states for given actions, as :meth:`imagine_step`: start (N, ...), actions (N, T, A) -> (N, T, ...)."""
         prior = self.prior()
-        uniform = self._numbers(torch.rand(actions.shape[1], *start.stoch.shape[:-1], 1, device=actions.device))
+        length, count, device = actions.shape[1], len(actions), actions.device
+        drawn = across.own_rows(lambda n: torch.rand(length, n, self.stoch, 1, device=device), count, dim=1)
+        uniform = self._numbers(drawn)
         given = Given(prior.of(actions), prior.hidden_bias, uniform, None)
         return Latent(*recur(self._steps(), start.deter, start.stoch, given, prior.weights))
 

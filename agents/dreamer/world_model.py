@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from agents.agent import Updated
 from agents.dreamer.rssm import RSSM
 from agents.exploration.intrinsic_reward import Scored
+from agents.nn import across
 from agents.nn.distributions import (
     categorical_entropy,
     categorical_kl,
@@ -97,8 +98,8 @@ class WorldModel(nn.Module):
         Logits are (B, T, stoch, discrete).
         """
         post, prior = log_softmax(post_logits), log_softmax(prior_logits)
-        to_post = categorical_kl(post, prior.detach()).mean().clamp(min=self.free)
-        to_prior = categorical_kl(post.detach(), prior).mean().clamp(min=self.free)
+        to_post = across.whole(categorical_kl(post, prior.detach()).mean()).clamp(min=self.free)
+        to_prior = across.whole(categorical_kl(post.detach(), prior).mean()).clamp(min=self.free)
         return (1 - self.balance) * to_post + self.balance * to_prior
 
     def reward(self, feat: Tensor, skill: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Acting, Memory, Mode, Phase, Updated
-from agents.drq.augmentation import random_shift
+from agents.drq.augmentations import Augmentation
 from agents.drq.footprint import activation_bytes
 from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
 from agents.drq.settings import DrQSettings
@@ -77,7 +77,7 @@ class DrQAgent(nn.Module):
         self.intrinsic = settings.diayn_intrinsic_reward_coeff
         self.target_entropy = -float(action_dim)
         self.discount = settings.discount
-        self.pad = settings.image_pad
+        self.augment = Augmentation(settings.augmentation, self.stack, settings.image_pad)
         self.tau = settings.critic_tau
         self.actor_every = settings.actor_update_frequency
         self.target_every = settings.critic_target_update_frequency
@@ -223,8 +223,8 @@ class DrQAgent(nn.Module):
         return Updated.of(*parts)
 
     def graph_key(self, mode: Mode | None) -> Hashable:
-        """See :mod:`agents.agent`: arguments decide everything."""
-        return ()
+        """See :mod:`agents.agent`: arguments decide everything. What kornia draws on the host is in no graph."""
+        return None if mode is None and self.augment.on_host else ()
 
     def compilable(self) -> list[tuple[nn.Module, str]]:
         """See :mod:`agents.agent`: convolutions, critics, discriminator."""
@@ -237,9 +237,9 @@ class DrQAgent(nn.Module):
         return [(module, "forward") for module in (*convs, *heads)]
 
     def _shifts(self, frames: Tensor) -> Tensor:
-        """uint8 (B, stack, C, S, S) -> uint8 (SHIFTS, B, stack * C, S, S), every copy shifted by itself."""
+        """uint8 (B, stack, C, S, S) -> values 0..255 (SHIFTS, B, stack * C, S, S), every copy augmented by itself."""
         stacked = frames.flatten(1, 2)
-        return random_shift(stacked.expand(SHIFTS, *stacked.shape), self.pad)
+        return self.augment(stacked.expand(SHIFTS, *stacked.shape))
 
     def _judge(self, discriminator: Discriminator, image: Tensor) -> Tensor:
         """What the discriminator reads of stacks of frames (..., C, S, S), values 0..255: features (..., F)."""

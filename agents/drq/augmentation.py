@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from agents.nn import across
+
 
 def random_shift(image: Tensor, pad: int) -> Tensor:
     """Pad by ``pad`` pixels on every side, repeating the border, and crop back to the size it had at a random place.
@@ -10,7 +12,9 @@ def random_shift(image: Tensor, pad: int) -> Tensor:
     image uint8 (..., C, S, S) -> uint8, same shape, channels last in memory. Every image gets an offset of its own,
     uniform over the (2 pad + 1)^2 there are, and its channels share it: a stack of frames moves as one.
     """
-    down, right = torch.randint(2 * pad + 1, (2, *image.shape[:-3]), device=image.device).unbind()
+    *lead, rows = image.shape[:-3]
+    offsets = across.own_rows(lambda n: torch.randint(2 * pad + 1, (2, *lead, n), device=image.device), rows, dim=-1)
+    down, right = offsets.unbind()
     return shift(image, down, right, pad)
 
 

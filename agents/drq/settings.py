@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from agents.drq.augmentations import NAMES, Step, is_steps
 from agents.settings import AgentSettings
 from utils.rules import Count, Flag, Fraction, Layers, Number, OneOf, Positive, Rule, Size, is_int, whole
 from utils.shared_keys import StackKey
@@ -10,10 +11,17 @@ Skills = Annotated[
     int, Rule("0 for none, or a whole number from 2 to 1000", lambda v: is_int(v) and (v == 0 or 2 <= v <= 1000))
 ]
 
+AUGMENTATION = Rule(
+    f"one of {', '.join(NAMES)}, or a list of these and of kornia's classes, such as "
+    "[shift,RandomGrayscale,{RandomErasing:{p:0.3}}]",
+    is_steps,
+)
+
 
 class DrQSettings(AgentSettings, StackKey):
     """What :class:`agents.drq.agent.DrQAgent` reads."""
 
+    augmentation: Annotated[Step | list[Step], AUGMENTATION]
     image_pad: Annotated[int, whole(0, 64)]
     discount: Fraction
     lr: Positive

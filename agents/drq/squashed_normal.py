@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.nn import across
 from agents.nn.distributions import LOG_SQRT_2PI
 
 
@@ -26,7 +27,7 @@ class SquashedNormal:
         log pi = sum_i [log N(x_i) - log(1 - tanh(x_i)^2)], the latter written as 2 (log 2 - x - softplus(-2 x)),
         which does not overflow where tanh is 1 to the last bit.
         """
-        noise = torch.randn_like(self.mean)
+        noise = across.randn_like(self.mean, -2)
         raw = self.mean + self.log_std.exp() * noise
         normal = -0.5 * noise.square() - self.log_std - LOG_SQRT_2PI
         squash = 2 * (math.log(2) - raw - F.softplus(-2 * raw))

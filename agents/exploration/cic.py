@@ -19,6 +19,7 @@ from agents.exploration.intrinsic_reward import (
     everywhere,
 )
 from agents.exploration.particle_entropy import ParticleEntropy, Scale, check_neighbours
+from agents.nn import across
 from agents.nn.chunks import chunks
 from agents.nn.means import masked_mean
 from agents.nn.networks import MLP, orthogonal_
@@ -34,33 +35,35 @@ Particles = Literal["state", "transition"]
 
 
 def contrastive(query: Tensor, key: Tensor, temperature: float) -> Tensor:
-    """f_ij = cos(query_i, key_j) / T of rows (N, d) each, (N, N)."""
+    """f_ij = cos(query_i, key_j) / T of rows (N, d) and (M, d), (N, M)."""
     return F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).T / temperature
 
 
-def exact_loss(product: Tensor, negative: Tensor) -> Tensor:
-    """-f_ii + log sum_j e^{f_ij} over the columns j where ``negative`` (N, N) bool holds; (N,), 0 without any."""
+def exact_loss(product: Tensor, negative: Tensor, first: int = 0) -> Tensor:
+    """-f_ii + log sum_j e^{f_ij} over the columns j where ``negative`` (N, M) bool holds; (N,), 0 without any.
+
+    Row i is of the pair of column ``first`` + i.
+    """
     others = torch.where(negative, product, -torch.inf)
     some = negative.any(-1)
     log_sum = torch.logsumexp(torch.where(some[:, None], others, 0.0), -1)
-    return torch.where(some, log_sum - product.diagonal(), 0.0)
+    return torch.where(some, log_sum - product.diagonal(first), 0.0)
 
 
-def published_loss(product: Tensor, column: Tensor, temperature: float) -> Tensor:
-    """-log(e^{f_ii} / (max(sum_j e^{f_ij} - e^{1/T}, 1e-6) + 1e-6)) over the columns (N,) bool that count, (N,).
+def published_loss(product: Tensor, column: Tensor, temperature: float, first: int = 0) -> Tensor:
+    """-log(e^{f_ii} / (max(sum_j e^{f_ij} - e^{1/T}, 1e-6) + 1e-6)) over the columns (M,) bool that count, (N,).
 
     The constant stands for the own term, which is as large only where query and key agree.
     """
     terms = torch.where(column, product.exp(), 0.0).sum(-1)
     own = torch.full_like(terms, 1 / temperature).exp()
-    return ((terms - own).clamp(min=SMALLEST) + SMALLEST).log() - product.diagonal()
+    return ((terms - own).clamp(min=SMALLEST) + SMALLEST).log() - product.diagonal(first)
 
 
-def same_rows(rows: Tensor) -> Tensor:
-    """Which of (N, d) are equal, (N, N) bool."""
-    count, size = rows.shape
-    parts = chunks(count, CHUNK_BYTES // max(count * size, 1))
-    return torch.cat([(rows[part, None] == rows[None]).all(-1) for part in parts])
+def same_rows(rows: Tensor, others: Tensor) -> Tensor:
+    """Which of (N, d) and (M, d) are equal, (N, M) bool."""
+    parts = chunks(len(rows), CHUNK_BYTES // max(others.numel(), 1))
+    return torch.cat([(rows[part, None] == others[None]).all(-1) for part in parts])
 
 
 class ContrastiveControl(nn.Module):
@@ -95,20 +98,23 @@ class ContrastiveControl(nn.Module):
         """Mean over the pairs of features (N, F), with skills (N, n), where ``valid`` (N,) holds, rows and columns.
 
         ``exact``: the negatives of a row are the pairs of other skills; else as published, see :func:`published_loss`.
+        Where several processes share a batch, the columns are those of all.
         """
         with torch.autocast(before.device.type, enabled=False):
             query = self.skill_net(skill.float())
-            product = contrastive(query, self.key(self.embed(before), self.embed(after)), self.temperature)
+            key = across.joined(self.key(self.embed(before), self.embed(after)))
+            product = contrastive(query, key, self.temperature)
+        first, columns = across.first_row(len(skill)), across.gathered(valid)
         if exact:
-            rows = exact_loss(product, valid[None] & ~same_rows(skill))
+            negative = columns[None] & ~same_rows(skill, across.gathered(skill))
+            rows = exact_loss(product, negative, first)
         else:
-            rows = published_loss(product, valid, self.temperature)
-        hit = torch.where(valid[None], product, -torch.inf).argmax(-1) == torch.arange(
-            len(product), device=skill.device
-        )
+            rows = published_loss(product, columns, self.temperature, first)
+        best = torch.where(columns[None], product, -torch.inf).argmax(-1)
+        own = first + torch.arange(len(skill), device=skill.device)
         metrics = {
-            "cic_acc": masked_mean(hit.float(), valid),
-            "cic_cosine": masked_mean(product.detach().diagonal() * self.temperature, valid),
+            "cic_acc": masked_mean((best == own).float(), valid),
+            "cic_cosine": masked_mean(product.detach().diagonal(first) * self.temperature, valid),
         }
         return masked_mean(rows, valid), metrics
 

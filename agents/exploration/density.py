@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.nn import across
 from agents.nn.chunks import chunks
 from agents.nn.distributions import squared_distance
 from agents.nn.means import masked_mean
@@ -102,10 +103,15 @@ class SkillDensity(nn.Module):
         latent = mean + (0.5 * log_var).exp() * noise
         return self._error(obs, self.decoder(self.latent_in(latent), embedding)), divergence
 
+    def _noise(self, modelled: Tensor) -> Tensor:
+        """Of the latents of N observations, (N, 1, latent)."""
+        size, device = self.latent_dim, modelled.device
+        return across.own_rows(lambda n: torch.randn(n, 1, size, device=device), len(modelled))
+
     def loss(self, obs: Tensor, skill: Tensor, valid: Tensor, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
         """mean (e + beta k) over the pairs of observations (..., *obs_shape) and skills (..., n) where ``valid``."""
         modelled = self._modelled(obs)
-        noise = torch.randn(len(modelled), 1, self.latent_dim, device=modelled.device)
+        noise = self._noise(modelled)
         error, divergence = self._evaluate(modelled, skill.flatten(0, -2)[:, None], noise)
         error, divergence = (masked_mean(x[:, 0], valid.flatten()) for x in (error, divergence))
         return error + beta * divergence, {"density_error": error.detach(), "density_kl": divergence.detach()}
@@ -120,7 +126,7 @@ class SkillDensity(nn.Module):
         training = self.training
         modelled = self._modelled(obs)
         skills = torch.eye(self.skill_dim, device=obs.device)
-        noise = torch.randn(len(modelled), 1, self.latent_dim, device=obs.device)
+        noise = self._noise(modelled)
         pairs = CHUNK_ON_GPU if obs.is_cuda else CHUNK
         self.eval()
         try:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from agents.nn import across
 from agents.nn.chunks import chunks
 from agents.nn.moments import RunningMoments
 from utils.errors import UserError
@@ -41,25 +42,27 @@ def check_neighbours(k: int, count_self: bool, particles: int) -> None:
 def neighbour_distances(particles: Tensor, k: int, count_self: bool = False) -> Tensor:
     """Euclidean distances of every particle to its k nearest, (N, D) -> (N, k) in float32, ascending.
 
-    A particle is no neighbour of its own; with ``count_self`` it is the first of the k, at distance 0. Rows are
-    handled in chunks of at most ``CHUNK_BYTES`` (on a GPU ``CHUNK_BYTES_ON_GPU``), never N x N at once. Squared
-    distances by a matrix product pick k + ``SPARE`` candidates, whose distances are then computed by subtraction. So
-    every distance is exact; a farther neighbour can stand in for a nearer one only where more than ``SPARE`` differ by
-    less than the rounding of the product, about 1e-6 of the squared distance to the centre. Raises :class:`UserError`
-    for too few particles.
+    A particle is no neighbour of its own; with ``count_self`` it is the first of the k, at distance 0. Where several
+    processes share a batch, neighbours are those of all. Rows are handled in chunks of at most ``CHUNK_BYTES`` (on a
+    GPU ``CHUNK_BYTES_ON_GPU``), never N x N at once. Squared distances by a matrix product pick k + ``SPARE``
+    candidates, whose distances are then computed by subtraction. So every distance is exact; a farther neighbour can
+    stand in for a nearer one only where more than ``SPARE`` differ by less than the rounding of the product, about 1e-6
+    of the squared distance to the centre. Raises :class:`UserError` for too few particles.
     """
-    count, size = particles.shape
+    own, size = particles.shape
+    count = own * across.size()
     others = k - 1 if count_self else k
     if others > count - 1:
         raise UserError(f"{k} neighbours were asked for, but there are {count} particles. Lower agent.knn_k.")
     with torch.autocast(particles.device.type, enabled=False):
-        points = particles.float()
+        points, first = across.gathered(particles.float()), across.first_row(own)
         points = points - points.mean(0)  # a product of large numbers would swallow small distances
         square = torch.linalg.vector_norm(points, dim=-1).square()
         candidates = min(others + SPARE, count - 1)
         most = CHUNK_BYTES_ON_GPU if points.is_cuda else CHUNK_BYTES
         rows = most // (4 * (count + 2 * candidates * size))
-        distances = torch.cat([_nearest(points, square, part, others, candidates) for part in chunks(count, rows)])
+        parts = [slice(first + part.start, first + min(part.stop, own)) for part in chunks(own, rows)]
+        distances = torch.cat([_nearest(points, square, part, others, candidates) for part in parts])
     return torch.cat([distances.new_zeros(len(distances), 1), distances], 1) if count_self else distances
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.exploration.intrinsic_reward import IntrinsicReward, ReplayView, RunSizes, Scored, Sizes, everywhere
+from agents.nn import across
 from agents.nn.kernels import check_encoder
 from agents.nn.means import weighted_mean
 from agents.nn.moments import RunningMoments
@@ -99,7 +100,7 @@ class RND(IntrinsicReward):
 
     def _normalise(self, x: Tensor) -> Tensor:
         if self.batch_statistics:
-            var, mean = torch.var_mean(self._rows(x), 0, correction=0)
+            var, mean = across.moments(self._rows(x), correction=0)
         else:
             mean, var = self.input_moments.mean, self.input_moments.var
         if self.images:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.nn import across
+
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 CLIP_MARGIN = 1e-6
 """Sampled actions stay inside ``[-1 + CLIP_MARGIN, 1 - CLIP_MARGIN]``."""
@@ -120,7 +122,7 @@ def sample_one_hot(logits: Tensor, uniform: Tensor | None = None) -> Tensor:
     one random number per categorical.
     """
     if uniform is None:
-        uniform = torch.rand_like(logits[..., :1])
+        uniform = across.rand_like(logits[..., :1], 0)
     return _OneHot.apply(logits, uniform)  # type: ignore[no-any-return]
 
 
@@ -196,7 +198,8 @@ class ClippedNormal:
 
     def rsample(self) -> Tensor:
         """One sample, shape (..., A), inside the box, with the gradient of ``mean + std * eps``."""
-        return _Clipped.apply(torch.addcmul(self.mean, self.std, torch.randn_like(self.mean)))  # type: ignore[no-any-return]
+        noise = across.randn_like(self.mean, -2)
+        return _Clipped.apply(torch.addcmul(self.mean, self.std, noise))  # type: ignore[no-any-return]
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density at ``action`` (..., A) -> (...)."""
@@ -225,7 +228,7 @@ class TruncatedNormal:
 
     def rsample(self) -> Tensor:
         """One sample by the inverse distribution function, shape (..., A); differentiable in mean and std."""
-        u = torch.rand_like(self.mean).clamp(1e-6, 1 - 1e-6)
+        u = across.rand_like(self.mean, -2).clamp(1e-6, 1 - 1e-6)
         sample = self.mean + self.std * torch.special.ndtri(self._cdf_low + u * self._mass)
         return sample + (sample.clamp(-1 + CLIP_MARGIN, 1 - CLIP_MARGIN) - sample).detach()
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from agents.nn import across
+
 
 class RunningMoments(nn.Module):
     """Mean and variance over everything seen, per entry of ``shape``, merged batch by batch (Chan et al. 1979).
@@ -24,8 +26,8 @@ class RunningMoments(nn.Module):
     def update(self, values: Tensor) -> None:
         """Take in ``values`` (n, *shape), n > 1."""
         values = values.float()
-        var, mean = torch.var_mean(values, 0)
-        rows = len(values)
+        var, mean = across.moments(values)
+        rows = len(values) * across.size()
         total = self.count + rows
         delta = mean - self.mean
         spread = self.var * self.count + var * rows + delta.square() * self.count * rows / total

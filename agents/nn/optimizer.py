@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.nn import across
+
 
 class Optimizer:
     """One network's optimiser: clip the global gradient norm, decay, Adam step.
@@ -59,6 +61,7 @@ class Optimizer:
 
     def _descend(self) -> Tensor:
         """Along the gradients that are there."""
+        across.average_gradients(self.parameters)
         if self.clip is None:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         else:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.nn import across
+
 
 class Modules(nn.Module):
     """M linear modules side by side, held as one (M, inputs, outputs) tensor: (..., M or 1, H) -> (..., M, H).
@@ -52,13 +54,29 @@ class UnitNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            return super().forward(x.flatten(1)).view_as(x)
+            rows = x.flatten(1)
+            return (super().forward(rows) if across.size() == 1 else self._of_all(rows)).view_as(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None
         share = 1 - (1 - self.momentum) ** self.num_batches_tracked  # of the batches in the running statistics
         mean = self.running_mean / share.clamp(min=self.momentum)
         var = torch.where(share > 0, self.running_var / share.clamp(min=self.momentum), 1.0)
         return F.batch_norm(x.flatten(1), mean, var, self.weight, self.bias, eps=self.eps).view_as(x)
+
+    def _of_all(self, rows: Tensor) -> Tensor:
+        """What torch's computes of rows (N, M * H), with the statistics of those of all processes."""
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        with torch.autocast(rows.device.type, enabled=False):
+            values, count = rows.float(), len(rows) * across.size()
+            mean = across.averaged(values.mean(0))
+            var = across.averaged((values - mean).square().mean(0))
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            out = (values - mean) * (var + self.eps).rsqrt() * self.weight
+        return (out if self.bias is None else out + self.bias).to(rows.dtype)
 
 
 class SoftModular(nn.Module):

@@ -61,7 +61,14 @@ KEYS = {key for key in NAMES if not any(other.startswith(f"{key}.") for other in
 FLAGS = {"init_actor", "init_critic", "skill_critic", "reference", "log_save_tb", "use_wandb", "save_video"}
 FLAGS |= {"collect.async", "collect.workers", "replay.prefetch"}
 COUNTS = {"action_repeat", "num_train_steps", "num_train_iters", "eval_frequency", "num_eval_episodes"}
-COUNTS |= {"num_envs", "log_frequency_step", "replay_buffer_capacity", "batch_size", "actor_update_frequency"}
+COUNTS |= {
+    "num_envs",
+    "num_gpus",
+    "log_frequency_step",
+    "replay_buffer_capacity",
+    "batch_size",
+    "actor_update_frequency",
+}
 COUNTS |= {"critic_target_update_frequency", "framestack", "encoder_feature_dim", "encoder_channels"}
 COUNTS |= {"skill_embedding_dim", "critic_hidden_dim", "actor_hidden_dim", "discriminator_hidden_dim"}
 COUNTS |= {"critic_hidden_depth", "actor_hidden_depth", "discriminator_hidden_depth"}
@@ -73,7 +80,7 @@ TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir
 TEXTS |= {"agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
 CHOICES |= {"compile", "replay.device", "replay.verify"}
-SPECIAL = {"num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
+SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
 NULLABLE = {
     "resume",
     "env",
@@ -90,7 +97,7 @@ NO_NUMBER = ["many", "", "1", [1], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
 WIDE = {"encoder_feature_dim": 2**16, "encoder_channels": 2**16, "skill_embedding_dim": 2**16}
 WIDE |= {f"{part}_hidden_dim": 2**16 for part in ("critic", "actor", "discriminator")}
 WIDE |= {f"{part}_hidden_depth": 100 for part in ("critic", "actor", "discriminator")}
-WIDE |= {"framestack": 100, "seed": 2**32 - 1, "image_pad": 64, "render_size": 1024, "num_skills": 1000}
+WIDE |= {"num_gpus": 64, "framestack": 100, "seed": 2**32 - 1, "image_pad": 64, "render_size": 1024, "num_skills": 1000}
 
 
 def bad_values(key):
@@ -114,6 +121,7 @@ def bad_values(key):
         wrong = ["nothing", "", ["cpu"], {"a": 1}, 7, 0.5, NAN]
     else:
         wrong = {
+            "augmentation": [3, True, "", [3], [["shift"]], {}, {"RandomErasing": 0.3}, "RandomErase", {"Resize": {}}],
             "num_skills": [*NO_NUMBER, 1, -1, 2.0, *over],
             "render_size": [*NO_NUMBER, 15, 0, -84, 84.0, *over],
             "checkpoint_every_minutes": [*NO_NUMBER, -1, -1e-9],
@@ -172,6 +180,7 @@ def test_bad_values_are_refused_by_name(base, key):
 
 
 GOOD = {
+    "augmentation": ["none", [], ["shift", "cutout"], ["shift", {"RandomErasing": {"p": 0.3, "scale": [0.1, 0.2]}}]],
     "num_skills": [0, 2, 1000],
     "render_size": [16, 64],
     "discount": [0, 1, 0.5],
@@ -257,6 +266,10 @@ def test_keys_that_are_not_there(base, changes, answer):
         ({"agent._target_": "torch.nn.Linear"}, "agent._target_=torch.nn.Linear"),
         ({"agent._target_": "agents.drq.agent.DrQ"}, "agent._target_=agents.drq.agent.DrQ"),
         ({"agent.name": "a/b"}, "agent.name=a/b"),
+        ({"num_gpus": 3}, "batch_size=128 is not a multiple of num_gpus=3. Use 126, 129"),
+        ({"num_gpus": 2, "device": "cuda:1"}, "device=cuda:1"),
+        ({"num_gpus": 2, "compile": "default"}, "compile=default"),
+        ({"num_gpus": 2, "augmentation": ["shift", "cutout"]}, "augmentation=['shift', 'cutout']"),
     ],
 )
 def test_values_that_do_not_go_together(base, changes, named):

@@ -59,6 +59,19 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(
     assert all(float(row["duration"]) > 0 for row in table(tmp_path / "killed" / "train.csv"))
 
 
+def test_with_kornia_a_killed_run_is_bit_for_bit_the_uninterrupted_one_too(tmp_path, monkeypatch):
+    config = settings(
+        "num_train_steps=310", "num_skills=0", "augmentation=[shift,rotation,{RandomErasing:{p:0.5}}]", *QUIET
+    )
+    whole = launch(config, tmp_path / "whole", "drq")
+    monkeypatch.setattr(OffPolicyRun, "checkpoint_due", lambda self, ended: self.step == 260)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 80)
+        launch(config, tmp_path / "killed", "drq")
+    resumed = launch(config, tmp_path / "killed", "drq", resume=True)
+    assert_same(whole, resumed, tmp_path / "whole", tmp_path / "killed", whole.replay.sample()["observation"])
+
+
 def test_a_duration_goes_on_after_a_resume(tmp_path, monkeypatch):
     """Seconds of an episode: those before the kill up to the checkpoint, and those after the resume; no others."""
     config = settings("num_train_steps=380", "eval_frequency=100000", *QUIET)

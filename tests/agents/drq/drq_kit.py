@@ -8,7 +8,8 @@ from utils.settings import parse
 
 PUBLISHED = {
     "agent": {"name": "drq_diayn", "_target_": "agents.drq.agent.DrQAgent"},
-    "num_skills": 10, "skill_embedding_dim": 10, "framestack": 3, "image_pad": 4, "encoder_feature_dim": 50,
+    "num_skills": 10, "skill_embedding_dim": 10, "framestack": 3, "augmentation": "shift", "image_pad": 4,
+    "encoder_feature_dim": 50,
     "critic_hidden_dim": 1024, "critic_hidden_depth": 2, "actor_hidden_dim": 1024, "actor_hidden_depth": 2,
     "actor_log_std_min": -10.0, "actor_log_std_max": 2.0, "lr": 1e-3, "lr_discriminator": None,
     "discriminator_hidden_dim": 1024, "discriminator_hidden_depth": 2, "init_temperature": 0.1, "discount": 0.99,

@@ -10,7 +10,7 @@ from drq_kit import ACTIONS, BATCH, REFERENCE, STACK, make_drq, transitions
 from reference64 import weights
 from skill_kit import Spy
 
-import agents.drq.agent as module
+import agents.drq.augmentations as module
 
 
 @pytest.fixture

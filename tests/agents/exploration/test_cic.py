@@ -71,7 +71,7 @@ def test_published_and_exact_agree_for_many():
 def test_same_rows(monkeypatch):
     monkeypatch.setattr("agents.exploration.cic.CHUNK_BYTES", 20)
     rows = torch.tensor([[0.0, 1, 2], [0, 1, 2], [0, 1, 3], [5, 1, 2]])
-    assert same_rows(rows).int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert same_rows(rows, rows).int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 PARTICLES = tensor((0, 0), (3, 0), (3, 4), (0, 1)).float()
