@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from agents.rest.agent import RestMode
 from analysis.episodes import Walked, play
 from analysis.skill_models import Restored
-from analysis.snapshot_tool import ENV
+from analysis.snapshot_tool import ACTING, ENV
 from envs.on_policy import make_rollouts
 from training.rest_parts import environment
 from training.skill_models import FILE, Turned, model_path, turns
 from utils.errors import UserError
-from utils.seeding import derive
+from utils.seeding import derive, own_randomness
 from utils.video import Frames
 
 
@@ -58,12 +59,15 @@ def walks(
     seed: int,
     size: int | None = None,
     steps: int | None = None,
+    sampled: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[SkillWalks]:
     """So many starts of the models' own environment with each of ``skills``, for as many steps as in training unless
-    ``steps`` says less; the first is filmed in pictures of ``size``, if that is given.
+    ``steps`` says less; the first is filmed in pictures of ``size``, if that is given. Actions are means, or
+    ``sampled``.
     """
     agent, settings = restored
+    mode: RestMode = "train" if sampled else "eval"
     start = derive(seed, ENV)
     envs = make_rollouts(
         environment(settings),
@@ -80,14 +84,15 @@ def walks(
             shown: list[np.ndarray] = []
 
             def act(obs: np.ndarray, skill: int = skill) -> np.ndarray:
-                return agent.act(torch.from_numpy(obs), skill, "eval")[0].numpy()
+                return agent.act(torch.from_numpy(obs), skill, mode)[0].numpy()
 
             def watch(index: int, shown: list[np.ndarray] = shown) -> None:
                 if index == 0:
                     shown.append(envs.render(0))
 
             length = min(settings.traj_len, steps or settings.traj_len)
-            walked = play(envs, act, length, seed=start, watch=watch if size else None)
+            with own_randomness(agent.device, derive(seed, ACTING, skill)):
+                walked = play(envs, act, length, seed=start, watch=watch if size else None)
             found.append(SkillWalks(f"skill {skill}", walked, np.array(shown, np.uint8)))
             tell(f"skill {skill}: {len(walked)} episodes")
     finally:
