@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from analysis.rest_play import models_at
+from analysis.rest_play import chosen, models_at
 from analysis.snapshot_tool import add_named, check_request, progress
 from entry.places import located
 from entry.stored import read_config
@@ -139,6 +139,7 @@ def report(options: argparse.Namespace) -> tuple[str, list[Part]]:
     begun = time.monotonic()
     if (turned := models_at(path)) is not None:
         skilled = RestSubject(turned, run, effort, progress)
+        chosen(skilled.restored.agent.num_skills, effort.skills or "all")
         subject: Subject | RestSubject = skilled
         parts = made(sections_of_models(skilled), wanted, progress)
     else:

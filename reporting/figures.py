@@ -51,7 +51,7 @@ def drawn(draw: Callable[[Any], None], alt: str, width: float = WIDTH, height: f
     from matplotlib.figure import Figure
 
     ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    settings: Any = dict.fromkeys(ink, INK) | {"svg.fonttype": "none", "svg.hashsalt": f"figure {next(_number)}"}
+    settings: Any = dict.fromkeys(ink, INK) | {"svg.fonttype": "none", "svg.hashsalt": "report"}
     out = StringIO()
     with rc_context(settings | {"font.size": 9.5}):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -71,6 +71,9 @@ def _inline(svg: str, alt: str) -> Html:
     inner = svg[svg.index("<svg") :].replace(INK, "currentColor")
     inner = re.sub(r"<metadata>.*?</metadata>\s*", "", inner, flags=re.DOTALL)
     inner = re.sub(r"\s*<defs>\s*<style[^>]*>(.*?)</style>\s*</defs>", "", inner, flags=re.DOTALL)
+    # what several figures on a page would both call figure_1 or axes_1
+    own = f"f{next(_number)}-"
+    inner = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\1{own}", inner)
     box = re.search(r'viewBox="[^"]*"', inner)
     assert box is not None
     tag = f'<svg {box[0]} xmlns:xlink="http://www.w3.org/1999/xlink" role="img" aria-label="{escaped(alt)}"'
