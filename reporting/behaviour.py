@@ -63,7 +63,7 @@ def covered(subject: Subject) -> Html:
     subject.numbers["coverage"] = (int(ours[-1]), int(theirs[-1]))
     steps = np.unique(np.linspace(0, len(ours) - 1, 60).astype(int))
     steps_random = np.unique(np.linspace(0, len(theirs) - 1, 60).astype(int))
-    what = "all skills" if len(own) > 1 else next(iter(own))
+    what = "all of them" if len(own) > 1 else next(iter(own))
     curve = lines(
         [
             Line(what, steps, ours[steps]),
@@ -75,7 +75,7 @@ def covered(subject: Subject) -> Html:
         zero=True,
     )
     axes = ", ".join(axis.name for axis in MEASURES[domain].axes)
-    rows = [*own.items(), ("all of them", int(ours[-1])), (f"{RANDOM}, as many steps", int(theirs[-1]))]
+    rows = [*(own | {what: int(ours[-1])}).items(), (f"{RANDOM}, as many steps", int(theirs[-1]))]
     times = ours[-1] / max(1, theirs[-1])
     about = (
         f"Bins of a fixed grid over {axes}. Together they reach {ours[-1]} bins in {len(ours):,} states, random "

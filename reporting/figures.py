@@ -113,8 +113,8 @@ def scatter(points: Sequence[tuple[str, NDArray[np.float64]]], alt: str, x: str,
     def draw(axes: Any) -> None:
         for number, (name, cloud) in enumerate(points):
             colour = COLOURS[(number - 1) % len(COLOURS)] if number else GREY
-            marker = MARKERS[(number - 1) % len(MARKERS)] if number else "."
-            axes.scatter(*cloud.T, s=9, c=colour, marker=marker, alpha=0.7, linewidths=0, rasterized=True, label=name)
+            marker = MARKERS[(number - 1) % len(MARKERS)] if number else "o"
+            axes.scatter(*cloud.T, s=9 if number else 5, c=colour, marker=marker, alpha=0.7, linewidths=0, rasterized=True, label=name)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.set_xticklabels([])

@@ -26,8 +26,8 @@ RANDOM = "random actions"
 MOST_SKILLS = 8
 """Shown where nothing else is asked for; of more, as many that are evenly spaced."""
 
-PICTURE_SIZE = 160
-"""Pixels a side, of each in a video."""
+PICTURE_SIZE, SMALLER, MANY = 160, 128, 6
+"""Pixels a side, of each in a video; the second where there are more than so many."""
 
 MOST_ENDS = 3
 
@@ -157,7 +157,8 @@ class Subject:
         except UserError as error:
             unseen = str(error)
         env = self.env()
-        picture: Picture | None = None if unseen else at_size(env, PICTURE_SIZE)
+        size = PICTURE_SIZE if len(wanted) <= MANY else SMALLER
+        picture: Picture | None = None if unseen else at_size(env, size)
         found: dict[str, list[Played]] = {name: [] for name in wanted}
         films = Films(len(wanted))
         ends: list[list[Any]] = [[] for _ in range(min(MOST_ENDS, self.effort.episodes))]
