@@ -2,56 +2,53 @@
 
 python evaluate.py snapshot=pretrained_models/pixels/walker/deviation_dreamer/1/snapshot_2000000.pt task=walker_run
 python evaluate.py exp_local/2026.11.27/093000_dreamer/finetuned_snapshot.pt csv=returns.csv json=returns.json
+python evaluate.py snapshot=rnd_models_single_run/2026-11-27T09-00-00 episodes=20 video=skills.mp4
 
 Mean actions, no learning. Of an agent with skills each is followed for the same episodes, from the same starts; where
 it decides by itself what to do, that is played as well. Episode e begins the same way in every call with the same seed,
-whatever the agent. Options are written key=value or --key value.
+whatever the agent. Intervals are of the mean over episodes, 95 %, by bootstrap. Options are written key=value or
+--key value.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
-import numpy as np
 import torch
 
 from agents.agent import Acts
-from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, progress
+from analysis.clips import Films, at_size, check_video, grid, write_video
+from analysis.rest_play import chosen, models_at, walks
+from analysis.returns import OWN, Episode, show, summary, write_episodes
+from analysis.skill_models import restore_skills
+from analysis.snapshot_tool import ACTING, add_named, build_env, check_request, needs_pictures, progress
 from envs.make import canonical_task, validate_task
-from training.evaluation import play
+from training import checkpoint
+from training.evaluation import Picture, play
 from training.fitting import check_domain
 from training.named_snapshot import absolute, read_named
 from training.pretrained import Pretrained
 from training.restored import restore_agent
+from training.skill_models import Turned, model_path
 from utils.errors import UserError, exit_status
 from utils.report import write_file, write_json
 from utils.seeding import derive, own_randomness
-from utils.statistics import iqm
+from utils.video import Frames
 from utils.words import parse_words
-
-OWN = "own choice"
-"""What is played where the agent decides by itself."""
-
-COLUMNS = ("task", "played", "episode", "return", "length")
 
 MOST_EPISODES = 100_000
 
 
-class Episode(NamedTuple):
-    """One that was played."""
+class Evaluated(NamedTuple):
+    """What the command line asked for."""
 
-    played: str
-    """Name of the skill that was followed, or :data:`OWN`."""
-    episode: int
-    """Which start, from 0 on."""
-    reward: float
-    """Sum of the task's rewards."""
-    length: int
-    """Frames."""
+    report: dict[str, Any]
+    episodes: list[Episode]
+    video: Frames | None
+    """The first episode of all that was played, uint8 (T, H, W, 3); None where none is wanted."""
 
 
 def to_play(agent: Acts, asked: str) -> dict[str, torch.Tensor | None]:
@@ -87,67 +84,50 @@ def play_all(
     *,
     seed: int,
     action_repeat: int,
+    picture: Picture | None = None,
+    films: Films | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Episode]:
-    """So many starts of ``env``, each with everything that is to be ``played``; in the order of starts."""
+    """So many starts of ``env``, each with everything that is to be ``played``; in the order of starts. What
+    ``picture`` shows of the first goes to ``films``.
+    """
     found: list[Episode] = []
     for number in range(episodes):
         before = env.get_state()  # type: ignore[attr-defined]
+        filmed = films is not None and number == 0
         for name, skill in played.items():
             env.set_state(before)  # type: ignore[attr-defined]
             with own_randomness(agent.device, derive(seed, ACTING, number)):
-                one = play(agent, env, skill)
+                one = play(agent, env, skill, picture=picture if filmed else None)
             assert one is not None
+            if films is not None and filmed:
+                films.add(name, one.pictures)
             found.append(Episode(name, number, one.reward, (len(one.images) - 1) * action_repeat))
             tell(f"start {number + 1}/{episodes}, {name}: return {one.reward:.1f}")
     return found
 
 
-def summary(found: Sequence[Episode]) -> dict[str, Any]:
-    """The numbers of the report in plain values: by what was played, and the best of the skills."""
-    returns: dict[str, list[float]] = {}
-    for one in found:
-        returns.setdefault(one.played, []).append(one.reward)
-    table: dict[str, Any] = {
-        name: {"mean": float(np.mean(own)), "std": float(np.std(own)), "iqm": float(iqm(own)), "returns": own}
-        for name, own in returns.items()
-    }
-    skills = {name: row["mean"] for name, row in table.items() if name != OWN}
-    best = {"best_skill": max(skills, key=lambda name: float(skills[name]))} if skills else {}
-    return {"played": table, **best}
-
-
-def show(report: Mapping[str, Any]) -> str:
-    """The report for people."""
-    lines = [
-        f"snapshot   {report['snapshot']} ({report['agent']}, {report['frames']} frames)",
-        f"task       {report['task']}, {report['episodes']} episodes each, seed {report['seed']}",
-        f"{'played':<24}{'mean':>8}{'std':>8}{'IQM':>8}{'least':>8}{'most':>8}",
-    ]
-    for name, row in report["played"].items():
-        values = (row["mean"], row["std"], row["iqm"], min(row["returns"]), max(row["returns"]))
-        lines.append(f"{name:<24}" + "".join(f"{value:8.1f}" for value in values))
-    if "best_skill" in report:
-        means = [row["mean"] for name, row in report["played"].items() if name != OWN]
-        lines.append(f"best: {report['best_skill']}, {max(means):.1f}; mean over the skills {np.mean(means):.1f}")
-    return "\n".join(lines)
-
-
-def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], list[Episode]]:
-    """The report the command line asks for, and its episodes; writes nothing. Raises :class:`UserError`."""
+def evaluate(options: argparse.Namespace) -> Evaluated:
+    """What the command line asks for; writes nothing. Raises :class:`UserError`."""
     name = options.snapshot or options.file
     if name is None or (options.snapshot and options.file):
         raise UserError("name one snapshot: evaluate.py snapshot=<file>. --help says more.")
     if not 1 <= options.episodes <= MOST_EPISODES:
         raise UserError(f"episodes={options.episodes} is not possible. Set it to a whole number from 1 to 100000.")
-    check_request(options.seed, {"--csv": options.csv, "--json": options.json})
+    check_video("--video", options.video, options.size)
+    check_request(options.seed, {"--csv": options.csv, "--json": options.json, "--video": options.video})
+    if (turned := models_at(absolute(name))) is not None:
+        return _of_models(turned, options)
     path = absolute(name)
     content = read_named(path, "snapshot")
     config = content["config"]
-    task = config["task"] if options.task is None else _task(options.task, Pretrained(path, content))
+    task = config["task"] if options.task is None else task_of(options.task, Pretrained(path, content))
     agent = restore_agent(content, named=options.named)
     played = to_play(agent, options.skills)
+    if options.video is not None:
+        needs_pictures("--video", config)
     env = build_env({**config, "task": task}, options.seed, options.named, content["spec"])
+    films = None if options.video is None else Films(len(played))
     try:
         found = play_all(
             agent,
@@ -156,12 +136,39 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], list[Episode]
             options.episodes,
             seed=options.seed,
             action_repeat=config["action_repeat"],
+            picture=None if films is None else at_size(env, options.size),
+            films=films,
             tell=progress,
         )
     finally:
         env.close()
-    report = {
-        "snapshot": str(name),
+    return Evaluated(_report(content, task, options, found), found, None if films is None else grid(films.clips()))
+
+
+def _of_models(turned: Turned, options: argparse.Namespace) -> Evaluated:
+    """The same of the skills of ReST, in their own environment."""
+    restored = restore_skills(turned, options.task)
+    skills = chosen(restored.agent.num_skills, options.skills)
+    size = None if options.video is None else options.size
+    made = walks(restored, skills, options.episodes, seed=options.seed, size=size, tell=progress)
+    found = [
+        Episode(one.name, number, one.episodes[number].reward, len(one.episodes[number].path) - 1)
+        for number in range(options.episodes)
+        for one in made
+    ]
+    content = checkpoint.load(model_path(turned.path, 0), "snapshot")
+    films = Films(len(made))
+    for one in made:
+        films.add(one.name, one.frames)
+    report = _report(content, restored.settings.task, options, found)
+    return Evaluated(report, found, None if size is None else grid(films.clips()))
+
+
+def _report(
+    content: Mapping[str, Any], task: str, options: argparse.Namespace, found: Sequence[Episode]
+) -> dict[str, Any]:
+    return {
+        "snapshot": str(options.snapshot or options.file),
         "agent": content["agent"],
         "frames": content["frame"],
         "commit": content.get("commit"),
@@ -170,10 +177,9 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], list[Episode]
         "seed": options.seed,
         **summary(found),
     }
-    return report, found
 
 
-def _task(asked: str, source: Pretrained) -> str:
+def task_of(asked: str, source: Pretrained) -> str:
     """The full name of a task of the snapshot's domain; one of an environment of the user's own is as it is."""
     if source.content["config"].get("env_factory") is not None:
         return asked
@@ -182,25 +188,25 @@ def _task(asked: str, source: Pretrained) -> str:
     return task
 
 
-def write_episodes(path: Path, task: str, found: Sequence[Episode]) -> None:
-    """A row per episode."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows([task, *one] for one in found)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("evaluate.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("file", nargs="?", metavar="SNAPSHOT.pt", help="the snapshot; or snapshot=<file>")
-    made.add_argument("--snapshot", metavar="FILE", help="any that dreamer_finetune.py or drq_train.py starts from")
+    made.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        help="any that dreamer_finetune.py or drq_train.py starts from, or a folder of rest_train.py's models",
+    )
     made.add_argument("--task", help="of the snapshot's domain (default: the snapshot's own)")
     made.add_argument("--episodes", type=int, default=10, help="of everything that is played (default: 10)")
     made.add_argument("--skills", default="all", help="which are played: all, none, or numbers: 0,3,5 (default: all)")
     made.add_argument("--seed", type=int, default=0, help="of starts and latent states (default: 0)")
     made.add_argument("--csv", type=Path, metavar="PATH", help="write a row per episode to this file")
     made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers to this file")
+    made.add_argument(
+        "--video", type=Path, metavar="PATH", help="film the first start of all that is played: .mp4, .gif"
+    )
+    made.add_argument("--size", type=int, default=128, help="pixels a side, of each in the video (default: 128)")
     add_named(made)
     return made
 
@@ -209,7 +215,9 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     """Prints the table of one snapshot."""
     options = parse_words(sys.argv[1:] if words is None else words, parser())
-    report, found = evaluate(options)
+    report, found, video = evaluate(options)
     print(show(report))
     write_file(options.csv, lambda path: write_episodes(path, report["task"], found))
     write_json(options.json, report)
+    if video is not None:
+        print(f"video: {write_video(video, options.video)}")

@@ -145,7 +145,7 @@ def _played(restored: Restored, asked: argparse.Namespace, episodes: int, videos
                 if index < filmed:
                     frames[index].append(envs.render(index))
 
-            found.append(play(envs, act, length, watch=film if filmed else None))
+            found.append([one.path for one in play(envs, act, length, watch=film if filmed else None)])
             for number, shown in enumerate(frames):
                 save_video(np.stack(shown), videos / f"skill{skill}" / f"{number}.mp4", envs.render_fps)
             print(f"skill {skill}: {_lengths([len(path) - 1 for path in found[-1]])}", flush=True)

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
-from analysis.evaluate import parser as evaluate_parser
+from analysis import evaluate, videos
 from analysis.rest_render import parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
@@ -20,10 +20,11 @@ from entry.settings import composed, settings_of
 from entry.start import launch
 from envs.make import PRIMAL_TASKS, TASKS
 from envs.suite_tasks import SUITE_TASKS
+from reporting import command as report
 from studying.settings import HowKeys, StudyKeys
 from utils.config import CONFIGS, configs_of, flatten, latest_run, to_plain
 from utils.settings import keys_of
-from utils.words import as_options
+from utils.words import parse_words
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -32,6 +33,9 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = {entry.file: phase for phase, entry in ENTRIES.items()}
 DRQ_PAGE = ROOT / "docs" / "agents" / "drq.md"
 
+
+LOOKS = {"evaluate.py": evaluate.parser, "report.py": report.parser, "analysis.videos": videos.parser}
+"""What looks at a snapshot, by what is typed."""
 
 LEARNED = [*DEBUG, "num_train_updates=3", "snapshots=[2]"]
 """A few updates on a data set."""
@@ -120,7 +124,7 @@ PUBLISHED = re.findall(r"^\| \w+: `[^`]+` \| `([^`]+)` \|$", README.read_text(),
 def test_what_stands_for_a_command_of_others_is_accepted(line):
     _, script, *words = line.replace("<timestamp>", "2026-01-01T00-00-00").split()
     if script == "rest_render.py":
-        asked = parser().parse_args(as_options(words, parser()))
+        asked = parse_words(words, parser())
         assert (asked.env, asked.epoch, asked.skid) == ("HalfCheetah", 49, 9)
     else:
         settings_of(SCRIPTS[script], composed(SCRIPTS[script], words))
@@ -198,6 +202,14 @@ def test_every_other_command_exists():
                 assert program == "tensorboard", line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_looks_at_snapshots_takes_its_words(page):
+    for line in commands(page):
+        name, *words = shlex.split(line.replace("python -m", "python"))[1:]
+        if name in LOOKS:
+            parse_words(words, LOOKS[name]())
+
+
 def test_readme_names_every_agent_domain_task_and_preset():
     text = README.read_text(encoding="utf-8")
     for folder in ("agent", "preset", "drq/preset"):
@@ -244,7 +256,7 @@ def test_keys_in_the_text_exist(page):
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHON"}
     known |= {"study", *keys_of(StudyKeys), *keys_of(HowKeys)}
-    known |= {action.dest for action in evaluate_parser()._actions}
+    known |= {action.dest for made in LOOKS.values() for action in made()._actions}
     known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"scripts"},
     {"benchmarks"},
-    {"doctoring", "studying"},
+    {"doctoring", "reporting", "studying"},
     {"entry"},
     {"analysis", "preflight"},
     {"training"},

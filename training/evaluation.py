@@ -32,6 +32,10 @@ class Played(NamedTuple):
     """Sum of the task's rewards."""
     pictures: np.ndarray
     """What ``picture`` showed of the same times, uint8 (T + 1, H, W, 3); empty without it, or where it failed."""
+    actions: np.ndarray
+    """What was executed, float32 (T, A)."""
+    rewards: np.ndarray
+    """The task's, float64 (T,)."""
 
     @property
     def shown(self) -> np.ndarray:
@@ -69,7 +73,8 @@ def play(
         acting = acting._replace(skill=skill[None])
     mode: Mode = "sample" if drawn is not None else "eval" if skill is None else "show"
     seen, info = env.reset()
-    images, states, total = [seen["observation"]], [info.get("physics", NO_STATE)], 0.0
+    images, states = [seen["observation"]], [info.get("physics", NO_STATE)]
+    actions, rewards = [], []
     pictures = [picture()] if picture else []
     done = False
     while not done and len(images) - 1 != steps:
@@ -79,15 +84,16 @@ def play(
             acting = acting._replace(skill=drawn(len(images) - 1)[None])
         observation, is_first = transfer.to_device(seen["observation"][None], np.array([len(images) == 1]))
         action, acting = agent.act(observation, acting, is_first, mode)
-        seen, reward, terminated, truncated, info = env.step(executable(*transfer.to_host(action))[0])
+        actions.append(executable(*transfer.to_host(action))[0])
+        seen, reward, terminated, truncated, info = env.step(actions[-1])
         done = terminated or truncated
         images.append(seen["observation"])
         states.append(info.get("physics", NO_STATE))
-        total += float(reward)
+        rewards.append(float(reward))
         if picture:
             pictures.append(picture())
     taken = np.empty(0) if any(one is None for one in pictures) else np.array(pictures)
-    return Played(np.stack(images), np.stack(states), total, taken)
+    return Played(np.stack(images), np.stack(states), sum(rewards), taken, np.stack(actions), np.array(rewards))
 
 
 class Evaluation(NamedTuple):

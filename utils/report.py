@@ -9,8 +9,12 @@ from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.folders import check_writable
 
-BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG"}
-"""First bytes of what is written for an option, by the end of its name: such a file may be written over."""
+BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG", "html": b"<!doctype html>"} | {
+    ".mp4": b"\0\0\0 ftyp",
+    ".gif": b"GIF89a",
+}
+"""First bytes of what is written for an option, by the end of its name, or for a video, by its own: such a file may be
+written over."""
 
 
 def check_output(option: str, path: Path) -> None:
@@ -21,7 +25,8 @@ def check_output(option: str, path: Path) -> None:
     check_writable(option, str(path.absolute().parent))
     if not path.exists() or path.is_dir():  # the latter is said where it cannot be written
         return
-    begin = BEGINS[option.rpartition("-")[2]]
+    kind = option.rpartition("-")[2]
+    begin = BEGINS[path.suffix.lower() if kind == "video" else kind]
     try:
         with path.open("rb") as file:
             found = file.read(len(begin)) if path.is_file() else b"no file"

@@ -17,16 +17,18 @@ def shaken(count, actions, seed=0):
 def test_falls_end_each_episode_for_itself():
     venv = make_rollouts("Hopper", 3, seed=2)
     found = play(venv, shaken(3, 3), 1000)
-    for index, path in enumerate(found):
+    for index, (path, reward) in enumerate(found):
         env, act = make_body("Hopper", env_seed(2, index)), shaken(3, 3)
         env.reset()
-        expected, ended = [env.env.place], False
+        expected, ended, total = [env.env.place], False, 0.0
         while not ended:
-            _, _, terminated, truncated, _ = env.step(act(None)[index])
+            _, earned, terminated, truncated, _ = env.step(act(None)[index])
+            total += earned
             expected.append(env.env.place)
             ended = terminated or truncated
         np.testing.assert_array_equal(path, expected)
-    assert len({len(path) for path in found}) > 1
+        assert reward == pytest.approx(total, rel=1e-5)
+    assert len({len(path) for path, _ in found}) > 1
 
 
 @pytest.mark.parametrize("longest", [20, 1000])
@@ -34,8 +36,10 @@ def test_lengths_and_what_is_watched(longest):
     venv, steps = make_rollouts("CenterMaze", 4), min(longest, known("CenterMaze").steps)
     venv.reset()
     seen = []
-    first = play(venv, shaken(4, 2), longest, watch=lambda index: seen.append((index, *venv.positions()[index])))
+    watched = play(venv, shaken(4, 2), longest, watch=lambda index: seen.append((index, *venv.positions()[index])))
+    first = [one.path for one in watched]
     assert [path.shape for path in first] == [(steps + 1, 2)] * 4 and first[0].dtype == np.float64
     np.testing.assert_array_equal(seen, [(index, *first[index][time]) for time in range(steps) for index in range(4)])
-    second = play(venv, shaken(4, 2), longest)
-    assert not np.array_equal(first[0][0], second[0][0])  # new episodes
+    second, third, fourth = (play(venv, shaken(4, 2), 2, seed=seed)[0].path[0] for seed in (None, 5, 5))
+    assert not np.array_equal(first[0][0], second)  # new episodes
+    assert np.array_equal(third, fourth)  # but for those of a seed

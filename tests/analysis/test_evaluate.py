@@ -3,6 +3,7 @@
 import csv
 import json
 
+import imageio.v3
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,8 @@ from snapshot_kit import made_by
 
 from agents.skills import NoSkills, OneHot
 from analysis import evaluate
-from analysis.evaluate import OWN, Episode, main, summary, to_play
+from analysis.evaluate import main, to_play
+from analysis.returns import OWN, Episode, summary
 from utils.errors import UserError
 
 
@@ -93,7 +95,7 @@ def test_all_begin_alike_and_another_seed_elsewhere(snapshots, monkeypatch):
     starts = []
     original = evaluate.play
 
-    def watched(agent, env, skill):
+    def watched(agent, env, skill, **more):
         starts.append(original(agent, env, skill, steps=2))
         return starts[-1]
 
@@ -131,3 +133,22 @@ def test_refusals_are_one_line(snapshots, monkeypatch, capsys, words, said):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and all(part in error for part in said)
     assert sorted(snapshots.iterdir()) == before
+
+
+@pytest.mark.usefixtures("short")
+def test_a_film_of_all_that_was_played(snapshots, tmp_path, capsys):
+    video = tmp_path / "grid.gif"
+    words = [f"snapshot={snapshots / 'skills.pt'}", "episodes=1", f"video={video}", "size=48"]
+    assert main(words) == 0
+    frames = np.asarray(imageio.v3.imread(video))
+    assert frames.shape[:3] == (5, 102, 102)  # three skills in two columns, the reset and four steps
+    assert main(words) == 0  # over an earlier one of its own
+    video.write_bytes(b"no film")
+    assert main(words) == 1 and str(video) in capsys.readouterr().err
+    assert main([*words[:2], f"video={tmp_path / 'a.avi'}"]) == 1
+
+
+def test_intervals_by_hand():
+    table = summary([Episode("a", i, value, 9) for i, value in enumerate((0.0, 10.0))] + [Episode("b", 0, 3.0, 9)])
+    # of two episodes a quarter of all resamples are (0, 0) and a quarter (10, 10)
+    assert table["played"]["a"]["interval"] == [0, 10] and table["played"]["b"]["interval"] is None

@@ -1,0 +1,13 @@
+"""One HTML page about a snapshot: see ``python report.py --help``."""
+
+if __name__ == "__main__":  # before the imports below: they take seconds, in which a signal or a dead console may come
+    from utils.process import begin
+
+    begin()
+
+import sys
+
+from reporting.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

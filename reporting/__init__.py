@@ -1,0 +1,1 @@
+"""Reports on a snapshot: one self-contained HTML page."""
