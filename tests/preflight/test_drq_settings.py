@@ -61,7 +61,14 @@ KEYS = {key for key in NAMES if not any(other.startswith(f"{key}.") for other in
 FLAGS = {"init_actor", "init_critic", "skill_critic", "reference", "log_save_tb", "use_wandb", "save_video"}
 FLAGS |= {"collect.async", "collect.workers", "replay.prefetch"}
 COUNTS = {"action_repeat", "num_train_steps", "num_train_iters", "eval_frequency", "num_eval_episodes"}
-COUNTS |= {"num_envs", "num_gpus", "log_frequency_step", "replay_buffer_capacity", "batch_size", "actor_update_frequency"}
+COUNTS |= {
+    "num_envs",
+    "num_gpus",
+    "log_frequency_step",
+    "replay_buffer_capacity",
+    "batch_size",
+    "actor_update_frequency",
+}
 COUNTS |= {"critic_target_update_frequency", "framestack", "encoder_feature_dim", "encoder_channels"}
 COUNTS |= {"skill_embedding_dim", "critic_hidden_dim", "actor_hidden_dim", "discriminator_hidden_dim"}
 COUNTS |= {"critic_hidden_depth", "actor_hidden_depth", "discriminator_hidden_depth"}
