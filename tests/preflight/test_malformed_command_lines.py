@@ -96,7 +96,7 @@ def test_command_lines_that_are_refused_later(script, argument, named, tmp_path)
 @pytest.mark.parametrize(
     ("script", "argument", "answer"),
     [
-        ("pretrain", "agent.skill_dim=8", "is a key of agent=aps_dreamer, choreo, deviation_dreamer, diayn_dreamer."),
+        ("pretrain", "agent.skill_dim=8", "is a key of agent=aps_dreamer, choreo, cic_dreamer, deviation_dreamer, "),
         ("pretrain", "snapshot_ts=100", "snapshot_ts is a key of dreamer_finetune.py."),
         ("pretrain", "agent.knn_kk=3", "there is no key agent.knn_kk. --cfg"),
         ("pretrain", "plannner.horizon=3", "Did you mean planner.horizon?"),

@@ -30,7 +30,7 @@ NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first
 NULLABLE |= {"retain", "goal_seed", "task_id", "dataset", "collection_method", "relabel_task", "agent.drives"}
 CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
 CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
-CHOICES |= {"replay.device", "replay.verify"}
+CHOICES |= {"replay.device", "replay.verify", "agent.constraint", "agent.cic_particles", "agent.knn_scale"}
 FROM_ZERO = {
     "retain.actor_waits",
     "seed",
@@ -45,11 +45,12 @@ WIDTHS |= {"latent_dim", "num_modules", "num_layers", "density_cnn_depth", "rnd_
 FRACTIONS = {"balance", "discount", "discount_lambda", "slow_target_fraction", "mixture_coef", "momentum", "wd"}
 FRACTIONS |= {"target_decay", "agent.code_decay"}
 POSITIVE = {"collect.timeout", "lr", "eps", "clip", "min_std", "scale", "ridge", "weight", "agent.temperature"}
-POSITIVE |= {"agent.icm_scale", "agent.rnd_scale", "agent.diayn_scale"}
+POSITIVE |= {"agent.cic_temp", "agent.dual_lambda", "agent.icm_scale", "agent.rnd_scale", "agent.diayn_scale"}
 ANY_NUMBER = {"agent.knn_clip", "agent.log_density_floor", "agent.deviation_floor", "agent.first_reward"}
 NOT_NEGATIVE = {"actor_ent", "task_actor_ent", "skill_actor_ent", "free", "kl", "observation", "reward", "beta"}
 NOT_NEGATIVE |= {
     "agent.commitment",
+    "agent.dual_slack",
     "retain.anchor",
     "planner.temperature",
     "agent.explor_rate",
@@ -180,6 +181,8 @@ def test_wrong_types_and_ranges(bases, tmp_path, wrong):
             if isinstance(value, dict) and key not in SECTIONS and key != "agent.explor_rate":
                 raise AssertionError(f"SECTIONS lacks {key}")
             values = wrong(key, value)
+            if script == OFFLINE[0] and key.endswith("cnn_kernels"):
+                values = [x for x in values if x != [1000]]  # that is too large for an image, and there is none
             if values:
                 named = "cnn_kernels" if key.endswith("cnn_kernels") else f"{key}="
                 cases.append(Case(script, agent, ((key, draw.choice(values)),), named))
@@ -204,7 +207,10 @@ def test_keys_that_are_not_there_or_not_known(bases, tmp_path):
 
 MAY_BE_ABSENT = {"agent.method_opt", "agent.skill_actor_ent", "agent.skill_draw", "agent.train_before_choice"}
 MAY_BE_ABSENT |= {f"agent.method_opt.{key}" for key in ("eps", "clip", "wd")} | {"retain"}
-MAY_BE_ABSENT |= {"goal_seed", "task_id", "eval_goals", "goal_mode", "dataset"}
+MAY_BE_ABSENT |= {"agent.drives", "goal_seed", "task_id", "eval_goals", "goal_mode", "dataset"}
+
+
+WITH_SKILLS = ("aps_dreamer", "cic_dreamer", "deviation_dreamer", "diayn_dreamer", "metra_dreamer")
 
 
 def combinations():
@@ -230,9 +236,9 @@ def combinations():
         yield script, agent, {"snapshots": [100_001]}, "snapshots=100001"
         yield script, agent, {"snapshots": [10], "snapshot_dir": "a" * 300}, "snapshot_dir="
         yield script, agent, {"snapshots": [10], "snapshot_dir": "/dev/null/x"}, "snapshot_dir=/dev/null/x"
-        if agent not in ("aps_dreamer", "choreo", "deviation_dreamer", "diayn_dreamer"):
+        if agent not in ("choreo", *WITH_SKILLS):
             yield script, agent, {"agent.skill_dim": 4}, "agent.skill_dim=4"
-        if agent not in ("aps_dreamer", "deviation_dreamer", "diayn_dreamer"):
+        if agent not in WITH_SKILLS:
             yield script, agent, {"agent.skill_choice": "reward"}, "agent.skill_choice=reward"
         elif script == "finetune":
             yield script, agent, {"agent.skill_choice": "imagination"}, "agent.skill_choice=imagination"

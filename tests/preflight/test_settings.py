@@ -290,9 +290,7 @@ def test_skill_options_are_for_agents_with_skills(settings):
     config["agent"]["skill_dim"] = 4
     with pytest.raises(UserError) as refused:
         check(config)
-    assert "agent.skill_dim=4" in str(refused.value) and "agent=aps_dreamer, choreo, deviation_dreamer" in str(
-        refused.value
-    )
+    assert "agent.skill_dim=4" in str(refused.value) and "agent=aps_dreamer, choreo, cic_dreamer" in str(refused.value)
 
 
 @pytest.mark.parametrize("agent, key", [("icm_dreamer", "icm_scale"), ("diayn_dreamer", "skill_dim")])
