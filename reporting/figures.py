@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from reporting.page import Html, escaped
 from utils.skill_plot import STROKES
 
-COLOURS = ("#3f90da", "#f0960e", "#d9442f", "#9b63e0", "#2e9e6b", "#b0785f", "#e06aa8", "#a39a3a")
+COLOURS = ("#3f90da", "#f0960e", "#d9442f", "#9b63e0", "#2e9e6b", "#b0785f", "#e06aa8", "#a39a3a", "#15a3b5", "#6b8e23")
 """Of middling lightness, so that they are told from white and from black."""
-MARKERS = "o^sDvP*X"
+MARKERS = "o^sDvP*X<>"
 """A skill has its own, for those who do not tell colours."""
 
 INK = "#010203"
@@ -114,7 +114,16 @@ def scatter(points: Sequence[tuple[str, NDArray[np.float64]]], alt: str, x: str,
         for number, (name, cloud) in enumerate(points):
             colour = COLOURS[(number - 1) % len(COLOURS)] if number else GREY
             marker = MARKERS[(number - 1) % len(MARKERS)] if number else "o"
-            axes.scatter(*cloud.T, s=9 if number else 5, c=colour, marker=marker, alpha=0.7, linewidths=0, rasterized=True, label=name)
+            axes.scatter(
+                *cloud.T,
+                s=9 if number else 5,
+                c=colour,
+                marker=marker,
+                alpha=0.7,
+                linewidths=0,
+                rasterized=True,
+                label=name,
+            )
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.set_xticklabels([])

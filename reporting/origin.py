@@ -41,7 +41,7 @@ CURVES = {
 }
 """Columns that are drawn, where a run has them, and what they are."""
 
-MOST_CURVES = 9
+MOST_CURVES = 8
 
 
 def what(content: Mapping[str, Any], path: Path) -> Html:
