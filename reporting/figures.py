@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from reporting.page import Html, escaped
 from utils.skill_plot import STROKES
 
-COLOURS = ("#3f90da", "#f0960e", "#d9442f", "#9b63e0", "#2e9e6b", "#b0785f", "#e06aa8", "#a39a3a")
+COLOURS = ("#3f90da", "#f0960e", "#d9442f", "#9b63e0", "#2e9e6b", "#b0785f", "#e06aa8", "#a39a3a", "#15a3b5", "#6b8e23")
 """Of middling lightness, so that they are told from white and from black."""
-MARKERS = "o^sDvP*X"
+MARKERS = "o^sDvP*X<>"
 """A skill has its own, for those who do not tell colours."""
 
 INK = "#010203"

@@ -12,10 +12,13 @@ from reporting.page import Html, data_uri, escaped, image
 from utils.video import Frames, save_video
 
 MOST_BYTES = 3 * 2**20
-"""Of a video: a larger one is made with every second picture, and smaller, until it fits."""
+"""Of a video: a larger one is made with every second picture, and then smaller, until it fits."""
 
 MOST_WIDTH, MOST_PICTURES = 760, 300
 """Pixels, and pictures, of a video."""
+
+FEW_PICTURES = 80
+"""Of fewer none is left out."""
 
 STILL = 0.6
 """How far into a video the picture is that stands for it before it plays."""
@@ -30,7 +33,7 @@ def video(frames: Frames, alt: str) -> tuple[Html, str]:
     frames = narrowed(frames, MOST_WIDTH)
     content, kind = _encoded(frames)
     while len(content) > MOST_BYTES and min(frames.shape[1:3]) > 64:
-        frames = narrowed(frames[::2] if len(frames) > 60 else frames, int(frames.shape[2] * 0.75))
+        frames = frames[::2] if len(frames) > FEW_PICTURES else narrowed(frames, int(frames.shape[2] * 0.75))
         content, kind = _encoded(frames)
     size = f"{len(frames)} pictures, {len(content) / 2**20:.1f} MB"
     if kind == "image/gif":

@@ -17,8 +17,8 @@ from utils.advice import override
 from utils.csv_log import read_columns
 from utils.errors import UserError
 
-OWN_GROUPS = ("agent_preset", "environment_preset")
-"""Groups that others choose."""
+GROUPS = ("preset", "drq_preset", "configs", "agent")
+"""What a user chooses; a file that names anything else to be composed is not followed."""
 
 WHERE = ("device", "resume", "run_id", "progress", "snapshot_dir", "snapshot_base_dir", "timestamp", "use_tb")
 """Settings that say where and how a run went on, and nothing of what it learned."""
@@ -41,7 +41,7 @@ CURVES = {
 }
 """Columns that are drawn, where a run has them, and what they are."""
 
-MOST_CURVES = 9
+MOST_CURVES = 8
 
 
 def what(content: Mapping[str, Any], path: Path) -> Html:
@@ -99,7 +99,7 @@ def _chosen(config: Mapping[str, Any]) -> list[str]:
     return [
         override("preset" if key == "drq_preset" else key, value)
         for key, value in config.get("choices", {}).items()
-        if key not in OWN_GROUPS
+        if key in GROUPS
     ]
 
 

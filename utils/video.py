@@ -15,6 +15,9 @@ from utils.atomic import atomic_path
 Frames = NDArray[np.uint8]
 
 _log = logging.getLogger(__name__)
+BRIGHT = 128
+"""Of 255: mean of what white letters cannot be read on."""
+
 _BORDER = 2  # pixels
 _BORDER_COLOUR = 48
 
@@ -95,7 +98,8 @@ def upscale(frames: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 def label(frames: Frames, text: str | Sequence[str]) -> Frames:
-    """A copy of ``frames`` (T, H, W, 3) with white text, outlined in black, in the upper left corner.
+    """A copy of ``frames`` (T, H, W, 3) with white text, outlined in black, in the upper left corner, which is darkened
+    where it is bright.
 
     ``text`` is one string for all frames or one per frame. The letters are H/12 pixels high, 10 at least: enlarge
     64-pixel frames first.
@@ -110,11 +114,21 @@ def label(frames: Frames, text: str | Sequence[str]) -> Frames:
     font = _font(max(10, frames.shape[1] // 12))
     labelled = np.empty_like(frames)
     for t, (frame, words) in enumerate(zip(frames, texts, strict=True)):
-        image = Image.fromarray(frame)
+        image = Image.fromarray(_shaded(frame, words, font))
         draw = ImageDraw.Draw(image)
         draw.text((3, 2), words, fill=(255, 255, 255), font=font, stroke_width=1, stroke_fill=(0, 0, 0))
         labelled[t] = np.asarray(image)
     return labelled
+
+
+def _shaded(frame: Frames, words: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Frames:
+    """``frame`` (H, W, 3), dark where ``words`` go if it is bright there: outlines alone are not enough on white."""
+    right, low = (round(end) + 3 for end in ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((3, 2), words, font)[2:])
+    if not words or frame[:low, :right].mean() < BRIGHT:
+        return frame
+    frame = frame.copy()
+    frame[:low, :right] //= 4
+    return frame
 
 
 @cache

@@ -95,3 +95,10 @@ def test_refusals(snapshots, monkeypatch, capsys, words, said):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and all(part in error for part in said)
     assert not (snapshots / "report.html").exists()
+
+
+def test_code_that_only_a_file_names_is_not_imported(snapshots, tmp_path, capsys):
+    foreign = tmp_path / "foreign.pt"
+    made_by(foreign, "pretrain", *SHORT, "domain=walker", env_factory="some.where.make")
+    assert main([str(foreign), "sections=what", f"html={tmp_path}/a.html"]) == 1
+    assert "--env-factory=some.where.make" in capsys.readouterr().err and not (tmp_path / "a.html").exists()

@@ -155,5 +155,7 @@ def test_label_writes_in_the_corner_of_a_copy():
     assert labelled[0, :20, :60].min() < 30  # black outline
     assert (labelled[0, 40:] == 90).all()
     assert np.array_equal(label(frames, "skill 3")[1], labelled[0])
+    bright = label(np.full((1, 96, 128, 3), 255, np.uint8), "skill 3")[0]
+    assert (bright[:14, :40] < 90).mean() > 0.5 and (bright[40:] == 255).all()  # letters stand on a dark ground
     with pytest.raises(ValueError, match=r"\b3\b.*\b2\b"):
         label(frames, ["a", "b", "c"])
