@@ -1,8 +1,8 @@
-"""What scores on a benchmark's tasks say together, after Agarwal et al. (2021), "Deep reinforcement learning at the edge
-of the statistical precipice".
+"""What scores on a benchmark's tasks say together, after Agarwal et al. (2021), "Deep reinforcement learning at the
+edge of the statistical precipice".
 
-``strata`` are the normalised scores of each task's runs, (n_k,) for task k; tasks may have different numbers of runs. All
-intervals are 95 % percentile intervals of a bootstrap stratified by task (section 4.2 there).
+``strata`` are the normalised scores of each task's runs, (n_k,) for task k; tasks may have different numbers of runs.
+All intervals are 95 % percentile intervals of a bootstrap stratified by task (section 4.2 there).
 """
 
 from collections.abc import Callable, Sequence

@@ -39,7 +39,12 @@ def test_walker_states_small():
     runs = planned("study=walker_states_small")
     less = 2 * 2 * 3  # two more snapshots of two pre-trainings, three seeds
     fresh = 2 * 3
-    assert by_kind(runs) == {"pretrain": 5 * 2, "skills": 3 * 2, "scratch": 3 * 3, "finetune": 5 * 3 * 2 * 3 + less + fresh}
+    assert by_kind(runs) == {
+        "pretrain": 5 * 2,
+        "skills": 3 * 2,
+        "scratch": 3 * 3,
+        "finetune": 5 * 3 * 2 * 3 + less + fresh,
+    }
     assert {run.agent for run in runs} == {
         *("lbs_dreamer", "plan2explore", "deviation_dreamer", "choreo", "random_dreamer", "dreamer")
     }
