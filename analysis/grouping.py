@@ -114,6 +114,6 @@ def _named(result: Result, key: str) -> str:
     if key == SNAPSHOT and found in ("0", "null"):  # null: of a run that is no fine-tuning
         return "from scratch" if found == "0" else ""
     if key == SNAPSHOT and found.isdecimal():
-        unit = "updates" if value(result, "from_offline").lower() == "true" else "frames"
+        unit = "frames" if value(result, "collection_method") in ("null", "") else "updates"
         return f"{short(int(found))} {unit} before"
     return f"{key}={found}"

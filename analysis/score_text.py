@@ -28,7 +28,7 @@ def markdown(card: Card, duels: Duels, stem: str, published: Sequence[Published]
     frames = sorted({one.frame for one in card.runs})
     at = f"frame {frames[0]:,.0f}" if len(frames) == 1 else f"frames {frames[0]:,.0f} to {frames[-1]:,.0f}"
     yield (
-        f"{len(card.runs)} runs at {at}. Returns are interquartile means (IQM) over runs; of three runs or fewer the "
+        f"{runs_of(len(card.runs))} at {at}. Returns are interquartile means (IQM) over runs; of three runs or fewer the "
         "IQM is their mean. Brackets are 95 % intervals of a bootstrap over runs, stratified by task (Agarwal et al., "
         "2021); of a single run there is none."
     )
@@ -64,7 +64,7 @@ def markdown(card: Card, duels: Duels, stem: str, published: Sequence[Published]
             "where the interval leaves out one half."
         )
         yield markdown_table(
-            ("", *card.whole), ((one, *(_duel(duels, one, other) for other in card.whole)) for one in card.whole)
+            ("", *card.whole), ((one, *(_duel(card, duels, one, other) for other in card.whole)) for one in card.whole)
         )
         yield f"![probability of improvement]({stem}_{DUELS}.png)"
     if published:
@@ -113,9 +113,14 @@ def shown(found: Interval | None, digits: int = 0) -> str:
     return value if found.low == found.high else f"{value} [{low}, {high}]"
 
 
+def runs_of(count: int) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count} run{'s' * (count != 1)}"
+
+
 def _reward(card: Card, group: str, task: str) -> str:
     count = len(card.rewards(group, task))
-    return f"{shown(card.reward(group, task))}; {count} run{'s' * (count > 1)}" if count else ""
+    return f"{shown(card.reward(group, task))}; {runs_of(count)}" if count else ""
 
 
 def _score(card: Card, group: str, name: str) -> str:
@@ -126,12 +131,12 @@ def _domains(card: Card, group: str) -> list[str]:
     return [shown(card.aggregate(group, "IQM", own), 3) for own in card.domains.values()]
 
 
-def _duel(duels: Duels, one: str, other: str) -> str:
+def _duel(card: Card, duels: Duels, one: str, other: str) -> str:
     if one == other:
         return ""
     found = duels[one, other]
     text = shown(found, 2)
-    return f"**{text}**" if found.low > 0.5 or found.high < 0.5 else text
+    return f"**{text}**" if card.sure(one, other, found) else text
 
 
 def _beside(card: Card, published: Sequence[Published]) -> Iterator[str]:
@@ -141,7 +146,7 @@ def _beside(card: Card, published: Sequence[Published]) -> Iterator[str]:
         digits = 2 if one.normalised else 0
         error = "" if one.error is None else f" ± {one.error:.{digits}f}"
         at = "" if one.frame is None else f", frame {one.frame:,}"
-        measured = f"{shown(found.measured, digits)}; {found.runs} runs" if found.measured else ""
+        measured = f"{shown(found.measured, digits)}; {runs_of(found.runs)}" if found.measured else ""
         body.append((one.who, one.subject + at, f"{one.value:.{digits}f}{error}", measured, found.verdict))
     yield markdown_table(("", "", "published", "measured (mean)", ""), body)
     yield "Published:\n\n" + "\n".join(f"- {source}" for source in dict.fromkeys(one.source for one in published))

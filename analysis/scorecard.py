@@ -74,7 +74,8 @@ def write(
         _table(files[-1], columns, body)
     files += _figures(made, out)
     if duels:
-        files += score_plot.duels(duels, made.whole, out.with_name(f"{out.name}_{DUELS}"))
+        sure = [(one, other) for (one, other), found in duels.items() if made.sure(one, other, found)]
+        files += score_plot.duels(duels, made.whole, out.with_name(f"{out.name}_{DUELS}"), sure)
     return Written(list(markdown(made, duels, out.name, published, level)), files)
 
 

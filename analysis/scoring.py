@@ -106,6 +106,13 @@ class Card(NamedTuple):
         strata = self.scores(group, tasks)
         return scores.estimate(strata, AGGREGATES[name]) if strata else None
 
+    def sure(self, group: str, other: str, found: Interval) -> bool:
+        """Whether ``found`` tells that one beats the other: its interval leaves out one half, and is made of more than
+        a single run on every task, which has none.
+        """
+        counts = [[len(self.rewards(one, task)) for task in self.shared] for one in (group, other)]
+        return (found.low > 0.5 or found.high < 0.5) and all(max(own) > 1 for own in counts)
+
     def improvement(self, group: str, other: str) -> Interval:
         """How likely a run of ``group`` beats one of ``other``, over the shared tasks."""
         ours, theirs = ([self.rewards(one, task) for task in self.shared] for one in (group, other))

@@ -74,10 +74,10 @@ def profiles(
     return _saved(figure, out)
 
 
-def duels(found: Mapping[tuple[str, str], Interval], names: Sequence[str], out: Path) -> list[Path]:
-    """How likely the group of a row beats that of a column, in bold where the interval leaves out one half. Returns the
-    files.
-    """
+def duels(
+    found: Mapping[tuple[str, str], Interval], names: Sequence[str], out: Path, bold: Collection[tuple[str, str]] = ()
+) -> list[Path]:
+    """How likely the group of a row beats that of a column; in ``bold`` what is sure. Returns the files."""
     table = np.full((len(names), len(names)), np.nan)
     for (one, other), interval in found.items():
         table[names.index(one), names.index(other)] = interval.value
@@ -86,9 +86,8 @@ def duels(found: Mapping[tuple[str, str], Interval], names: Sequence[str], out: 
     axes = figure.add_subplot()
     shown = axes.imshow(table, cmap="RdBu", vmin=0, vmax=1, alpha=0.75)
     for (one, other), interval in found.items():
-        sure = interval.low > 0.5 or interval.high < 0.5
         place = (names.index(other), names.index(one))
-        weight = "bold" if sure else "normal"
+        weight = "bold" if (one, other) in bold else "normal"
         axes.text(*place, f"{interval.value:.2f}", ha="center", va="center", fontsize=8, fontweight=weight)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
