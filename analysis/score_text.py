@@ -28,9 +28,9 @@ def markdown(card: Card, duels: Duels, stem: str, published: Sequence[Published]
     frames = sorted({one.frame for one in card.runs})
     at = f"frame {frames[0]:,.0f}" if len(frames) == 1 else f"frames {frames[0]:,.0f} to {frames[-1]:,.0f}"
     yield (
-        f"{runs_of(len(card.runs))} at {at}. Returns are interquartile means (IQM) over runs; of three runs or fewer the "
-        "IQM is their mean. Brackets are 95 % intervals of a bootstrap over runs, stratified by task (Agarwal et al., "
-        "2021); of a single run there is none."
+        f"{runs_of(len(card.runs))} at {at}. Returns are interquartile means (IQM) over runs; of three runs or fewer "
+        "the IQM is their mean. Brackets are 95 % intervals of a bootstrap over runs, stratified by task (Agarwal et "
+        "al., 2021); of a single run there is none."
     )
     for note in card.notes:
         yield f"- {note}"
