@@ -12,8 +12,10 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
+from analysis.compare import parser as compare_parser
 from analysis.evaluate import parser as evaluate_parser
 from analysis.rest_render import parser
+from analysis.scorecard import parser as scorecard_parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
 from entry.settings import composed, settings_of
@@ -244,7 +246,8 @@ def test_keys_in_the_text_exist(page):
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     known |= {"study", *keys_of(StudyKeys), *keys_of(HowKeys)}
-    known |= {action.dest for action in evaluate_parser()._actions}
+    for tool in (evaluate_parser(), compare_parser(), scorecard_parser()):
+        known |= {action.dest for action in tool._actions}
     known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):
