@@ -43,9 +43,21 @@ def check_commands(runs: Sequence[Planned]) -> str:
     return observes.pop()
 
 
+def check_data(runs: Sequence[Planned]) -> None:
+    """Raise :class:`UserError` where the data are missing that some of ``runs`` learn from."""
+    script = SCRIPTS["offline_train"]
+    for run in {run.domain: run for run in reversed(runs) if run.kind == "pretrain" and run.data}.values():
+        try:
+            script.data(settings_of("offline_train", composed("offline_train", bare_words(run))))
+        except UserError as error:
+            raise UserError(f"{run.name}: {error}") from error
+
+
 def bare_words(run: Planned) -> list[str]:
     """The overrides of a run as Hydra takes them; the snapshot is named by its frames, as in the published folders, so
     that it need not be there.
     """
     words = [word for part in run.words for word in split(part)]
-    return words + ([f"snapshot_ts={run.pretrain_frames}"] if run.needs else [])
+    if not run.needs:
+        return words
+    return [*words, f"snapshot_ts={run.pretrain_frames}", *(["from_offline=true"] if run.data else [])]

@@ -7,7 +7,7 @@ python study.py study=walker_states_small report=true
 
 study=<name>        configs/study/<name>.yaml, or a file of your own: study=mine.yaml
 dry_run=true        print every command and how long it would take here (measure=false: the commands alone)
-jobs=2 threads=1    runs side by side, and threads of each
+jobs=2 threads=1    runs side by side, and threads of each; jobs=auto: as many as this machine has room for
 only=[...]          agents and tasks to be done; the rest another time, or on another machine
 report=true         write the report of what is there, and start nothing
 results_dir=<dir>   records of finished runs, which count as done; default studies/<name>/results
@@ -20,18 +20,19 @@ The same command goes on with a study that was stopped or killed.
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from studying import records, report
 from studying.board import Board
-from studying.check import PHASES, bare_words, check_commands
+from studying.check import PHASES, bare_words, check_commands, check_data
 from studying.children import Child, command_line, variables
 from studying.drive import Drive
 from studying.journal import MOST_NAMED, Journal, News
 from studying.measure import Measured, measured
+from studying.packing import auto_jobs
 from studying.plan import Places, Planned, chosen, plan
-from studying.settings import STUDIES, Asked, read_request
+from studying.settings import AUTO, STUDIES, Asked, read_request
 from utils.advice import command, in_shell
 from utils.durations import about
 from utils.errors import UserError, exit_status
@@ -70,6 +71,7 @@ def _places(asked: Asked, runs: Sequence[Planned]) -> Places:
 
 
 def _run(asked: Asked, runs: Sequence[Planned], took: Sequence[Planned], places: Places, line: str) -> None:
+    check_data(Board(took, places, records.read(places.results)).of("waiting"))
     check_writable("studies_dir", str(places.folder))
     check_writable("results_dir", str(places.results))
     places.folder.mkdir(parents=True, exist_ok=True)
@@ -93,12 +95,13 @@ def _run_locked(asked: Asked, runs: Sequence[Planned], took: Sequence[Planned], 
     screen = _Screen()
     board = Board(took, places, done, screen.say)
     screen.say(f"study {asked.name} in {places.folder}\n{board.table()}")
+    jobs = _jobs(asked, board.of("waiting", "in use"), screen.say)
 
     def start(run: Planned, resume: bool) -> Child:
         return Child(run.script, places.words(run, resume=resume), places.log(run), asked.how.threads)
 
     try:
-        Drive(board, journal, start, asked.how.jobs, screen.show).run()
+        Drive(board, journal, start, jobs, screen.show).run()
     except KeyboardInterrupt:
         screen.say(f"\nstopped: {board.counts()}. Go on with\n{line}")
         raise
@@ -110,6 +113,17 @@ def _run_locked(asked: Asked, runs: Sequence[Planned], took: Sequence[Planned], 
         raise UserError(
             f"{len(failed)} of {len(took)} runs failed or had to be left out:{logs}{more}\ntry again: {line}"
         )
+
+
+def _jobs(asked: Asked, todo: Sequence[Planned], say: Callable[[str], None]) -> int:
+    """How many runs go side by side; what ``auto`` comes to is told. Raises :class:`UserError` for a run that cannot
+    be.
+    """
+    if asked.how.jobs != AUTO:
+        return int(asked.how.jobs)
+    found = auto_jobs(todo, asked.how.threads)
+    say(f"jobs=auto: {found.jobs} side by side ({found.by})")
+    return found.jobs
 
 
 def _told(news: News, begun: bool) -> list[str]:
@@ -132,7 +146,7 @@ def _report(
 ) -> None:
     words = [word for word in shlex.split(line) if word != "report=true"]
     shown = " ".join(map(in_shell, ["python", *words[1:]] if words else []))
-    made = report.Study(asked.name, shown, runs, done, journal.estimates, asked.how.jobs)
+    made = report.Study(asked.name, shown, runs, done, journal.estimates, asked.expected)
     if not made.done:
         print(f"nothing to report: no run of {asked.name} has a record in {places.results}")
         return
@@ -147,7 +161,11 @@ def _dry_run(asked: Asked, took: Sequence[Planned], places: Places) -> None:
         print(f"# {board.states[run.name]}: {run.name}")
         print(command_line(run.script, places.words(run), asked.how.threads))
     print(f"\n{board.counts()}")
+    jobs = _jobs(asked, todo, print)
     if not asked.how.measure or not todo:
+        return
+    if any(run.data for run in todo):
+        print("nothing is timed: that would need the data set. measure=false leaves this line out.")
         return
     seconds = _estimates(todo, {run.name: run for run in took}, asked.how.threads)
     _keep(places, seconds)
@@ -155,8 +173,8 @@ def _dry_run(asked: Asked, took: Sequence[Planned], places: Places) -> None:
     for kind in dict.fromkeys(run.kind for run in todo):
         own = [run for run in todo if run.kind == kind]
         print(f"{kind}: {len(own)} runs, {about(sum(seconds[run.name] for run in own))}")
-    aside = f", {about(whole / asked.how.jobs)} with jobs={asked.how.jobs} where each has a core of its own"
-    print(f"estimate: {whole / 3600:.1f} hours of runs ({about(whole)}){aside if asked.how.jobs > 1 else ''}")
+    aside = f", {about(whole / jobs)} with jobs={jobs} where each has a core of its own"
+    print(f"estimate: {whole / 3600:.1f} hours of runs ({about(whole)}){aside if jobs > 1 else ''}")
 
 
 def _estimates(todo: Sequence[Planned], before: Mapping[str, Planned], threads: int | None) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from analysis.grouping import short
+from studying.plan import Planned
 from studying.records import Record
 from utils.statistics import REPETITIONS, Interval, bootstrap_difference, stratified_bootstrap
 
@@ -16,13 +18,15 @@ class Arm(NamedTuple):
     pretrain_frames: int
     """0 from scratch."""
     variant: str
+    unit: str = "frames"
+    """Of :attr:`pretrain_frames`; ``updates`` on a data set."""
 
     @property
     def scratch(self) -> bool:
         return self.pretrain_frames == 0
 
     def __str__(self) -> str:
-        before = "from scratch" if self.scratch else f"{_short(self.pretrain_frames)} frames before"
+        before = "from scratch" if self.scratch else f"{short(self.pretrain_frames)} {self.unit} before"
         return f"{self.agent}, {before}" + (f", {self.variant}" if self.variant else "")
 
 
@@ -55,7 +59,7 @@ def by_arm(records: Iterable[Record]) -> dict[Arm, dict[str, list[Record]]]:
     for record in records:
         run = record.run
         if run.kind == "finetune":
-            arm = Arm(run.agent, run.pretrain_frames if run.needs else 0, run.variant)
+            arm = Arm(run.agent, run.pretrain_frames if run.needs else 0, run.variant, _unit(run))
             found.setdefault(arm, {}).setdefault(run.task, []).append(record)
     return dict(sorted(found.items(), key=lambda pair: not pair[0].scratch))
 
@@ -175,8 +179,5 @@ def final(by_task: Mapping[str, Sequence[Record]], tasks: Sequence[str]) -> Poin
     return points[-1] if points else None
 
 
-def _short(frames: int) -> str:
-    for unit, size in (("M", 1_000_000), ("k", 1000)):
-        if frames >= size:
-            return f"{frames / size:g}{unit}"
-    return str(frames)
+def _unit(run: Planned) -> str:
+    return "updates" if run.needs and run.data else "frames"

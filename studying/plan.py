@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import split
 from typing import Literal, NamedTuple
 
 from envs.make import PRIMAL_TASKS, validate_task
@@ -11,13 +12,17 @@ from utils.errors import UserError, unknown_value
 
 Kind = Literal["pretrain", "skills", "finetune"]
 
-SCRIPTS: dict[Kind, str] = {
+SCRIPTS: dict[str, str] = {
     "pretrain": "dreamer_pretrain.py",
+    "offline": "offline_train.py",
     "skills": "evaluate.py",
     "finetune": "dreamer_finetune.py",
 }
 
 SCRATCH = "scratch"
+
+DATA = ("dataset", "collection_method")
+"""Overrides of runs that learn from a data set, and of those that start from what these have learned."""
 
 
 class Planned(NamedTuple):
@@ -56,7 +61,13 @@ class Planned(NamedTuple):
 
     @property
     def script(self) -> str:
-        return SCRIPTS[self.kind]
+        return SCRIPTS["offline" if self.kind == "pretrain" and self.data else self.kind]
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Name of the data set and of how it was collected, that it or its snapshot has learned from; else nothing."""
+        words = dict(word.split("=", 1) for part in self.words for word in split(part) if "=" in word)
+        return tuple(words[key] for key in DATA) if DATA[1] in words else ()
 
     @property
     def needs(self) -> str | None:
@@ -88,7 +99,8 @@ class Places:
 
     def snapshot(self, run: Planned) -> Path:
         """The one that a run starts from."""
-        folder = self.snapshots / self.observes / run.domain / run.agent / str(run.pretrain_seed)
+        base = self.snapshots.joinpath(*(run.data or (self.observes,)))
+        folder = base / run.domain / run.agent / str(run.pretrain_seed)
         return folder / f"snapshot_{run.pretrain_frames}.pt"
 
     def words(self, run: Planned, *, resume: bool = False) -> list[str]:
@@ -153,15 +165,21 @@ def _check(keys: StudyKeys, variants: Mapping[str, Variant]) -> None:
         if agent not in keys.agents:
             raise unknown_value("skills.agents", agent, keys.agents)
     for mark in [*keys.finetune.snapshots, *(m for v in variants.values() for m in v.snapshots or ())]:
-        if mark > keys.pretrain.frames:
+        if mark > keys.pretrain.length:
             raise UserError(
-                f"snapshots={mark} is after the end of pre-training. Set pretrain.frames={mark}, or name a snapshot "
-                f"up to {keys.pretrain.frames}."
+                f"snapshots={mark} is after the end of pre-training. Set pretrain.{keys.pretrain.unit}={mark}, or name "
+                f"a snapshot up to {keys.pretrain.length}."
             )
 
 
 def _group(keys: StudyKeys, agent: str) -> list[str]:
     return [f"agent={agent}", override("configs", keys.configs), override("preset", keys.preset)]
+
+
+def _data(keys: StudyKeys) -> list[str]:
+    """What runs on a data set, and those that start from their snapshots, have in their words; nothing of others."""
+    values = (keys.pretrain.dataset, keys.pretrain.collection_method)
+    return [] if values[1] is None else [override(key, value) for key, value in zip(DATA, values, strict=True)]
 
 
 def _added(*words: Iterable[str]) -> list[str]:
@@ -173,13 +191,13 @@ def _pretrainings(keys: StudyKeys, domains: Iterable[str], later: Sequence[Plann
         for domain in domains:
             for agent in keys.agents:
                 base = Planned(
-                    "pretrain", agent, domain, PRIMAL_TASKS[domain], seed, seed, 0, "", keys.pretrain.frames, ()
+                    "pretrain", agent, domain, PRIMAL_TASKS[domain], seed, seed, 0, "", keys.pretrain.length, ()
                 )
                 marks = sorted({run.pretrain_frames for run in later if run.needs == base.name})
                 if not marks:
                     continue
-                own = [f"domain={domain}", f"seed={seed}", f"num_train_frames={keys.pretrain.frames}"]
-                words = [*_group(keys, agent), *own, override("snapshots", marks)]
+                own = [f"domain={domain}", f"seed={seed}", f"num_train_{keys.pretrain.unit}={keys.pretrain.length}"]
+                words = [*_group(keys, agent), *own, *_data(keys), override("snapshots", marks)]
                 yield base._replace(words=(*words, *_added(keys.overrides, keys.pretrain.overrides)))
 
 
@@ -198,7 +216,8 @@ def _finetunings(keys: StudyKeys, variants: Mapping[str, Variant], domains: Mapp
     for task, domain in domains.items():
         for agent in keys.baselines:
             for seed in keys.finetune.seeds or keys.pretrain.seeds:
-                words = _finetuned(keys, agent, task, seed, ["snapshot_ts=0"], [])
+                start = ["snapshot_ts=0", *_data(keys)[:1]]  # the environment that the data were collected in
+                words = _finetuned(keys, agent, task, seed, start, [])
                 yield Planned("finetune", agent, domain, task, None, seed, 0, "", keys.finetune.frames, words)
     for name, one in [("", Variant()), *variants.items()]:
         variant = name if one.overrides else ""
@@ -207,7 +226,7 @@ def _finetunings(keys: StudyKeys, variants: Mapping[str, Variant], domains: Mapp
                 for mark in one.snapshots or keys.finetune.snapshots:
                     for pretrained in one.pretrain_seeds or keys.pretrain.seeds:
                         for seed in one.seeds or keys.finetune.seeds or [pretrained]:
-                            words = _finetuned(keys, agent, task, seed, [], one.overrides)
+                            words = _finetuned(keys, agent, task, seed, _data(keys), one.overrides)
                             yield Planned(
                                 "finetune",
                                 agent,

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis import scorecard
+from analysis.published import Published
+from analysis.results import SNAPSHOT, VARIANT, Result, planned_facts
 from studying.numbers import ALL, Arm, Gain, Runs, by_amount, by_arm, choices, curve, final, gain, tasks_of, variants
 from studying.plan import Planned
 from studying.records import Record
@@ -15,7 +18,7 @@ from utils.statistics import Interval
 
 COLUMNS = ("run", "agent", "task", "pretrain_seed", "seed", "pretrain_frames", "variant", "frame", "return")
 
-REPORT, CURVES, TABLE = "report.md", "curves", "returns.csv"
+REPORT, CURVES, TABLE, CARD = "report.md", "curves", "returns.csv", "scorecard"
 
 
 class Study(NamedTuple):
@@ -28,7 +31,8 @@ class Study(NamedTuple):
     records: Mapping[str, Record]
     estimates: Mapping[str, float]
     """Seconds by run, of a dry run."""
-    jobs: int
+    expected: Sequence[Published] = ()
+    """What others have published for such runs."""
 
     @property
     def done(self) -> list[Record]:
@@ -45,9 +49,23 @@ def write(study: Study, folder: Path) -> list[Path]:
         rows.writerow(COLUMNS)
         rows.writerows(returns(study.done))
     figures = bands(panels(runs), folder / CURVES, "Environment frames", "Episode return") if runs else []
+    results = [_result(record) for record in study.done if record.run.kind == "finetune" and record.curve()]
+    keys = ["agent", SNAPSHOT, VARIANT]
+    card = (
+        scorecard.write(results, folder / CARD, keys=keys, published=study.expected, level=3)
+        if results
+        else scorecard.Written([], [])
+    )
     with atomic_path(text) as path:
-        path.write_text("\n\n".join(_parts(study, runs)) + "\n", encoding="utf-8")
-    return [text, table, *figures]
+        path.write_text("\n\n".join(_parts(study, runs, card.paragraphs)) + "\n", encoding="utf-8")
+    return [text, table, *figures, *card.files]
+
+
+def _result(record: Record) -> Result:
+    """As :mod:`analysis.results` would read it."""
+    return Result(
+        record.run.name, planned_facts(record.run._asdict()), {float(f): v for f, v in record.curve().items()}
+    )
 
 
 def returns(records: Sequence[Record]) -> Iterator[list[str]]:
@@ -79,7 +97,7 @@ def _curves(runs: Runs, tasks: Sequence[str]) -> Iterator[Curve]:
             yield Curve(str(arm), [point.frame for point in points], value, low, high, dashed=arm.scratch)
 
 
-def _parts(study: Study, runs: Runs) -> Iterator[str]:
+def _parts(study: Study, runs: Runs, card: Sequence[str]) -> Iterator[str]:
     tasks = tasks_of(runs)
     yield f"# Study {study.name}"
     waiting = len(study.runs) - len(study.done)
@@ -115,6 +133,8 @@ def _parts(study: Study, runs: Runs) -> Iterator[str]:
                 for c in made
             ),
         )
+    yield "## Scorecard"
+    yield from card
     yield "## Hours"
     yield _hours(study)
     yield "## Where it comes from"

@@ -8,14 +8,17 @@ from typing import Annotated, Any
 from hydra.errors import HydraException
 
 from entry.composing import parsed
+from studying.expected import read_expected
 from utils.config import CONFIGS
 from utils.errors import UserError, unknown_value
 from utils.plain_yaml import read
-from utils.rules import Count, Flag, FolderName, Rule, Text, is_int, is_text
+from utils.rules import COUNT, Count, Flag, FolderName, Rule, Text, is_int, is_text
 from utils.settings import Section, SettingError, UnknownKey, fields_of, keys_of, parse
 
 STUDIES = CONFIGS / "study"
 """Where the studies are that go by their name alone."""
+
+AUTO = "auto"
 
 _NAME = re.compile(r"[\w.]+")
 
@@ -51,11 +54,38 @@ Words = Annotated[list[str], WORDS]
 
 
 class PretrainPart(Section):
-    """Every agent is pre-trained with every seed."""
+    """Every agent is pre-trained with every seed, in environments or, with ``updates``, on data of others."""
 
     seeds: Seeds
-    frames: Count
+    frames: Count | None = None
+    updates: Count | None = None
+    dataset: FolderName = "exorl"
+    """Of ``updates``, as :attr:`collection_method`."""
+    collection_method: FolderName | None = None
     overrides: Words = []  # noqa: RUF012
+
+    @property
+    def unit(self) -> str:
+        """What snapshots are counted in."""
+        return "frames" if self.updates is None else "updates"
+
+    @property
+    def length(self) -> int:
+        """In that unit."""
+        return self.frames or self.updates or 0
+
+    def check(self) -> None:
+        """Raise :class:`UserError` unless it is one or the other."""
+        if (self.frames is None) == (self.updates is None):
+            raise UserError(
+                "pretrain: set either pretrain.frames=<frames>, in environments, or pretrain.updates=<updates> and "
+                "pretrain.collection_method=<name>, on a data set."
+            )
+        if (self.updates is None) != (self.collection_method is None):
+            raise UserError(
+                "pretrain.updates and pretrain.collection_method are for learning from a data set, and need each "
+                "other. Set both, or neither and pretrain.frames."
+            )
 
 
 class FinetunePart(Section):
@@ -102,13 +132,15 @@ class StudyKeys(Section):
     variants: Annotated[dict, Rule("a table name: fine-tunings", lambda v: isinstance(v, dict))] = {}  # noqa: RUF012
     """See :class:`Variant`."""
     skills: SkillsPart | None = None
+    expected: Annotated[list, Rule("a list of published numbers", lambda v: isinstance(v, list))] = []  # noqa: RUF012
+    """See :class:`studying.expected.Expected`."""
 
 
 class HowKeys(Section):
     """How a study is run; nothing of it changes a result."""
 
-    jobs: Count = 1
-    """Runs side by side."""
+    jobs: Annotated[int | str, Rule("a whole number from 1, or auto", lambda v: v == AUTO or COUNT.holds(v))] = 1
+    """Runs side by side; auto: as many as this machine has room for."""
     threads: Count | None = 1
     """Of each run; None: as many as torch takes."""
     only: Annotated[
@@ -133,6 +165,8 @@ class Asked(Section):
     runs: StudyKeys
     how: HowKeys
     variants: dict[str, Variant]
+    expected: list[Any]
+    """Of :class:`analysis.published.Published`."""
 
     @property
     def name(self) -> str:
@@ -161,7 +195,14 @@ def read_request(words: Sequence[str]) -> Asked:
     try:
         runs = parse(StudyKeys, _merged(stored, own))
         variants = {str(key): _variant(str(key), value) for key, value in runs.variants.items()}
-        return Asked(study=path.stem, runs=runs, how=parse(HowKeys, file_how | how), variants=variants)
+        runs.pretrain.check()
+        return Asked(
+            study=path.stem,
+            runs=runs,
+            how=parse(HowKeys, file_how | how),
+            variants=variants,
+            expected=read_expected(runs.expected),
+        )
     except UnknownKey as error:
         raise unknown_value("key", error.key, {*keys_of(StudyKeys), *keys_of(HowKeys)}) from None
     except SettingError as error:

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
-from analysis import evaluate, videos
+from analysis import compare, evaluate, scorecard, videos
 from analysis.rest_render import parser
 from entry.cli import check_overrides
 from entry.scripts import SCRIPTS as ENTRIES
@@ -256,7 +256,8 @@ def test_keys_in_the_text_exist(page):
     known |= {"MUJOCO_GL", "WANDB_MODE", "OMP_NUM_THREADS", "LP_NUM_THREADS"}
     known |= {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHON"}
     known |= {"study", *keys_of(StudyKeys), *keys_of(HowKeys)}
-    known |= {action.dest for made in LOOKS.values() for action in made()._actions}
+    tools = [*LOOKS.values(), compare.parser, scorecard.parser]
+    known |= {action.dest for made in tools for action in made()._actions}
     known |= {"drq_preset", *drq_keys(), *rest_keys(), *dreamer_keys()}
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", prose):

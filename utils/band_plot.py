@@ -39,35 +39,38 @@ def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) 
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
-    names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
+    curves = [curve for panel in panels for curve in panel.curves]
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    coloured = list(dict.fromkeys(curve.name for curve in curves if not curve.dashed))
     columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(
-        figsize=(4.4 * columns + 0.4, 3.1 * rows + 0.3 * len(names) / 2 + 0.3), dpi=150, layout="constrained"
-    )
+    rows, beside = -(-len(panels) // columns), max(2, columns)
+    size = (4.4 * columns + 0.4, 3.1 * rows + 0.3 * -(-len(names) // beside) + 0.3)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     shown: dict[str, Line2D] = {}
     for place, panel in enumerate(panels, 1):
         axes = figure.add_subplot(rows, columns, place)
+        alpha = 0.15 if len(panel.curves) <= 5 else 0.07  # many bands above each other would hide the curves
         for curve in panel.curves:
-            number = names.index(curve.name)
+            number = 0 if curve.dashed else coloured.index(curve.name)
             colour = "0.25" if curve.dashed else f"C{number % 10}"
             style = "--" if curve.dashed else ("-", "-.", ":")[number // 10 % 3]
             marker = "o" if len(curve.x) <= 30 else None
-            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0)
             [line] = axes.plot(curve.x, curve.y, style, color=colour, marker=marker, markersize=3, linewidth=1.5)
             shown.setdefault(curve.name, line)
         axes.set_title(panel.title, fontsize=10)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(labelsize=8)
         plain(axes)
-    figure.supxlabel(x, fontsize=10)
+        if place > len(panels) - columns:  # not one for the whole figure: that would be written over the legend
+            axes.set_xlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=10)
     figure.legend(
         list(shown.values()),
         list(shown),
         loc="outside lower center",
-        ncols=min(2, max(1, len(shown))),
+        ncols=min(beside, max(1, len(shown))),
         fontsize=8,
         frameon=False,
     )

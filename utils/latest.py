@@ -41,7 +41,7 @@ def latest_run(*roots: Path | str, phase: str | None = None) -> Path:
     """
     phase = phase or (_asking[-1] if _asking else None)
     places = [Path(root) for root in roots or (RUNS,)]
-    found = [(config.stat().st_mtime, config) for root in dict.fromkeys(places) for config in _configs(root)]
+    found = [(config.stat().st_mtime, config) for root in dict.fromkeys(places) for config in configs_under(root)]
     for _, config in sorted(found, reverse=True):
         if phase is None or _phase_of(config) == phase:
             return config.parent
@@ -50,7 +50,7 @@ def latest_run(*roots: Path | str, phase: str | None = None) -> Path:
     raise UserError(f"resume=latest: there is no run{of} under {where}. Name the run folder: resume=<folder>.")
 
 
-def _configs(root: Path) -> Iterator[Path]:
+def configs_under(root: Path) -> Iterator[Path]:
     """The settings of every run under ``root``, itself included; nothing is looked for inside of a run."""
     seen: set[str] = set()
     for folder, inner, files in os.walk(root, followlinks=True):

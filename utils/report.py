@@ -9,7 +9,7 @@ from utils.atomic import atomic_path
 from utils.errors import UserError
 from utils.folders import check_writable
 
-BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG", "html": b"<!doctype html>"} | {
+BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG", "html": b"<!doctype html>", "svg": b"<?xml"} | {
     ".mp4": b"\0\0\0 ftyp",
     ".gif": b"GIF89a",
 }
@@ -17,16 +17,17 @@ BEGINS = {"csv": b"task,", "json": b"{", "png": b"\x89PNG", "html": b"<!doctype 
 written over."""
 
 
-def check_output(option: str, path: Path) -> None:
+def check_output(option: str, path: Path, begin: bytes | None = None) -> None:
     """Raise :class:`UserError` unless ``path`` can be written to and nothing but an earlier output is lost by it.
 
-    Made at the start rather than after the work.
+    ``begin``: what such an output begins with; None as in :data:`BEGINS`. Made at the start rather than after the work.
     """
     check_writable(option, str(path.absolute().parent))
     if not path.exists() or path.is_dir():  # the latter is said where it cannot be written
         return
     kind = option.rpartition("-")[2]
-    begin = BEGINS[path.suffix.lower() if kind == "video" else kind]
+    if begin is None:
+        begin = BEGINS[path.suffix.lower() if kind == "video" else kind]
     try:
         with path.open("rb") as file:
             found = file.read(len(begin)) if path.is_file() else b"no file"

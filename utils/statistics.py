@@ -1,6 +1,6 @@
 """Means that a few odd runs do not move, and intervals: of shares, and of statistics over few runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def stratified_bootstrap(
     a task has no run.
     """
     drawn = resampled(strata, statistic, repetitions=repetitions, seed=seed)
-    return _interval(_of_all(strata, statistic), drawn, confidence)
+    return percentiles(_of_all(strata, statistic), drawn, confidence)
 
 
 def bootstrap_difference(
@@ -87,26 +87,35 @@ def bootstrap_difference(
     """
     one = resampled(first, statistic, repetitions=repetitions, seed=seed)
     other = resampled(second, statistic, repetitions=repetitions, seed=seed + 1)
-    return _interval(_of_all(first, statistic) - _of_all(second, statistic), one - other, confidence)
+    return percentiles(_of_all(first, statistic) - _of_all(second, statistic), one - other, confidence)
 
 
 def resampled(
     strata: Sequence[ArrayLike], statistic: Statistic = iqm, *, repetitions: int = REPETITIONS, seed: int = 0
 ) -> NDArray[np.float64]:
     """``statistic`` of so many resamples, (repetitions,): see :func:`stratified_bootstrap`."""
-    sets = _checked(strata)
+    found = [statistic(np.concatenate(drawn, axis=-1)) for drawn in draws(strata, repetitions=repetitions, seed=seed)]
+    return np.concatenate([np.asarray(part, dtype=np.float64) for part in found])
+
+
+def draws(
+    strata: Sequence[ArrayLike], *, repetitions: int = REPETITIONS, seed: int = 0, width: int = 1
+) -> Iterator[list[NDArray[np.float64]]]:
+    """Resamples, some at a time: of every task (count, n_k), drawn with replacement from its own runs. ``width``: how
+    many numbers will be made of each value, for the sake of memory.
+    """
+    sets = checked(strata)
     generator = np.random.default_rng(seed)
-    found, done = [], 0
-    at_once = max(1, MOST_VALUES // sum(map(len, sets)))
+    done = 0
+    at_once = max(1, MOST_VALUES // (width * sum(map(len, sets))))
     while done < repetitions:
         count = min(at_once, repetitions - done)
-        drawn = [values[generator.integers(len(values), size=(count, len(values)))] for values in sets]
-        found.append(np.asarray(statistic(np.concatenate(drawn, axis=-1)), dtype=np.float64))
+        yield [values[generator.integers(len(values), size=(count, len(values)))] for values in sets]
         done += count
-    return np.concatenate(found)
 
 
-def _checked(strata: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+def checked(strata: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+    """The runs of every task in order, so that no interval depends on it. Raises ``ValueError`` for a task without."""
     sets: list[NDArray[np.float64]] = [np.sort(np.asarray(values, dtype=np.float64)) for values in strata]
     if not sets or not all(values.ndim == 1 and len(values) for values in sets):
         raise ValueError(f"scores of tasks have the shapes {[values.shape for values in sets]}; wanted (n,), n >= 1")
@@ -114,9 +123,10 @@ def _checked(strata: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
 
 
 def _of_all(strata: Sequence[ArrayLike], statistic: Statistic) -> float:
-    return float(statistic(np.concatenate(_checked(strata))))
+    return float(statistic(np.concatenate(checked(strata))))
 
 
-def _interval(value: float, drawn: NDArray[np.float64], confidence: float) -> Interval:
+def percentiles(value: float, drawn: NDArray[np.float64], confidence: float = 0.95) -> Interval:
+    """``value`` with the percentile interval of resamples, (repetitions,)."""
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))

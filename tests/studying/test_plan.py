@@ -12,6 +12,7 @@ from studying.command import main
 from studying.plan import Places, chosen, plan
 from studying.settings import STUDIES, read_request
 from utils.config import CONFIGS
+from utils.errors import UserError
 from utils.words import parse_words
 
 AGENTS = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
@@ -63,11 +64,58 @@ def test_walker_pixels_small():
 
 def test_the_published_protocol():
     runs = planned("study=urlb_pixels")
-    assert by_kind(runs) == {"pretrain": 11 * 3 * 3, "scratch": 12 * 3, "finetune": 11 * 12 * 3}
+    planned_too = 12 * 3
+    assert by_kind(runs) == {"pretrain": 11 * 3 * 3, "scratch": 12 * 3, "finetune": 11 * 12 * 3 + planned_too}
     assert sorted({run.agent for run in runs}) == AGENTS
     assert all(run.seed == run.pretrain_seed for run in runs if run.needs)
     [words] = [run.words for run in runs if run.name == "quadruped_jump-icm_dreamer-p2-2000000-s2"]
     assert {"preset=published", "task=quadruped_jump", "seed=2", "num_train_frames=100010"} <= set(words)
+
+
+def test_a_study_that_learns_from_data(tmp_path):
+    runs = planned("study=choreographer_exorl")
+    assert by_kind(runs) == {"pretrain": 3 * 3 * 3, "scratch": 12 * 3, "finetune": 3 * 12 * 3}
+    places = Places(tmp_path, "states")
+    before = next(run for run in runs if run.name == "pretrain-jaco-choreo-p2")
+    assert before.script == "offline_train.py" and before.frames == 200_001
+    words = shlex.split(" ".join(places.words(before)))
+    settings = settings_of("offline_train", composed("offline_train", words))
+    assert (settings.collection_method, settings.num_train_updates, settings.snapshots) == ("rnd", 200_001, [200_000])
+    after = next(run for run in runs if run.needs == before.name)
+    assert after.script == "dreamer_finetune.py" and after.data == ("exorl", "rnd")
+    assert f"{settings.snapshot_dir}/snapshot_200000.pt" == str(places.snapshot(after))
+    tuned = settings_of("finetune", composed("finetune", bare_words(after)))
+    assert tuned.from_offline and tuned.dataset == "exorl"
+    scratch = next(run for run in runs if run.needs is None and run.kind == "finetune")
+    assert scratch.data == () and "dataset=exorl" in scratch.words
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["pretrain.updates=5"], ["pretrain.frames", "pretrain.updates"]),
+        (["pretrain.frames=null"], ["pretrain.frames", "pretrain.updates"]),
+        (["pretrain.frames=null", "pretrain.updates=5"], ["pretrain.collection_method"]),
+        (["pretrain.collection_method=rnd"], ["pretrain.updates"]),
+        (
+            ["pretrain.frames=null", "pretrain.updates=5", "pretrain.collection_method=rnd", "variants={}"],
+            ["pretrain.updates=150000"],
+        ),
+    ],
+)
+def test_pre_training_is_in_environments_or_on_data(words, said):
+    with pytest.raises(UserError) as error:
+        planned("study=walker_states_small", *words)
+    assert all(part in str(error.value) for part in said)
+
+
+def test_missing_data_are_one_message_before_anything_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    where = "pretrain.overrides=['dataset_dir=nowhere']"
+    assert main(["study=choreographer_exorl", "agents=[choreo]", "tasks=[walker_run]", "jobs=1", where]) == 1
+    error = capsys.readouterr().err
+    assert "pretrain-walker-choreo-p1" in error and "nowhere" in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_are_all_different_and_needs_are_there():

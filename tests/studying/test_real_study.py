@@ -46,7 +46,8 @@ def test_the_scripts_do_what_a_study_asks_of_them(tmp_path, monkeypatch, capfd):
     (tmp_path / "tiny.yaml").write_text(STUDY)
     assert main(["study=tiny.yaml", "jobs=2"]) == 0, capfd.readouterr().out
     folder = tmp_path / "studies" / "tiny"
-    assert sorted(path.stem for path in (folder / "results").glob("*.csv")) == sorted([*RUNS, "returns"])
+    tables = [*RUNS, "returns", "scorecard", "scorecard_runs"]
+    assert sorted(path.stem for path in (folder / "results").glob("*.csv")) == sorted(tables)
     assert (folder / "snapshots/states/walker/diayn_dreamer/1/snapshot_1040.pt").is_file()
     for name in (RUNS[2], RUNS[3]):
         with (folder / "runs" / name / "eval.csv").open() as file:
@@ -59,6 +60,8 @@ def test_the_scripts_do_what_a_study_asks_of_them(tmp_path, monkeypatch, capfd):
     report = (folder / "results" / "report.md").read_text()
     assert all(name in report for name in RUNS)
     assert "diayn_dreamer, 1.04k frames before" in report
+    assert "## Scorecard" in report and "![aggregates](scorecard_scores.png)" in report
+    assert (folder / "results" / "scorecard_scores.png").is_file()
 
 
 def test_an_override_that_cannot_be_is_refused_before_anything_is_made(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ def test_panels_are_drawn_and_written_twice(tmp_path):
     assert [path.name for path in made] == ["a.b.png", "a.b.svg"] == sorted(path.name for path in tmp_path.iterdir())
     with Image.open(made[0]) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(2**20)}
-    assert (31, 119, 180) in colours  # C0, of what is not dashed
+    assert (31, 119, 180) in colours  # C0, of the first that is not dashed
     drawn = ElementTree.parse(made[1]).getroot()
     axes = [one for one in drawn.iter() if one.get("id", "").startswith("axes_")]
     assert len(axes) == 3
