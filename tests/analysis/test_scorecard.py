@@ -74,7 +74,7 @@ def test_by_other_keys_at_another_frame_with_other_experts(study, capsys):
 def test_run_folders_in_several_places(study, capsys):
     for seed in (1, 2):
         run_folder(study / f"jobs/{seed}", {0: 1.0, 10: 50.0}, seed=seed, task="walker_walk")
-    run_folder(study / "jobs/new", {}, seed=3)
+    run_folder(study / "jobs/new", {0: 99.0, 10: 99.0}, log="train.csv", seed=3)
     assert main(["jobs"]) == 0
     assert "jobs/new" in capsys.readouterr().out and "jobs/new" in (study / "scorecard.md").read_text()
     assert numbers(study / "scorecard.csv")["dreamer", "walker_walk", "return"] == (50, 50, 50)
