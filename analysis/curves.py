@@ -51,8 +51,8 @@ def averaged(name: str, runs: Sequence[Result], kind: Kind = "iqm") -> Averaged:
     if end < max(one.last for one in runs):
         longest = max(one.last for one in runs)
         notes.append(
-            f"{name} is drawn up to frame {end:,.0f}, where {ended(runs, end)}; others of its {len(runs)} runs go on to "
-            f"{longest:,.0f}: at={longest:.0f} leaves out what has not come so far"
+            f"{name} is drawn up to frame {end:,.0f}, where {ended(runs, end)}; others of its {len(runs)} runs go on "
+            f"to {longest:,.0f}: at={longest:.0f} leaves out what has not come so far"
         )
     if begin > end:
         return Averaged(name, [], [], len(runs), from_scratch(runs), [f"{name}: its runs have no frame in common"])

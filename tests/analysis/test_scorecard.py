@@ -1,13 +1,17 @@
 """scorecard.py on runs with a known answer: the files, their numbers, the words, refusals."""
 
 import csv
+import shlex
+from pathlib import Path
 
 import pytest
 from runs_kit import record, run_folder
 
+from analysis.compare import parser as compare_parser
 from analysis.published import Published
 from analysis.results import find
-from analysis.scorecard import main, write
+from analysis.scorecard import main, parser, write
+from utils.words import parse_words
 
 FILES = {
     *("card.md", "card.csv", "card_runs.csv"),
@@ -91,6 +95,16 @@ def test_beside_what_is_published(study):
     [row] = [line for line in text.splitlines() if "100 ± 9" in line and "lbs_dreamer" in line]
     assert "971" in row and "above" in row and "3 runs" in row
     assert "no runs of walker_walk" in text
+
+
+def test_commands_of_the_page_are_taken():
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "compare.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("python ")]
+    parsers = {"scorecard.py": parser, "-m": compare_parser}
+    asked = [
+        parse_words(words[1 + (name == "-m") :], parsers[name]()) for name, *rest in lines for words in [[name, *rest]]
+    ]
+    assert len(asked) == 4 and asked[1].by == ["agent", "num_envs"] and asked[3].at == 30000
 
 
 @pytest.mark.parametrize(
