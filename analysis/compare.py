@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from analysis.curves import Averaged, Kind, panel_curves
-from analysis.grouping import NONE, by_group, check_key, group_keys, repetitions, value
+from analysis.grouping import NONE, by_group, check_key, group_keys, reaching, repetitions, value
 from analysis.results import LOGS, RETURN, Result, find
 from utils.band_plot import FORMATS, Panel, bands
 from utils.csv_log import format_cell
@@ -119,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--panel", default="task", metavar="KEY", help="a panel per value; none: one (default: task)")
     made.add_argument("--statistic", choices=("iqm", "mean"), default="iqm", help="over runs (default: iqm)")
+    at = "draw up to it, and leave out runs that have not come so far"
+    made.add_argument("--at", type=float, metavar="FRAME", help=at)
     made.add_argument("--y", default=RETURN, metavar="COLUMN", help=f"of the CSVs (default: {RETURN})")
     made.add_argument("--log", choices=("eval", "train"), help="which CSV (default: eval, or train where it has none)")
     made.add_argument("--out", type=Path, default=Path("comparison"), help="writes OUT.png, .svg, .csv (comparison)")
@@ -130,10 +132,11 @@ def compare(options: argparse.Namespace) -> tuple[Drawn, list[str]]:
     found = find(options.runs, options.y, options.log and f"{options.log}.csv")
     keys = group_keys(found.results, options.by)
     check_key("panel", options.panel, found.results)
-    drawn, notes = drawn_of(found.results, keys, options.panel, options.statistic)
+    results, left_out = reaching(found.results, options.at)
+    drawn, notes = drawn_of(results, keys, options.panel, options.statistic)
     if not drawn:
         raise UserError(f"there is nothing to draw: {notes[-1]}.")
-    return drawn, [*found.notes, *notes]
+    return drawn, [*found.notes, *left_out, *notes]
 
 
 def files_of(out: Path, endings: Sequence[str]) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.grouping import MOST_NAMED, from_scratch, grouped
+from analysis.grouping import ended, from_scratch, grouped
 from analysis.results import Result
 from utils.band_plot import Curve
 from utils.statistics import Interval, Statistic, iqm, stratified_bootstrap
@@ -49,11 +49,10 @@ def averaged(name: str, runs: Sequence[Result], kind: Kind = "iqm") -> Averaged:
     begin, end = max(min(one.curve) for one in runs), min(one.last for one in runs)
     notes = []
     if end < max(one.last for one in runs):
-        short = [one.name for one in runs if one.last == end]
-        others = f" and {len(short) - MOST_NAMED} more" if len(short) > MOST_NAMED else ""
+        longest = max(one.last for one in runs)
         notes.append(
-            f"{name} is drawn up to frame {end:,.0f}, where {', '.join(short[:MOST_NAMED])}{others} ends; the longest "
-            f"of its {len(runs)} runs goes to {max(one.last for one in runs):,.0f}"
+            f"{name} is drawn up to frame {end:,.0f}, where {ended(runs, end)}; others of its {len(runs)} runs go on "
+            f"to {longest:,.0f}: at={longest:.0f} leaves out what has not come so far"
         )
     if begin > end:
         return Averaged(name, [], [], len(runs), from_scratch(runs), [f"{name}: its runs have no frame in common"])

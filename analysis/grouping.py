@@ -18,6 +18,8 @@ EITHER = {
     *("project_name", "use_tb", "use_wandb", "save_video", "num_skill_videos", "save_ft_model", "snapshots", "on_nan"),
     *("checkpoint_every_minutes", "log_every_frames", "recon_every_frames", "eval_every_frames", "num_train_frames"),
     *("replay.prefetch", "replay.device", "replay.verify", "collect.workers", "collect.timeout", "agent_preset"),
+    *("num_train_steps", "num_train_updates", "epochs", "eval_frequency", "log_frequency_step", "log_every_updates"),
+    *("skill_video_steps", "environment_preset"),
 }
 """Keys that runs may differ in and still be repetitions of each other."""
 
@@ -97,6 +99,36 @@ def repetitions(groups: Mapping[str, Sequence[Result]], keys: Sequence[str]) -> 
             task, _, seed = twice[0]
             notes.append(f"{name}: seed={seed} of {task} is there {seeds.count(twice[0])} times, as so many runs")
     return notes
+
+
+def reaching(results: Sequence[Result], at: float | None) -> tuple[list[Result], list[str]]:
+    """The runs that have come to frame ``at``, without what comes later, and a note on the others; all for None.
+
+    Raises :class:`UserError` where nothing is left.
+    """
+    if at is None:
+        return list(results), []
+    early = [one for one in results if one.last < at or min(one.curve) > at]
+    kept = [
+        one._replace(curve={frame: value for frame, value in one.curve.items() if frame <= at})
+        for one in results
+        if one not in early
+    ]
+    if not kept:
+        raise UserError(f"at={at:.0f}: no run has come so far. Set a smaller one, or leave it out.")
+    return kept, [f"left out, not yet at frame {at:,.0f}: {named(early)}"] * bool(early)
+
+
+def named(results: Sequence[Result]) -> str:
+    """``a, b, c and 2 more``."""
+    more = f" and {len(results) - MOST_NAMED} more" if len(results) > MOST_NAMED else ""
+    return f"{', '.join(one.name for one in results[:MOST_NAMED])}{more}"
+
+
+def ended(results: Sequence[Result], frame: float) -> str:
+    """In words, which of ``results`` go no further than ``frame``."""
+    found = [one for one in results if one.last == frame]
+    return f"{named(found)} end{'s' * (len(found) == 1)}"
 
 
 def short(frames: int) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from analysis.grouping import group_keys
 from analysis.published import Published
-from analysis.results import Result, find
+from analysis.results import LOGS, Result, find
 from analysis.score_text import (
     COLUMNS,
     DUELS,
@@ -138,7 +138,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Writes the scorecard, and prints what is no picture of it."""
     options = parse_words(sys.argv[1:] if words is None else words, parser())
     check_files(options.out)
-    found = find(options.runs)
+    found = find(options.runs, log=LOGS[0])  # what a run does while it learns is no score
     keys = group_keys(found.results, options.by)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     made = write(found.results, options.out, keys=keys, experts=options.experts, at=options.at)

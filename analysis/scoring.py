@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.grouping import MOST_NAMED, by_group, from_scratch, grouped, repetitions
+from analysis.grouping import by_group, ended, from_scratch, grouped, reaching, repetitions
 from analysis.results import Result
 from envs.make import TASKS
 from utils import scores
@@ -140,23 +140,16 @@ def card(results: Sequence[Result], keys: Sequence[str], experts: Experts, at: f
     its runs have reached. With one, runs that have not come so far are left out. Raises :class:`UserError` where
     nothing is left.
     """
-    notes: list[str] = []
-    if at is not None:
-        early = [one for one in results if one.last < at]
-        notes += [f"left out, not yet at frame {at:,.0f}: {_names(early)}"] * bool(early)
-        results = [one for one in results if one.last >= at and min(one.curve) <= at]
-        if not results:
-            raise UserError(f"at={at:.0f}: no run has come so far. Set a smaller one, or leave it out.")
+    results, notes = reaching(results, at)
     runs: list[Scored] = []
     groups = by_group(results, keys)
     names = {one.name: group for group, own in groups.items() for one in own}
     for task, own in grouped(results, lambda one: one.task).items():
         end = min(one.last for one in own) if at is None else at
         if at is None and end < max(one.last for one in own):
-            short = [one for one in own if one.last == end]
             longest = max(one.last for one in own)
             notes.append(
-                f"{task} is judged at frame {end:,.0f}, where {_names(short)} ends; others go on to {longest:,.0f}: "
+                f"{task} is judged at frame {end:,.0f}, where {ended(own, end)}; others go on to {longest:,.0f}: "
                 f"at={longest:.0f} leaves out what has not come so far"
             )
         expert = experts.returns.get(task)
@@ -172,23 +165,17 @@ def card(results: Sequence[Result], keys: Sequence[str], experts: Experts, at: f
         notes.append(f"not in the aggregates, which are of the tasks that groups have in common: {', '.join(outside)}")
     if unknown := [task for task in shared if task not in experts.returns]:
         notes.append(f"no expert return is known of {', '.join(unknown)}: experts=<file> takes your own")
-    trained = [one for one in results if one.log == "train.csv"]
-    if trained:
-        notes.append(f"training episodes, not evaluations, of {_names(trained)}")
     return Card(runs, list(groups), tasks, shared, whole, experts, [*notes, *repetitions(groups, keys)])
 
 
 def _shared(tasks_of: Mapping[str, set[str]], order: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tasks and groups of the largest complete table of tasks and groups; of equal ones that with more groups."""
+    """The tasks and groups of the largest complete table of tasks and groups; of equal ones that with more groups, and
+    of several groups if there is such a one.
+    """
 
-    def size(tasks: frozenset[str]) -> tuple[int, int]:
+    def size(tasks: frozenset[str]) -> tuple[bool, int, int]:
         groups = sum(tasks <= own for own in tasks_of.values())
-        return groups * len(tasks), groups
+        return groups > 1, groups * len(tasks), groups
 
     best = max(dict.fromkeys(map(frozenset, tasks_of.values())), key=size)
     return [task for task in order if task in best], [name for name, own in tasks_of.items() if best <= own]
-
-
-def _names(results: Sequence[Result]) -> str:
-    more = f" and {len(results) - MOST_NAMED} more" if len(results) > MOST_NAMED else ""
-    return f"{', '.join(one.name for one in results[:MOST_NAMED])}{more}"

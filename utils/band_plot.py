@@ -37,11 +37,13 @@ def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     curves = [curve for panel in panels for curve in panel.curves]
     names = list(dict.fromkeys(curve.name for curve in curves))
-    coloured = list(dict.fromkeys(curve.name for curve in curves if not curve.dashed))
+    kinds = {dashed: list(dict.fromkeys(c.name for c in curves if c.dashed == dashed)) for dashed in (False, True)}
+    frames = [frame for curve in curves for frame in curve.x]
+    begin, end = min(frames, default=0), max(frames, default=1)
     columns = min(columns, len(panels))
     rows, beside = -(-len(panels) // columns), max(2, columns)
     size = (4.4 * columns + 0.4, 3.1 * rows + 0.3 * -(-len(names) // beside) + 0.3)
@@ -52,8 +54,8 @@ def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) 
         axes = figure.add_subplot(rows, columns, place)
         alpha = 0.15 if len(panel.curves) <= 5 else 0.07  # many bands above each other would hide the curves
         for curve in panel.curves:
-            number = 0 if curve.dashed else coloured.index(curve.name)
-            colour = "0.25" if curve.dashed else f"C{number % 10}"
+            number = kinds[curve.dashed].index(curve.name)
+            colour = str(0.25 + 0.25 * (number % 3)) if curve.dashed else f"C{number % 10}"
             style = "--" if curve.dashed else ("-", "-.", ":")[number // 10 % 3]
             marker = "o" if len(curve.x) <= 30 else None
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0)
@@ -63,6 +65,10 @@ def bands(panels: Sequence[Panel], out: Path, x: str, y: str, columns: int = 2) 
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(labelsize=8)
         plain(axes)
+        if len({frame for curve in panel.curves for frame in curve.x}) == 1:  # it has no scale of its own
+            margin = 0.05 * (end - begin)
+            axes.set_xlim(begin - margin - (not margin), end + margin + (not margin))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if place > len(panels) - columns:  # not one for the whole figure: that would be written over the legend
             axes.set_xlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=10)

@@ -88,7 +88,9 @@ def duels(
     for (one, other), interval in found.items():
         place = (names.index(other), names.index(one))
         weight = "bold" if (one, other) in bold else "normal"
-        axes.text(*place, f"{interval.value:.2f}", ha="center", va="center", fontsize=8, fontweight=weight)
+        colour = "black" if 0.15 < interval.value < 0.85 else "white"
+        text = f"{interval.value:.2f}"
+        axes.text(*place, text, ha="center", va="center", fontsize=8, fontweight=weight, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.tick_params(length=0)

@@ -60,6 +60,19 @@ def test_groups_with_other_tasks_are_no_match(runs, capsys):
     assert "lbs_dreamer, 500 frames before has no run of walker_walk" in capsys.readouterr().out
 
 
+def test_a_run_that_has_just_begun_can_be_left_out(runs, capsys):
+    run_folder(runs / "runs" / "new", {0: 1.0}, seed=3)
+    assert main(["runs", "by=agent"]) == 0
+    out = capsys.readouterr().out
+    assert "runs/new" in out and "at=100" in out
+    assert {
+        r["frame"] for r in table(runs / "comparison.csv") if r["group"] == "dreamer" and r["panel"] == "walker_walk"
+    } == {"0"}
+    assert main(["runs", "at=100"]) == 0
+    assert "runs/new" in capsys.readouterr().out and len(table(runs / "comparison.csv")) == 8
+    assert main(["runs", "at=200"]) == 1
+
+
 def test_training_beside_evaluations_is_told(runs, capsys):
     run_folder(runs / "runs" / "new", {0: 1.0, 100: 1.0}, log="train.csv", seed=3)
     assert main(["runs"]) == 0

@@ -1,13 +1,17 @@
 """scorecard.py on runs with a known answer: the files, their numbers, the words, refusals."""
 
 import csv
+import shlex
+from pathlib import Path
 
 import pytest
 from runs_kit import record, run_folder
 
+from analysis.compare import parser as compare_parser
 from analysis.published import Published
 from analysis.results import find
-from analysis.scorecard import main, write
+from analysis.scorecard import main, parser, write
+from utils.words import parse_words
 
 FILES = {
     *("card.md", "card.csv", "card_runs.csv"),
@@ -74,7 +78,7 @@ def test_by_other_keys_at_another_frame_with_other_experts(study, capsys):
 def test_run_folders_in_several_places(study, capsys):
     for seed in (1, 2):
         run_folder(study / f"jobs/{seed}", {0: 1.0, 10: 50.0}, seed=seed, task="walker_walk")
-    run_folder(study / "jobs/new", {}, seed=3)
+    run_folder(study / "jobs/new", {0: 99.0, 10: 99.0}, log="train.csv", seed=3)
     assert main(["jobs"]) == 0
     assert "jobs/new" in capsys.readouterr().out and "jobs/new" in (study / "scorecard.md").read_text()
     assert numbers(study / "scorecard.csv")["dreamer", "walker_walk", "return"] == (50, 50, 50)
@@ -91,6 +95,16 @@ def test_beside_what_is_published(study):
     [row] = [line for line in text.splitlines() if "100 ± 9" in line and "lbs_dreamer" in line]
     assert "971" in row and "above" in row and "3 runs" in row
     assert "no runs of walker_walk" in text
+
+
+def test_commands_of_the_page_are_taken():
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "compare.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("python ")]
+    parsers = {"scorecard.py": parser, "-m": compare_parser}
+    asked = [
+        parse_words(words[1 + (name == "-m") :], parsers[name]()) for name, *rest in lines for words in [[name, *rest]]
+    ]
+    assert len(asked) == 4 and asked[1].by == ["agent", "num_envs"] and asked[3].at == 30000
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_of_two_such_tables_the_one_with_more_groups():
     assert (made.shared, made.whole) == (["walker_run"], ["a", "b"])
 
 
+def test_a_table_of_one_group_compares_nothing():
+    alone = [one for task in ("walker_run", "jaco_reach_top_left") for one in runs("a", task, 1.0)]
+    made = card([*runs("a", "walker_walk", 1.0), *runs("b", "walker_walk", 1.0), *alone], ["agent"], EXPERTS)
+    assert (made.shared, made.whole) == (["walker_walk"], ["a", "b"])
+
+
 def test_a_task_without_an_expert_counts_in_who_beats_whom():
     found = [
         one for agent, gain in (("a", 0), ("b", 9)) for one in runs(agent, "cartpole_swingup", 1.0 + gain, 2.0 + gain)

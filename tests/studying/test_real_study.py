@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dataset_kit import exorl_noise
 from process_kit import gone
 
 from studying.command import main
@@ -77,6 +78,38 @@ def test_an_override_that_cannot_be_is_refused_before_anything_is_made(tmp_path,
         error = capsys.readouterr().err
         assert all(part in error for part in said), error
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+OFFLINE = """
+agents: [choreo]
+tasks: [walker_walk]
+baselines: [dreamer]
+configs: dmc_states
+preset: debug
+overrides: [device=cpu]
+pretrain: {seeds: [1], updates: 4, collection_method: noise, overrides: [dataset_dir=data]}
+finetune: {frames: 1060, snapshots: [3], overrides: [save_video=false, use_tb=false, num_eval_episodes=1]}
+expected:
+  - {agent: choreo, source: nobody, returns: {walker_walk: [2000, 5]}}
+"""
+
+
+@pytest.mark.long
+def test_a_study_that_learns_from_data(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    exorl_noise(tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(OFFLINE)
+    assert main(["study=tiny.yaml", "jobs=auto"]) == 0, capfd.readouterr().out
+    assert "side by side" in capfd.readouterr().out
+    folder = tmp_path / "studies" / "tiny"
+    assert (folder / "snapshots/exorl/noise/walker/choreo/1/snapshot_3.pt").is_file()
+    assert {row["run"] for row in returns(folder)} == {"walker_walk-dreamer-scratch-s1", "walker_walk-choreo-p1-3-s1"}
+    report = (folder / "results" / "report.md").read_text()
+    assert "choreo, 3 updates before" in report
+    [row] = [line for line in report.splitlines() if "2000 ± 5" in line]
+    assert "below" in row
+    assert main(["study=tiny.yaml", "dry_run=true", "name=other"]) == 0
+    assert "nothing is timed" in capfd.readouterr().out
 
 
 @pytest.mark.long

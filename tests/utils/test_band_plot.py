@@ -20,3 +20,12 @@ def test_panels_are_drawn_and_written_twice(tmp_path):
     axes = [one for one in drawn.iter() if one.get("id", "").startswith("axes_")]
     assert len(axes) == 3
     assert drawn.find(".//*[@id='legend_1']") is not None
+
+
+def test_a_single_point_has_the_scale_of_the_other_panels(tmp_path):
+    lone, long = Curve("a", [0], [1.0], [1.0], [1.0]), Curve("a", [0, 3000], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0])
+    for panels in ([Panel("one", [lone]), Panel("two", [long])], [Panel("one", [lone])]):
+        [_, svg] = bands(panels, tmp_path / "a", "Frames", "Return")
+        assert "m -->" not in svg.read_text()  # of a frame there are no thousandths
+    bands([Panel("one", [long]), Panel("two", [lone])], tmp_path / "b", "Frames", "Return")
+    assert (tmp_path / "b.svg").read_text().count("<!-- 3k -->") == 2
