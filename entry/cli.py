@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from entry.composing import REFUSALS, Composed, compose, hydra_put_back, read_words
-from entry.folders import check_resume, home_of, with_home
+from entry.folders import check_resume, home_of, sweep_folder, with_home
 from entry.help import help_text
 from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
+from entry.sweep import begun
 from training.interrupt import StopSignal
 from utils.advice import ROOT
 from utils.config import CONFIG_FILE, only_shown, resume_words, unresolved
@@ -117,6 +118,10 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):
             raise
         raise told(config_name, asked, error) from error
+    finally:
+        for folder in begun:
+            remove_empty(folder)
+        begun.clear()
 
 
 def present_names(config_name: str, arguments: Iterable[str]) -> list[str]:
@@ -147,7 +152,7 @@ def begin(composed: Composed) -> list[str]:
                 f"hydra/launcher={SLURM}: there is no srun here, so this is no machine of a Slurm cluster. Start it "
                 "on one, or take hydra/launcher=submitit_local."
             )
-    return home_of(job, composed.sweep)
+    return [*home_of(job, composed.sweep), *(sweep_folder(job) if composed.sweep else [])]
 
 
 def run_folder() -> Path:

@@ -9,12 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from entry.composing import known_to_hydra
 from utils.advice import in_quotes
+from utils.config import make_own
 from utils.errors import UserError
 from utils.latest import AUTO, CONFIG_FILE
 
 LATEST = "latest"
 OURS = "${run_folder:"
 """How a folder begins that the scripts choose by themselves."""
+OURS_OF_SWEEPS = "${sweep_folder:"
+"""Likewise, of a sweep."""
 
 
 def with_home(arguments: Iterable[str]) -> list[str]:
@@ -67,6 +70,16 @@ def no_sweep(resume: object) -> UserError:
         f"resume={resume} goes with a single run, not with --multirun. To go on with a whole sweep, give it a "
         f"fixed folder and resume={AUTO}: hydra.sweep.dir=<folder> resume={AUTO}."
     )
+
+
+def sweep_folder(job: DictConfig) -> list[str]:
+    """An override that names the folder of a sweep once for all of its jobs, wherever and whenever they run.
+
+    The folder is made, so that no other sweep of the same second gets it. None where the user has named one.
+    """
+    if OURS_OF_SWEEPS not in _raw_folder(job, "sweep"):
+        return []
+    return [f"hydra.sweep.dir={in_quotes(make_own(_resolved(job, 'sweep')))}"]
 
 
 def _raw_folder(job: DictConfig, key: str) -> str:

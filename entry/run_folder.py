@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from entry.lock import LOCK, NOTE
+from entry.sweep import begun
 from replay.layout import LAYOUT_FILE
 from utils.atomic import is_temporary
 from utils.config import CONFIG_FILE
@@ -46,6 +47,7 @@ class BeforeHydra(Callback):
         folder = _folder(config, "hydra.sweep.dir")
         if folder is not None:
             will_make(folder)
+            begun.append(folder)
         try:
             check_hydras_files(config.hydra)
         except UserError as error:

@@ -1,12 +1,15 @@
 """What sweeps that are launched as processes of their own need; the launchers themselves are extras."""
 
 import multiprocessing
+import re
 import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from entry.cli import begin, check_overrides
+from entry.scripts import SCRIPTS
 from envs.vector import make_vector
 from utils.errors import UserError
 
@@ -18,6 +21,7 @@ def sweep():
 
 def test_the_packages_are_found_from_any_folder(sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.chdir(tmp_path)
     begin(sweep)
     code = "import sys, entry.cli, utils.config; assert '/somewhere' in sys.path"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -30,6 +34,31 @@ def test_a_single_run_leaves_the_environment_alone(monkeypatch):
     import os
 
     assert os.environ["PYTHONPATH"] == "/somewhere"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_two_sweeps_of_the_same_second_have_folders_of_their_own(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    other = {"drq": "num_skills", "rest": "method"}.get(script, "agent")
+    values = {"num_skills": "0,2", "method": "rest,diayn", "agent": "choreo,dreamer"}[other]
+    words = ["--multirun", f"{other}={values}", "seed=1,2"]
+    found = check_overrides(script, words)  # Hydra keeps the time it has once told
+    names = []
+    for word in (begin(found)[0], begin(found)[0]):
+        jobs = check_overrides(script, [*words, word]).jobs
+        [name] = {str(OmegaConf.select(job, "hydra.sweep.dir")) for job in jobs}
+        names.append(name)
+    assert len(jobs) > 1 or script in ("drq", "rest")
+    assert names[1] == f"{names[0]}_2" and re.search(r"\d\d-?\d\d-?\d\d$", names[0])
+    assert all((tmp_path / name).is_dir() for name in names)
+
+
+def test_a_folder_that_the_user_names_is_left_to_the_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert begin(check_overrides("pretrain", ["-m", "seed=1,2", "hydra.sweep.dir=there"])) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_slurm_without_slurm_is_refused_before_anything_is_written(sweep, tmp_path, monkeypatch):

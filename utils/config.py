@@ -59,9 +59,14 @@ def _run_folder(resume: str | None, fresh: str, sweeps: str | None = None) -> st
     if _shown or not HydraConfig.initialized():  # no job begins: configurations are shown, or merged and may not stay
         return fresh
     if fresh not in _claimed:  # asked for several times in one process
-        candidates = (fresh if number == 1 else f"{fresh}_{number}" for number in itertools.count(1))
-        _claimed[fresh] = next(candidate for candidate in candidates if _claim(Path(candidate)))
+        _claimed[fresh] = make_own(fresh)
     return _claimed[fresh]
+
+
+def make_own(folder: str) -> str:
+    """Make ``folder``, with a suffix where there is one: no two processes get the same. Returns its name."""
+    candidates = (folder if number == 1 else f"{folder}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if _claim(Path(candidate)))
 
 
 @contextmanager
@@ -113,6 +118,8 @@ def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
 
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+# marks the folder that a sweep gets where the user names none; what starts the sweep makes it (entry/folders.py)
+OmegaConf.register_new_resolver("sweep_folder", lambda fresh: fresh, replace=True)
 OmegaConf.register_new_resolver("domain_of", domain_of, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 # an unknown ``value`` is refused where it is checked, so anything will do for it here
