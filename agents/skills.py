@@ -124,17 +124,19 @@ class SkillSchedule(nn.Module):
         self.settled = False
         self.chosen: Tensor
         self.register_buffer("chosen", torch.zeros(space.dim))
-        self.choice_made: Tensor
-        self.register_buffer("choice_made", torch.zeros((), dtype=torch.bool))
+        self.choice_made: Tensor | None = None
+        if isinstance(space, Cube):  # elsewhere no skill is the zero vector
+            del self.choice_made
+            self.register_buffer("choice_made", torch.zeros((), dtype=torch.bool))
         count = len(space.candidates(torch.device("cpu")))
         self.turns = Turns(count) if evenly and isinstance(space, OneHot | Cube) else None
-        self.register_load_state_dict_pre_hook(SkillSchedule._told)
         self.register_load_state_dict_post_hook(SkillSchedule._loaded)
 
     def settle(self, skill: Tensor) -> None:
         """Follow ``skill`` (dim,) from now on."""
         self.chosen.copy_(skill)
-        self.choice_made.fill_(True)
+        if self.choice_made is not None:
+            self.choice_made.fill_(True)
         self.settled = True
 
     def draw(self, count: int) -> Tensor:
@@ -158,14 +160,8 @@ class SkillSchedule(nn.Module):
             return torch.where(due[:, None], self.draw(len(due)), skill)
         return torch.where(due[:, None], self.space.candidates(skill.device)[self.turns.take(due)], skill)
 
-    @staticmethod
-    def _told(module: "SkillSchedule", state: dict[str, Tensor], prefix: str, *_: object) -> None:
-        """Snapshots from before there was a cube do not say it: no skill was the zero vector then."""
-        if f"{prefix}chosen" in state:
-            state.setdefault(f"{prefix}choice_made", state[f"{prefix}chosen"].any())
-
     def _loaded(self, incompatible: object) -> None:
-        self.settled = bool(self.choice_made)
+        self.settled = bool(self.chosen.any() if self.choice_made is None else self.choice_made)
 
 
 class Turns(nn.Module):

@@ -76,7 +76,10 @@ def write(
     if duels:
         sure = [(one, other) for (one, other), found in duels.items() if made.sure(one, other, found)]
         files += score_plot.duels(duels, made.whole, out.with_name(f"{out.name}_{DUELS}"), sure)
-    return Written(list(markdown(made, duels, out.name, published, level)), files)
+    text = list(markdown(made, duels, out.name, published, level))
+    if len(made.whole) > MOST_DUELS:
+        text.append(f"Of more than {MOST_DUELS} groups, here {len(made.whole)}, pairs are not compared.")
+    return Written(text, files)
 
 
 def _figures(made: Card, out: Path) -> Iterator[Path]:

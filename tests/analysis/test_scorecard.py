@@ -85,6 +85,12 @@ def test_run_folders_in_several_places(study, capsys):
     assert not (study / "scorecard_improvement.png").exists()  # a single group
 
 
+def test_pairs_of_very_many_groups_are_not_compared(study, monkeypatch, capsys):
+    monkeypatch.setattr("analysis.scorecard.MOST_DUELS", 1)
+    assert main(["kept"]) == 0
+    assert "here 2" in capsys.readouterr().out and not (study / "scorecard_improvement.png").exists()
+
+
 def test_beside_what_is_published(study):
     results = find(["kept"]).results
     one = Published("lbs_dreamer", False, "", "walker_walk", 100.0, 9.0, False, None, "a paper")

@@ -45,17 +45,11 @@ def test_pictures_of_all_codes_and_then_a_controller(settings, tmp_path, capsys,
 
     tried = []
     monkeypatch.setattr(training.trial, "build_agent", lambda *of: tried.append(build_agent(*of)) or tried[-1])
-    tuned = launch(
-        settings(
-            "finetune", *CHOREO, "snapshot_ts=1200", "num_train_frames=1510", "task=walker_run", "eval_every_frames=500"
-        ),
-        tmp_path / "ft",
-        "finetune",
-    )
-    said = re.findall(
-        r"a reward was found by frame (\d+); the controller .* from frame (\d+) on", capsys.readouterr().out
-    )
-    assert len(said) == 1 and int(said[0][1]) >= 1000
+    more = ("snapshot_ts=1200", "num_seed_frames=1200", "num_train_frames=1510", "task=walker_run")
+    tuned = launch(settings("finetune", *CHOREO, *more, "eval_every_frames=500"), tmp_path / "ft", "finetune")
+    said = capsys.readouterr().out
+    rewards, controls = (re.findall(f"{what} frame (\\d+)", said) for what in ("found by", "skills from"))
+    assert len(rewards) == len(controls) == 1 and int(controls[0]) >= max(int(rewards[0]), 1000), said
     evaluated = {int(row["frame"]): float(row["skills_tried"]) for row in rows(tmp_path / "ft" / "eval.csv")}
     assert evaluated == {0: 1, 500: 1, 1000: 1, 1500: 0}  # codes in turn, one an episode, then the controller
     assert tuned.agent.main.controls

@@ -222,18 +222,6 @@ def test_a_chosen_zero_is_a_choice_and_stays_one():
     assert not other.settled
 
 
-@pytest.mark.parametrize("chosen", [False, True])
-def test_a_choice_of_an_older_snapshot(chosen):
-    schedule = SkillSchedule(Cube(3), 5)
-    if chosen:
-        schedule.settle(torch.ones(3))
-    state = schedule.state_dict()
-    del state["choice_made"]
-    other = SkillSchedule(Cube(3), 5)
-    other.load_state_dict(state)
-    assert other.settled == chosen
-
-
 def test_the_published_choice_is_the_centre():
     agent = make_agent(tiny("finetune", "agent=cic_dreamer", "agent.reference=true", "snapshot_ts=0"), "finetune")
     assert agent.pilot.how == "centre"
