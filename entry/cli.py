@@ -22,7 +22,8 @@ from entry.help import help_text
 from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
-from entry.sweep import begun
+from entry.sweep import check_jobs, swept
+from entry.sweep_table import begun
 from training.interrupt import StopSignal
 from utils.advice import ROOT
 from utils.config import CONFIG_FILE, only_shown, resume_words, unresolved
@@ -106,6 +107,7 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
     if not (shows or asked.experimental_rerun):
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
         composed = checked(config_name, asked)
+        check_jobs(config_name, composed)
         sys.argv[last + 1 : last + 1] = begin(composed)
         if not composed.sweep:  # Hydra makes the run's folder, and only the job can take it back
             around = StopSignal()
@@ -152,7 +154,7 @@ def begin(composed: Composed) -> list[str]:
                 f"hydra/launcher={SLURM}: there is no srun here, so this is no machine of a Slurm cluster. Start it "
                 "on one, or take hydra/launcher=submitit_local."
             )
-    return [*home_of(job, composed.sweep), *(sweep_folder(job) if composed.sweep else [])]
+    return [*home_of(job, composed.sweep), *([*sweep_folder(job), *swept(composed)] if composed.sweep else [])]
 
 
 def run_folder() -> Path:
@@ -186,6 +188,7 @@ def checked(config_name: str, asked: Namespace) -> Composed:
         composed = compose(config_name, asked)
         for job in composed.jobs:
             check_resume(job, composed.sweep)
-    except (*REFUSALS, OSError) as error:  # the latter for files of the user's own
-        raise told(config_name, asked, error) from error
+    except (*REFUSALS, OSError, UserError) as error:  # OSError for files of the user's own
+        found = error if isinstance(error, UserError) else told(config_name, asked, error)
+        raise UserError(f"{getattr(error, 'job', '')}{found}") from error
     return composed

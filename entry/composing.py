@@ -11,21 +11,19 @@ from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path, get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from entry.loader import taking_over, to_words
 from entry.taken_over import SNAPSHOT
 from entry.unknown_key import check_sections
+from entry.words import Jobs, jobs_of, parsed
 from utils.config import CONFIGS, configs_of, to_plain
 from utils.errors import UserError
 
@@ -37,8 +35,10 @@ class Composed(NamedTuple):
     """What Hydra makes of a command line."""
 
     jobs: list[DictConfig]
-    """With the section ``hydra``. Of a sweep, the first job, and one for every other option of a group."""
+    """With the section ``hydra``. Of a sweep all, or those that :func:`entry.words.jobs_of` has chosen."""
     sweep: bool
+    known: Jobs = Jobs([], False, ())
+    """Of a sweep, the overrides of these jobs."""
 
     @property
     def choices(self) -> dict[str, str]:
@@ -84,7 +84,9 @@ def hydra_for(script: str, asked: argparse.Namespace) -> Iterator[Hydra]:
 
 
 def compose(script: str, asked: argparse.Namespace) -> Composed:
-    """Everything that a command line starts. Raises one of :data:`REFUSALS`, as Hydra will, or :class:`UserError`."""
+    """Everything that a command line starts. Raises one of :data:`REFUSALS`, as Hydra will, or :class:`UserError`;
+    where it is one job of a sweep that is refused, an attribute ``job`` says which.
+    """
     composed = _compose(script, asked)
     for job in composed.jobs:
         check_sections(script, job)
@@ -106,36 +108,23 @@ def _compose(script: str, asked: argparse.Namespace) -> Composed:
             return Composed([master], sweep=False)
         loader = hydra.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
-        return Composed([loader.load_sweep_config(master, job) for job in _jobs(loader, master)], sweep=True)
+        known, jobs = _jobs(loader, master), []
+        for number, words in enumerate(known.words):
+            try:
+                jobs.append(loader.load_sweep_config(master, words))
+            except (*REFUSALS, UserError) as error:
+                error.job = known.said(number)  # type: ignore[union-attr]  # for the message
+                raise
+            with read_write(jobs[-1].hydra), open_dict(jobs[-1].hydra):
+                jobs[-1].hydra.job.num = jobs[-1].hydra.job.id = number
+        return Composed(jobs, True, known)
 
 
-def parsed(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
-    """Overrides by Hydra's grammar; ``loader`` knows the options that a ``glob`` stands for.
-
-    Raises HydraException, or ValueError for numbers of thousands of digits.
-    """
-    return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-
-
-def _jobs(loader: ConfigLoaderImpl, master: DictConfig) -> list[list[str]]:
-    """Overrides of the first job of a sweep, and of those that differ from it in one of the files they are made of.
-
-    Of a sweeper that looks for values itself, a job without them.
-    """
-    words = to_words(master)
+def _jobs(loader: ConfigLoaderImpl, master: DictConfig) -> Jobs:
     params = master.hydra.sweeper.get("params") or {}
-    first: dict[str, str] = {}
-    others: list[tuple[str, str]] = []
-    for override in parsed([*(f"{key}={value}" for key, value in params.items()), *words], loader):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            first[key] = f"{key}={override.get_value_element_as_str()}"
-        elif override.is_discrete_sweep():
-            values = (f"{key}={value}" for value in override.sweep_string_iterator())
-            first[key] = next(values, f"{key}=")
-            if override.key_or_group == SNAPSHOT or loader.repository.group_exists(override.key_or_group):
-                others += [(key, value) for value in values]
-    return [list(first.values()), *(list((first | {key: value}).values()) for key, value in others)]
+    given = parsed([*(f"{key}={value}" for key, value in params.items()), *to_words(master)], loader)
+    basic = master.hydra.runtime.choices.get("hydra/sweeper") == "basic"
+    return jobs_of(given, lambda key: key == SNAPSHOT or loader.repository.group_exists(key), basic)
 
 
 def plain(job: DictConfig) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entry.composing import REFUSALS, Places, hydra_for, parsed
+from entry.composing import REFUSALS, Places, hydra_for
 from entry.taken_over import SNAPSHOT
 from entry.unknown_key import groups, hint, other_group
+from entry.words import parsed
 from utils.advice import ROOT, in_shell, override
 from utils.config import flatten, unresolved
 from utils.errors import UserError, unknown_value

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from entry.composing import parsed
 from entry.places import follow_base
 from entry.scripts import SCRIPTS, SOURCES
 from entry.stored import CHOICES, PHASE, stored_settings
+from entry.words import parsed
 from training.run import CHECKPOINT
 from utils.advice import command, override
 from utils.config import get, has, put, resume_words

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from entry.lock import LOCK, NOTE
-from entry.sweep import begun
+from entry.sweep_table import begun
 from replay.layout import LAYOUT_FILE
 from utils.atomic import is_temporary
 from utils.config import CONFIG_FILE
@@ -25,7 +25,12 @@ MOST_NAMES = 5
 
 
 class BeforeHydra(Callback):
-    """Named in the scripts' configuration: looks at the folder of a run before Hydra makes it or writes there."""
+    """Named in the scripts' configuration: looks at the folder of a run before Hydra makes it or writes there.
+
+    Jobs of a sweep find ``swept`` beside the name, which keys the jobs differ in (``utils/variant.py``).
+    """
+
+    def __init__(self, swept: Iterable[str] = ()) -> None: ...
 
     def on_run_start(self, config: DictConfig, **more: Any) -> None:
         """Ends the process with a message where the folder must not be written to."""

@@ -153,7 +153,10 @@ SCRIPTS: dict[str, Script] = {
         safe=("epochs",),
         aliases=Aliases(
             {"env": "task", "expname": "experiment"},
-            hidden=("domain", "action_repeat", "snapshots", "snapshot_dir", "compile", "num_gpus", "save_video"),
+            hidden=(
+                *("domain", "action_repeat", "snapshots", "snapshot_dir", "snapshot_variant", "compile", "num_gpus"),
+                "save_video",
+            ),
         ),
         read=read_rest,
         forecast=rollout_forecast,

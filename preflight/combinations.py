@@ -135,7 +135,7 @@ def _source(settings: FinetuneKeys) -> None:
                 f"`from_offline`=true needs `{key}`: the snapshot lies in a folder of that name. Set it as in the run "
                 f"of offline_train.py, for example `{key}`={example}."
             )
-    for key in ("snapshot_ts", "custom_snap_dir"):
+    for key in ("snapshot_ts", "snapshot_variant", "custom_snap_dir"):
         if settings.snapshot is not None and (other := getattr(settings, key)) is not None:
             raise SettingError(
                 f"`snapshot`={settings.snapshot} names the file to start from, and `{key}`={other} another one. "

@@ -88,18 +88,21 @@ def test_a_damaged_snapshot_and_one_of_another_body(tmp_path):
 
 
 def test_a_sweep_goes_on_after_a_job_that_is_refused(tmp_path):
+    (tmp_path / "jobs/0").mkdir(parents=True)
+    (tmp_path / "jobs/0/notes").write_text("mine")  # a job that no look at its settings finds to be bad
     done = run(
         tmp_path,
         "dreamer_pretrain.py",
         "--multirun",
         *DEBUG,
-        "domain=hoper,walker",
+        "domain=hopper,walker",
+        "hydra.sweep.dir=jobs",
         "evaluate=false",
         "num_train_frames=510",
         "snapshots=[500]",
     )
     assert done.returncode == 1
-    assert "domain=hoper" in done.stderr
+    assert "job 0" in done.stderr and "notes" in done.stderr
     # both jobs share the launch folder's pretrained_models
     assert (tmp_path / "pretrained_models/pixels/walker/dreamer/1/snapshot_500.pt").is_file()
 

@@ -80,4 +80,4 @@ def test_a_folder_of_snapshots_for_every_job(monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "x1")
     sweep = read(CONFIGS / "sweeps" / "pretrain_grid.yaml") | yaml.safe_load(line)
     settings = typed("pretrain", *command(sweep, job(sweep, 0))[3:])
-    assert settings.snapshot_dir == "pretrained_models/x1"
+    assert settings.snapshot_dir == "pretrained_models/pixels/walker/deviation_dreamer/1/x1"

@@ -19,7 +19,9 @@ NAMES = ("snapshot_*.pt", "finetuned_snapshot.pt", "models/*.pt")
 
 PLACES = (
     "pretrained_models/*/*/*/*/snapshot_*.pt",
+    "pretrained_models/*/*/*/*/*/snapshot_*.pt",
     "offline_models/*/*/*/*/*/snapshot_*.pt",
+    "offline_models/*/*/*/*/*/*/snapshot_*.pt",
     "exp_local/*/*/finetuned_snapshot.pt",
     "runs/*/*/models/*.pt",
 )

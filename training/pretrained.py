@@ -47,7 +47,7 @@ class Pretrained(NamedTuple):
 
 def read_source(settings: FinetuneKeys) -> Pretrained | None:
     """The file ``snapshot``; without one, the snapshot of ``snapshot_ts`` frames, or updates with ``from_offline``, in
-    the published folder, or in ``custom_snap_dir``; None for 0.
+    the published folder, or in ``custom_snap_dir``, and there in that of ``snapshot_variant``; None for 0.
 
     Raises :class:`UserError` when it is missing (naming those that exist), damaged, or of another agent.
     """
@@ -60,6 +60,8 @@ def read_source(settings: FinetuneKeys) -> Pretrained | None:
             folder = Path(settings.custom_snap_dir).absolute()
         else:
             folder = base.joinpath(*settings.made_in, settings.domain, name, str(settings.seed))
+        if settings.snapshot_variant is not None:
+            folder /= settings.snapshot_variant
         path = find_snapshot(folder, settings.snapshot_ts, base)
         source = Pretrained(path, checkpoint.load(path, "snapshot"))
     if (made := source.content["agent"]) != name:
@@ -122,7 +124,8 @@ def find_snapshot(folder: Path, frames: int, base: Path) -> Path:
         there = " or ".join(f"snapshot_ts={_frames(p)}" for p in here)
         raise UserError(f"snapshot_ts={frames}: {path} does not exist. In that folder there are: {there}.")
     below = len(folder.relative_to(base).parts) if folder.is_relative_to(base) else DEPTH
-    others = sorted(base.glob("*/" * below + "snapshot_*.pt"))
+    depths = {below, DEPTH, DEPTH + 1}  # those of variants lie deeper
+    others = sorted(path for depth in depths for path in base.glob("*/" * depth + "snapshot_*.pt"))
     listing = (
         "".join(f"\n  {p}" for p in others[:20]) or " none; pre-train first, or use snapshot_ts=0 for no snapshot."
     )

@@ -63,6 +63,7 @@ class RunKeys(AgentSettings):
     checkpoint_every_minutes: NotNegative
     snapshots: Marks
     snapshot_dir: Text | None
+    snapshot_variant: FolderName | None
     snapshot_base_dir: Text
     compile: Annotated[str, choice(*MODES)]
     on_nan: OneOf[Literal["stop", "skip"]]
@@ -301,7 +302,8 @@ class DrQKeys(OffPolicyKeys, TransitionKeys, SourceKeys, DrQSettings):
         if own is None:
             task = canonical_task(task)
         domain = validate_task(task)[0] if own is None else domain_of(own, "none")
-        folder = Path(self.snapshot_base_dir, self.obs_type, domain, self.agent.name, str(self.seed))
+        variant = [] if self.snapshot_variant is None else [self.snapshot_variant]
+        folder = Path(self.snapshot_base_dir, self.obs_type, domain, self.agent.name, str(self.seed), *variant)
         names = {"task": task, "env": None, "domain": domain, "snapshot_dir": self.snapshot_dir or str(folder)}
         return self.model_copy(update=names)
 
@@ -323,6 +325,7 @@ class RestKeys(RunKeys, RestSettings):
     action_repeat: OneOf[Literal[1]] = 1
     snapshots: Marks = []  # noqa: RUF012
     snapshot_dir: None = None
+    snapshot_variant: None = None
     compile: OneOf[Literal["off"]] = "off"
     num_gpus: OneOf[Literal[1]] = 1
     save_video: OneOf[Literal[False]] = False

@@ -16,6 +16,7 @@ from utils.advice import override
 from utils.folders import will_make
 from utils.latest import CONFIG_FILE, RUNS, latest_run
 from utils.own_code import foreign_in, overrides
+from utils.variant import variant
 
 __all__ = ["CONFIG_FILE", "RUNS", "latest_run"]
 
@@ -120,6 +121,8 @@ def resume_words(folder: Path | str, config: Mapping[str, Any]) -> str:
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 # marks the folder that a sweep gets where the user names none; what starts the sweep makes it (entry/folders.py)
 OmegaConf.register_new_resolver("sweep_folder", lambda fresh: fresh, replace=True)
+# a folder for the snapshots of a job of a sweep that differs from the others in more than the keys named here
+OmegaConf.register_new_resolver("variant", variant, replace=True)
 OmegaConf.register_new_resolver("domain_of", domain_of, replace=True)
 OmegaConf.register_new_resolver("without", lambda prefix, name: str(name).removeprefix(prefix), replace=True)
 # an unknown ``value`` is refused where it is checked, so anything will do for it here

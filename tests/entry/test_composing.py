@@ -76,7 +76,7 @@ def test_a_command_line_is_what_hydra_makes_of_it(words, expected, here):
 def test_a_sweep_is_looked_at_before_it_starts(words, agents, here):
     before = sorted(here.rglob("*"))
     found = check_overrides("pretrain", words)
-    assert found.sweep and [job.agent.name for job in found.jobs] == agents
+    assert found.sweep and list(dict.fromkeys(job.agent.name for job in found.jobs)) == agents
     assert sorted(here.rglob("*")) == before
 
 

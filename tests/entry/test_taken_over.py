@@ -192,13 +192,18 @@ def test_a_path_from_here_from_home_and_by_reference(made, monkeypatch):
 def test_a_sweep_takes_over_from_each():
     found = check_overrides("finetune", ["-m", "snapshot=sd3.pt,dreamer.pt", "seed=1,2"])
     assert found.sweep
-    assert [(job.agent.name, job.snapshot) for job in found.jobs] == [
-        ("deviation_dreamer", "sd3.pt"),
-        ("dreamer", "dreamer.pt"),
+    assert [(job.agent.name, job.snapshot, job.seed) for job in found.jobs] == [
+        ("deviation_dreamer", "sd3.pt", 1),
+        ("deviation_dreamer", "sd3.pt", 2),
+        ("dreamer", "dreamer.pt", 1),
+        ("dreamer", "dreamer.pt", 2),
     ]
-    assert [job[TAKEN][0] for job in found.jobs] == ["agent=deviation_dreamer", "agent=dreamer"]
-    [job] = check_overrides("finetune", ["-m", "snapshot=sd3.pt", "agent.num_init_frames=0,600"]).jobs
-    assert (job.agent.name, job.agent.num_init_frames) == ("deviation_dreamer", 0)
+    assert [job[TAKEN][0] for job in found.jobs][1:3] == ["agent=deviation_dreamer", "agent=dreamer"]
+    both = check_overrides("finetune", ["-m", "snapshot=sd3.pt", "agent.num_init_frames=0,600"]).jobs
+    assert [(job.agent.name, job.agent.num_init_frames) for job in both] == [
+        ("deviation_dreamer", 0),
+        ("deviation_dreamer", 600),
+    ]
     found = check_overrides("finetune", ["-m", "snapshot=${project_name}.pt", "project_name=dreamer,sd3"])
     assert found.jobs[0].agent.name == "dreamer"
     with pytest.raises(UserError, match="gone.pt"):

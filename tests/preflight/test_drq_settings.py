@@ -77,7 +77,7 @@ FRACTIONS = {"discount", "critic_tau"}
 POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip"}
 NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff"}
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
-TEXTS |= {"agent.name", "agent._target_", "env_factory"}
+TEXTS |= {"snapshot_variant", "agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
 CHOICES |= {"compile", "replay.device", "replay.verify"}
 SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
@@ -91,7 +91,14 @@ NULLABLE = {
     "lr_discriminator",
     "grad_clip",
 }
-NULLABLE |= {"collect.workers", "eval_frequency", "num_eval_episodes", "replay.prefetch", "replay.device"}
+NULLABLE |= {
+    "snapshot_variant",
+    "collect.workers",
+    "eval_frequency",
+    "num_eval_episodes",
+    "replay.prefetch",
+    "replay.device",
+}
 
 NO_NUMBER = ["many", "", "1", [1], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
 WIDE = {"encoder_feature_dim": 2**16, "encoder_channels": 2**16, "skill_embedding_dim": 2**16}

@@ -21,6 +21,7 @@ NULLABLE = {
     "resume",
     "env_factory",
     "snapshot_dir",
+    "snapshot_variant",
     "custom_snap_dir",
     "snapshot",
     "agent.log_density_floor",
