@@ -18,10 +18,10 @@ from entry.cli import cli, job_errors
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="pretrain")
 @job_errors
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     from entry.start import start
 
-    start(config, "pretrain")
+    return start(config, "pretrain")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from entry.cli import cli, job_errors
 
 @hydra.main(version_base="1.3", config_path="configs/drq", config_name="drq")
 @job_errors
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     from entry.start import start
 
-    start(config, "drq")
+    return start(config, "drq")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from entry.cli import cli, job_errors
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="offline_train")
 @job_errors
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     from entry.start import start
 
-    start(config, "offline_train")
+    return start(config, "offline_train")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from entry.cli import cli, job_errors
 
 @hydra.main(version_base="1.3", config_path="configs/rest", config_name="rest")
 @job_errors
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     from entry.start import start
 
-    start(config, "rest")
+    return start(config, "rest")
 
 
 if __name__ == "__main__":

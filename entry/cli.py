@@ -23,7 +23,7 @@ from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
 from entry.sweep import check_jobs, swept
-from entry.sweep_table import begun
+from entry.sweep_table import Outcome, begun, conclude, recorded
 from training.interrupt import StopSignal
 from utils.advice import ROOT
 from utils.config import CONFIG_FILE, only_shown, resume_words, unresolved
@@ -37,28 +37,30 @@ SLURM = "submitit_slurm"
 
 _job_started = False
 
-Job = Callable[[DictConfig], None]
+Job = Callable[[DictConfig], float | None]
 
 
 def job_errors(job: Job) -> Job:
     """Decorator below ``@hydra.main``: shows a :class:`UserError` as a message and an interrupt as one line."""
 
     @functools.wraps(job)
-    def wrapped(config: DictConfig) -> None:
+    def wrapped(config: DictConfig) -> float | None:
         global _job_started
         _job_started = True
         protect(announce=True)  # a launcher's process has not been through cli()
         folder, sweep = run_folder(), HydraConfig.get().mode == RunMode.MULTIRUN
-        with StopSignal.standing() as stop:
+        with _noted(folder) if sweep else nullcontext(Outcome()) as outcome, StopSignal.standing() as stop:
             try:
-                job(config)
+                outcome.finished(job(config))
                 if sweep:  # a signal that came when this job had nothing left to save is meant for the others
                     stop.check()
+                return outcome.result
             except (UserError, OmegaConfBaseException) as error:  # the latter from ${...} that leads nowhere
                 remove_empty(folder)
                 text = unresolved(error) if isinstance(error, OmegaConfBaseException) else str(error).strip()
                 if sweep:
                     # the sweep's other jobs go on; it ends with exit status 1
+                    outcome.refused(text)
                     print(f"job {HydraConfig.get().job.num}: error: {text}", file=sys.stderr)
                     stop.check()
                     raise
@@ -104,6 +106,7 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         sys.exit(exit_status(print)(help_text(config_name, checked(config_name, asked).choices)))
     shows = asked.cfg or asked.info or asked.hydra_help or asked.shell_completion
     around: AbstractContextManager[object] = only_shown() if shows else nullcontext()
+    composed = Composed([], False)
     if not (shows or asked.experimental_rerun):
         last = max((at for at, word in enumerate(sys.argv) if word in asked.overrides), default=len(sys.argv) - 1)
         composed = checked(config_name, asked)
@@ -122,6 +125,7 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         raise told(config_name, asked, error) from error
     finally:
         for folder in begun:
+            conclude(folder, composed.known)
             remove_empty(folder)
         begun.clear()
 
@@ -155,6 +159,10 @@ def begin(composed: Composed) -> list[str]:
                 "on one, or take hydra/launcher=submitit_local."
             )
     return [*home_of(job, composed.sweep), *([*sweep_folder(job), *swept(composed)] if composed.sweep else [])]
+
+
+def _noted(folder: Path) -> AbstractContextManager[Outcome]:
+    return recorded(started_in() / os.path.expanduser(str(HydraConfig.get().sweep.dir)), folder)
 
 
 def run_folder() -> Path:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from entry.lock import LOCK, NOTE
-from entry.sweep_table import begun
+from entry.sweep_table import RECORDS, TABLE, begun
 from replay.layout import LAYOUT_FILE
 from utils.atomic import is_temporary
 from utils.config import CONFIG_FILE
@@ -137,7 +137,7 @@ def _of_hydra(hydra: Any) -> Iterable[str]:
         if "filename" in handler:
             yield Path(str(handler.filename)).name
     if hydra.mode == RunMode.MULTIRUN:  # with hydra.sweep.subdir=. they lie beside the job's
-        yield from ("multirun.yaml", ".submitit")
+        yield from ("multirun.yaml", ".submitit", RECORDS, TABLE)
 
 
 def _first(folder: str) -> str:

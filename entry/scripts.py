@@ -34,6 +34,7 @@ SAFE = (
     "collect.workers",
     "compile",
     "device",
+    "objective",
     "on_nan",
     "progress",
     "replay.device",

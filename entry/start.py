@@ -14,6 +14,7 @@ from entry.cli import run_folder, started_in
 from entry.composing import choices_of
 from entry.folders import no_sweep
 from entry.lock import FolderLock
+from entry.objective import objective
 from entry.places import absolute, portable
 from entry.resumed import resumed_settings
 from entry.run_folder import begins, refuse_foreign
@@ -44,8 +45,11 @@ SHORT_RUN = 100_010
 """A length, in the unit of the script, that shows on a small machine whether something is learned."""
 
 
-def start(config: DictConfig, phase: str) -> Run:
-    """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`."""
+def start(config: DictConfig, phase: str) -> float | None:
+    """The body of an entry script: settings from the command line or the resumed run's folder, then :func:`launch`.
+
+    Returns the objective of a job of a sweep, if it has one.
+    """
     StopSignal.standing().check()  # nothing is made yet
     run_dir = run_folder().absolute()
     resume = config["resume"]
@@ -55,9 +59,16 @@ def start(config: DictConfig, phase: str) -> Run:
         raise no_sweep(resume)
     asked = _asked(config)
     if resume is None:
-        return launch(asked, run_dir, phase)
-    words = [str(word) for word in HydraConfig.get().overrides.task]
-    return launch(resumed_settings(run_dir, asked, words, phase), run_dir, phase, resume=True)
+        run = launch(asked, run_dir, phase)
+    else:
+        words = [str(word) for word in HydraConfig.get().overrides.task]
+        run = launch(resumed_settings(run_dir, asked, words, phase), run_dir, phase, resume=True)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    found, why = objective(run.settings.objective, run_dir)
+    if why:
+        print(f"note: {why}")
+    return found
 
 
 def launch(asked: dict[str, Any], run_dir: Path, phase: str, *, resume: bool = False) -> Run:

@@ -30,12 +30,14 @@ def check_jobs(script: str, composed: Composed) -> None:
 
     Raises :class:`UserError` that names the job: of a sweep of days, better now than when its turn has come.
     """
+    if not composed.sweep:
+        return
     from entry.reading import settings_of
     from entry.run_folder import begins  # these load torch, which a command line with a fault can wait for
 
-    if composed.sweep and len(composed.jobs) > MANY:
+    if len(composed.jobs) > MANY:
         print(f"note: all {len(composed.jobs)} jobs are checked before the first one starts", file=sys.stderr)
-    for number, job in enumerate(composed.jobs if composed.sweep else []):
+    for number, job in enumerate(composed.jobs):
         try:
             folder = Path(os.path.expanduser(str(job.hydra.sweep.dir)), str(job.hydra.sweep.subdir)).absolute()
             with read_write(job.hydra), open_dict(job.hydra):

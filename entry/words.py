@@ -31,13 +31,16 @@ class Jobs(NamedTuple):
     swept: tuple[str, ...]
     """The keys of which there are several values."""
 
+    def differing(self, number: int) -> list[str]:
+        """The overrides of a job that are not the same in all jobs."""
+        return [word for word in self.words[number] if key_of(word) in self.swept]
+
     def said(self, number: int) -> str:
         """What to call a job in a message; empty where there is only one."""
         if len(self.words) == 1 and self.whole:
             return ""
-        differs = [word for word in self.words[number] if key_of(word) in self.swept]
         which = f"job {number} of {len(self.words)}" if self.whole else "a job of this sweep"
-        return f"{which} ({' '.join(differs)}): "
+        return f"{which} ({' '.join(self.differing(number))}): "
 
 
 def key_of(word: str) -> str:

@@ -124,7 +124,8 @@ def test_during_a_refused_job_of_a_sweep_it_ends_the_sweep(tmp_path, monkeypatch
         os.kill(os.getpid(), signal.SIGTERM)
         raise UserError("seed=-1 is not possible.")
 
-    sweep = {"mode": RunMode.MULTIRUN, "job": {"num": 0}, "runtime": {"output_dir": str(tmp_path)}}
+    where = {"output_dir": str(tmp_path / "0"), "cwd": str(tmp_path)}
+    sweep = {"mode": RunMode.MULTIRUN, "job": {"num": 0}, "runtime": where, "sweep": {"dir": "."}}
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(sweep))
     monkeypatch.setattr(cli, "_job_started", False)
     with pytest.raises(KeyboardInterrupt):

@@ -53,6 +53,13 @@ class CollectSettings(Section):
     timeout: Positive
 
 
+Column = Annotated[
+    str, Rule("eval/<column> or train/<column>", lambda v: isinstance(v, str) and bool(_COLUMN.fullmatch(v)))
+]
+"""Of ``eval.csv`` or ``train.csv``."""
+_COLUMN = re.compile(r"(eval|train)/\S+")
+
+
 class RunKeys(AgentSettings):
     """Of every run."""
 
@@ -64,6 +71,7 @@ class RunKeys(AgentSettings):
     snapshots: Marks
     snapshot_dir: Text | None
     snapshot_variant: FolderName | None
+    objective: Column | None
     snapshot_base_dir: Text
     compile: Annotated[str, choice(*MODES)]
     on_nan: OneOf[Literal["stop", "skip"]]

@@ -102,7 +102,8 @@ def test_the_folder_of_a_sweep_is_refused_and_so_is_that_of_a_job_with_files_in_
     endless = ("num_train_frames=4000000000000", "replay.capacity=1000000000000")  # no disk is that large
     call(monkeypatch, "pretrain", "--multirun", "seed=1,2", "hydra.sweep.dir=jobs", *endless)
     assert (here / "jobs/1/notes").read_text() == "mine: 1\n"
-    assert {path.name for path in (here / "jobs").rglob("*") if path.is_file()} == {"multirun.yaml", "notes"}
+    ours = {"multirun.yaml", "sweep.csv", "0.json", "1.json"}
+    assert {path.name for path in (here / "jobs").rglob("*") if path.is_file()} == {*ours, "notes"}
 
 
 def test_hydra_does_not_write_over_the_configuration_of_a_run(here, monkeypatch):

@@ -77,7 +77,7 @@ FRACTIONS = {"discount", "critic_tau"}
 POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip"}
 NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff"}
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
-TEXTS |= {"snapshot_variant", "agent.name", "agent._target_", "env_factory"}
+TEXTS |= {"snapshot_variant", "objective", "agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
 CHOICES |= {"compile", "replay.device", "replay.verify"}
 SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
@@ -93,6 +93,7 @@ NULLABLE = {
 }
 NULLABLE |= {
     "snapshot_variant",
+    "objective",
     "collect.workers",
     "eval_frequency",
     "num_eval_episodes",

@@ -22,6 +22,7 @@ NULLABLE = {
     "env_factory",
     "snapshot_dir",
     "snapshot_variant",
+    "objective",
     "custom_snap_dir",
     "snapshot",
     "agent.log_density_floor",
