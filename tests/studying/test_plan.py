@@ -39,7 +39,7 @@ def by_kind(runs):
 def test_walker_states_small():
     runs = planned("study=walker_states_small")
     less = 2 * 2 * 3  # two more snapshots of two pre-trainings, three seeds
-    fresh = 2 * 3
+    variants = 2 * 2 * 3
     assert by_kind(runs) == {
         "pretrain": 5 * 2,
         "skills": 3 * 2,
