@@ -44,7 +44,7 @@ def test_walker_states_small():
         "pretrain": 5 * 2,
         "skills": 3 * 2,
         "scratch": 3 * 3,
-        "finetune": 5 * 3 * 2 * 3 + less + fresh,
+        "finetune": 5 * 3 * 2 * 3 + less + variants,
     }
     assert {run.agent for run in runs} == {
         *("lbs_dreamer", "plan2explore", "deviation_dreamer", "choreo", "random_dreamer", "dreamer")
