@@ -39,12 +39,12 @@ def by_kind(runs):
 def test_walker_states_small():
     runs = planned("study=walker_states_small")
     less = 2 * 2 * 3  # two more snapshots of two pre-trainings, three seeds
-    fresh = 2 * 3
+    variants = 2 * 2 * 3
     assert by_kind(runs) == {
         "pretrain": 5 * 2,
         "skills": 3 * 2,
         "scratch": 3 * 3,
-        "finetune": 5 * 3 * 2 * 3 + less + fresh,
+        "finetune": 5 * 3 * 2 * 3 + less + variants,
     }
     assert {run.agent for run in runs} == {
         *("lbs_dreamer", "plan2explore", "deviation_dreamer", "choreo", "random_dreamer", "dreamer")
@@ -65,7 +65,7 @@ def test_walker_pixels_small():
 def test_the_published_protocol():
     runs = planned("study=urlb_pixels")
     planned_too = 12 * 3
-    assert by_kind(runs) == {"pretrain": 11 * 3 * 3, "scratch": 12 * 3, "finetune": 11 * 12 * 3 + planned_too}
+    assert by_kind(runs) == {"pretrain": 13 * 3 * 3, "scratch": 12 * 3, "finetune": 13 * 12 * 3 + planned_too}
     assert sorted({run.agent for run in runs}) == AGENTS
     assert all(run.seed == run.pretrain_seed for run in runs if run.needs)
     [words] = [run.words for run in runs if run.name == "quadruped_jump-icm_dreamer-p2-2000000-s2"]
