@@ -82,7 +82,7 @@ def test_folders_are_those_of_the_script(request_of, phase):
     with initialize_config_dir(str(configs_of(phase)), version_base="1.3"):
         hydra = compose(phase, return_hydra_config=True).hydra
     single = OmegaConf.to_container(hydra.run)["dir"].partition(",")[2].partition("/")[0]
-    sweep = OmegaConf.to_container(hydra.sweep)["dir"].partition("/")[0]
+    sweep = OmegaConf.to_container(hydra.sweep)["dir"].partition(":")[2].partition("/")[0]  # ${sweep_folder:...}
     request = request_of(phase)
     assert needs.run_folder(request) == Path(single).absolute()
     assert needs.run_folder(request._replace(first_of_sweep=True)) == Path(sweep).absolute()
