@@ -29,8 +29,8 @@ from utils.settings import SettingError
 
 CLIP_REWARDS = {"identity": lambda r: r, "sign": torch.sign, "tanh": torch.tanh}
 
-LOADED_ALWAYS = ("encoder", "rssm", "decoder")
-"""Modules fine-tuning takes from a snapshot without a flag."""
+LOADED_ALWAYS = ("state_norm", "encoder", "rssm", "decoder")
+"""Modules fine-tuning takes from a snapshot without a flag; the first is there if ``state_norm`` asks for it."""
 
 SIZES = "Use the sizes it was pre-trained with: the same preset= and the same rssm, encoder, actor keys."
 
@@ -101,6 +101,7 @@ class DreamerAgent(nn.Module):
             grad_heads=agent.grad_heads,
             reward_outputs=drives[0].reward_outputs,
             elu_output=agent.decoder_elu_output,
+            state_norm=settings.state_norm == "running",
         ).to(self.device)
         for drive in drives:
             drive.build(self.world_model.rssm.feat_dim)
@@ -231,6 +232,7 @@ class DreamerAgent(nn.Module):
         assert batch["observation"].shape[:2] == batch["reward"].shape == first.shape
         assert batch["action"].shape == (*first.shape, self.action_dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            model.take_in(batch["observation"])
             # encode the observations and filter the sequences: (B, T, ...)
             seen = model.observe(batch["observation"], batch["action"], first)
             assert seen.feat.shape == (*first.shape, model.rssm.feat_dim) and seen.kl.shape == first.shape
@@ -330,21 +332,35 @@ class DreamerAgent(nn.Module):
 
     def _parts(self) -> dict[str, nn.Module]:
         """The modules of a snapshot by name."""
-        parts: dict[str, nn.Module] = {
-            name: getattr(self.world_model, name) for name in (*LOADED_ALWAYS, "reward_head")
-        }
+        parts = self._of_world(*LOADED_ALWAYS, "reward_head")
         for drive in self.drives.values():
             parts |= drive.parts()
         return parts
 
+    def _of_world(self, *names: str) -> dict[str, nn.Module]:
+        found = {name: getattr(self.world_model, name) for name in names}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def _check_norm(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Weights that were made with normalised states mean nothing with raw ones, and the reverse."""
+        then, now = ("state_norm" in modules, self.world_model.state_norm is not None)
+        if then != now:
+            kinds = {True: "running", False: "none"}
+            raise UserError(
+                f"state_norm={kinds[now]}: the snapshot was made with state_norm={kinds[then]}. Set "
+                f"state_norm={kinds[then]}, or take another one."
+            )
+
     def load_snapshot(
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
     ) -> None:
-        """Copy encoder, RSSM and decoder, the actor if ``init_actor``, the critics if ``init_critic``.
+        """Copy what normalises states, encoder, RSSM and decoder, the actor if ``init_actor``, the critics if
+        ``init_critic``.
 
         Everything else stays fresh. Raises :class:`UserError` for a snapshot of other sizes.
         """
-        wanted: dict[str, nn.Module] = {name: getattr(self.world_model, name) for name in LOADED_ALWAYS}
+        self._check_norm(modules)
+        wanted = self._of_world(*LOADED_ALWAYS)
         for drive in self.drives.values():
             wanted |= drive.initial(init_actor=init_actor, init_critic=init_critic)
         for name, module in wanted.items():
@@ -374,6 +390,7 @@ class DreamerAgent(nn.Module):
 
         Raises :class:`UserError` for a snapshot of other sizes.
         """
+        self._check_norm(modules)
         for name, module in self._parts().items():
             load_part(module, name, modules.get(name, {}), SIZES)
 

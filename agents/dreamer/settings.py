@@ -162,6 +162,7 @@ class DreamerSettings(AgentSettings, DomainKey, SeedPhaseKey):
 
     agent: DreamerSection
     rssm: RSSMSettings
+    state_norm: OneOf[Literal["none", "running"]]
     encoder: CodecSettings
     decoder: CodecSettings
     reward_head: MLPSettings

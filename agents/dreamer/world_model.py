@@ -20,7 +20,7 @@ from agents.nn.distributions import (
 from agents.nn.latent import Latent
 from agents.nn.means import masked_mean
 from agents.nn.networks import MLP
-from agents.nn.observations import build_decoder, build_encoder, is_image, prepare
+from agents.nn.observations import StateNorm, build_decoder, build_encoder, is_image, prepare
 from utils.errors import UserError
 
 STANDS = 5
@@ -32,7 +32,7 @@ class Observed(NamedTuple):
 
     obs: Tensor
     """What the encoder was given: images in [-0.5, 0.5], (B, T, C, S, S), or their phases (see
-    :mod:`agents.nn.phases`); or states (B, T, D)."""
+    :mod:`agents.nn.phases`); or states (B, T, D), normalised if that is asked for."""
     embed: Tensor
     post: Latent
     prior_logits: Tensor
@@ -49,6 +49,7 @@ class WorldModel(nn.Module):
     ``obs_shape``: images (C, S, S) or states (D,), see :mod:`agents.nn.observations`.
     ``reward_outputs`` is 1, or n when the reward head predicts the reward of each of n skills.
     ``grad_heads`` lists the heads, of ``decoder`` and ``reward``, whose gradient reaches encoder and RSSM.
+    ``state_norm`` gives encoder and decoder states by a :class:`StateNorm`; images never pass one.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class WorldModel(nn.Module):
         grad_heads: Sequence[str] = ("decoder",),
         reward_outputs: int = 1,
         elu_output: bool = False,
+        state_norm: bool = False,
     ) -> None:
         super().__init__()
         self.obs_shape = tuple(obs_shape)
+        self.state_norm = StateNorm(obs_shape[0]) if state_norm and not is_image(obs_shape) else None
         self.encoder = build_encoder(obs_shape, encoder)
         self.rssm = RSSM(action_dim, self.encoder.embed_dim, **rssm)
         self.decoder = build_decoder(self.rssm.feat_dim, obs_shape, decoder, elu_output=elu_output)
@@ -78,13 +81,22 @@ class WorldModel(nn.Module):
 
     def encode(self, observation: Tensor) -> Tensor:
         """The embedding (..., E) of raw observations, uint8 (..., C, S, S) or float32 (..., D)."""
-        return self.encoder(prepare(observation, self.obs_shape))
+        return self.encoder(self._prepared(observation))
+
+    def take_in(self, observation: Tensor) -> None:
+        """Count a batch of observations to be learned from, (B, T, ...), before it is observed."""
+        if self.state_norm is not None:
+            self.state_norm.update(prepare(observation, self.obs_shape))
+
+    def _prepared(self, observation: Tensor, *, in_phases: bool = False) -> Tensor:
+        obs = prepare(observation, self.obs_shape, in_phases=in_phases)
+        return obs if self.state_norm is None else self.state_norm(obs)
 
     def observe(self, observation: Tensor, action: Tensor, is_first: Tensor) -> Observed:
         """Encode and filter: observation uint8 (B, T, C, S, S) or float32 (B, T, D), action (B, T, A), is_first
         (B, T).
         """
-        obs = prepare(observation, self.obs_shape, in_phases=self.encoder.in_phases)
+        obs = self._prepared(observation, in_phases=self.encoder.in_phases)
         embed = self.encoder(obs).float()
         post, prior_logits = self.rssm.observe(embed, action, is_first)
         with torch.no_grad():

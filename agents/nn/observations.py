@@ -1,17 +1,21 @@
 """The two kinds of observations, images uint8 (C, S, S) and states float32 (D,): their encoders and decoders.
 
-Which of them it is, the shape says. States enter raw: neither normalised nor clipped.
+Which of them it is, the shape says. States enter raw, or less their mean and over their deviation; neither is clipped.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from agents.nn.moments import RunningMoments
 from agents.nn.networks import ImageDecoder, ImageEncoder, StateDecoder, StateEncoder, preprocess_image
 from agents.nn.phases import to_phases
 from utils.errors import UserError
+
+LEAST = 1e-3
+"""Standard deviation of a number of the state, at least."""
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -43,6 +47,26 @@ def build_decoder(
     if is_image(shape):
         return ImageDecoder(feat_dim, shape, decoder["cnn_depth"], decoder["cnn_kernels"], elu_output)
     return StateDecoder(feat_dim, shape[0], decoder["mlp_layers"], decoder["mlp_units"])
+
+
+class StateNorm(nn.Module):
+    """States (..., D) less their mean, over their standard deviation, both of everything learned from, per number.
+
+    A unit-variance Normal over raw numbers is a model of the largest alone: of walker's, velocities have a variance of
+    100, the height of the torso one of 0.05, which is within the noise of that Normal.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.moments = RunningMoments(size)
+
+    def update(self, states: Tensor) -> None:
+        """Take in ``states`` (..., D)."""
+        self.moments.update(states.flatten(0, -2))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """A number that never changes stays near 0: its deviation counts as ``LEAST`` at least."""
+        return (states - self.moments.mean) / self.moments.var.sqrt().clamp(min=LEAST)
 
 
 def check_observation(observation: Tensor, shape: Sequence[int]) -> None:

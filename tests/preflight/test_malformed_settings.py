@@ -30,7 +30,16 @@ NULLABLE = {
 }
 NULLABLE |= {"collect.workers", "replay.prefetch", "replay.device", "agent.first_reward", "agent.method_opt"}
 NULLABLE |= {"retain", "goal_seed", "task_id", "dataset", "collection_method", "relabel_task", "agent.drives"}
-CHOICES = {"obs_type", "image_size", "render.quality", "seed_policy", "clip_rewards", "actor.dist", "actor_grad"}
+CHOICES = {
+    "obs_type",
+    "state_norm",
+    "image_size",
+    "render.quality",
+    "seed_policy",
+    "clip_rewards",
+    "actor.dist",
+    "actor_grad",
+}
 CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
 CHOICES |= {"replay.device", "replay.verify", "agent.constraint", "agent.cic_particles", "agent.knn_scale"}
 FROM_ZERO = {

@@ -122,3 +122,10 @@ def test_a_choice_by_replay_was_what_the_method_made_of_it(own, meant):
     assert agent["skill_choice"] == meant and "broadcast_choice" not in agent
     kept = {"env_factory": None, "agent": {"skill_choice": "imagination"}}
     assert current({"config": kept})["config"] == kept
+
+
+def test_states_entered_raw_before_they_could_be_normalised():
+    then = {"phase": "pretrain", "env_factory": None, "encoder": {}}
+    assert current({"config": then})["config"]["state_norm"] == "none"
+    assert current({"config": then | {"state_norm": "running"}})["config"]["state_norm"] == "running"
+    assert "state_norm" not in current({"config": {"phase": "drq", "env_factory": None}})["config"]

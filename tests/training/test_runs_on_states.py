@@ -40,11 +40,13 @@ def test_records_hold_the_numbers_and_no_more(settings):
     assert env_observation(jaco) == ((55,), "float32")
 
 
-@pytest.mark.parametrize("agent", ["dreamer", pytest.param("deviation_dreamer", marks=pytest.mark.long)])
-def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, agent):
+@pytest.mark.parametrize(
+    ("agent", "norm"), [("dreamer", "running"), pytest.param("deviation_dreamer", "none", marks=pytest.mark.long)]
+)
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(settings, tmp_path, monkeypatch, agent, norm):
     config = settings(
-        "finetune", *STATES, f"agent={agent}", "snapshot_ts=0", "num_train_frames=2010", "evaluate=false",
-        "checkpoint_every_minutes=0.005",
+        "finetune", *STATES, f"agent={agent}", f"state_norm={norm}", "snapshot_ts=0", "num_train_frames=2010",
+        "evaluate=false", "checkpoint_every_minutes=0.005",
     )  # fmt: skip
     whole = launch(config, tmp_path / "whole", "finetune")
     with monkeypatch.context() as patch, pytest.raises(Killed):
