@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.dreamer.settings import DreamerSection, DreamerSettings, SkillSection
 from agents.drq.augmentations import check_augmentation, draws_on_host
+from agents.drq.methods import check_method
 from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, check_skills, method_class
 from agents.exploration.intrinsic_reward import RunSizes
@@ -265,6 +266,12 @@ def _augmentation(settings: DrQKeys) -> None:
     check_augmentation(settings.augmentation, settings.image_size)
 
 
+def _drq_method(settings: DrQKeys) -> None:
+    """Skills and keys go with the method."""
+    sizes = RunSizes(settings.domain, images=True, image_size=settings.image_size, particles=settings.batch_size)
+    check_method(settings, sizes)
+
+
 def _snapshot_folder(settings: RunKeys) -> None:
     if settings.snapshots and settings.snapshot_dir is not None:
         check_writable("snapshot_dir", settings.snapshot_dir)
@@ -287,6 +294,7 @@ CHECKS: list[tuple[type[Section], Callable[[Any], None]]] = [
     (DreamerSettings, _method),
     (DrQSettings, _log_std),
     (DrQKeys, _augmentation),
+    (DrQKeys, _drq_method),
     (OffPolicyKeys, _gpus),
     (OfflineKeys, _gpus),
     (OffPolicyKeys, _snapshot_folder),

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from agents.skills import OneHot, SkillSpace
 from replay import Replay
 from training.collector import Episode
-from training.evaluators import Brought, Stage, skill_number
+from training.evaluators import Brought, Stage
 from training.judged import Judged, judge
 from utils.csv_log import CsvLog
 from utils.logger import Logger
@@ -57,19 +60,21 @@ class SkillEpisodeLog(EpisodeLog):
         self._began = logger.elapsed
 
     def add(self, stage: Stage, replay: Replay, episode: Episode) -> None:
-        number, intrinsic = -1, 0.0
+        number, judged = -1, None
         if stage.agent.shown.dim:
             records = replay.ended(episode.env)
             skill = records["skill"][-1]
-            number = skill_number(skill)
-            intrinsic = intrinsic_sum(judge(stage.agent, records["observation"], skill))
+            number = skill_number(stage.agent.shown, skill)
+            judged = judge(stage.agent, records["observation"], skill)
+        intrinsic = intrinsic_sum(judged)
         now = self._logger.elapsed
         duration, self._began = now - self._began, now
         self._append(stage, "train", stage.counters.episode, duration, episode.reward, number, intrinsic)
         if stage.counters.updates:
             stage.logger.log("duration", duration, "train")
-            if stage.agent.shown.dim:
+            if number >= 0:
                 stage.logger.log("current_skill", number, "train")
+            if judged is not None:
                 stage.logger.log("episode_intrinsic_reward_sum", intrinsic, "train")
                 sums = {f"skill_{number}_episode_intrinsic_reward_sum": intrinsic}
                 stage.logger.write_scalars(stage.clock.frame, sums, "train")
@@ -81,6 +86,7 @@ class SkillEpisodeLog(EpisodeLog):
         self._append(stage, "eval", index, -1.0, brought.extrinsic, skill, intrinsic)
         if stage.agent.shown.dim:
             stage.logger.log(f"skill_{skill}_episode_reward", brought.extrinsic, "eval")
+        if brought.judged is not None:
             stage.logger.log(f"skill_{skill}_episode_intrinsic_reward_sum", intrinsic, "eval")
 
     def _append(
@@ -101,6 +107,11 @@ class SkillEpisodeLog(EpisodeLog):
         self._began = self._logger.elapsed - state.get("episode_seconds", 0.0)
 
 
+def skill_number(space: SkillSpace, skill: np.ndarray) -> int:
+    """The index of a one-hot skill (n,); -1 where there are none, or too many to be counted."""
+    return int(skill.argmax()) if isinstance(space, OneHot) else -1
+
+
 def intrinsic_sum(judged: Judged | None) -> float:
-    """The intrinsic rewards of an episode, in nats; 0 without skills."""
+    """The intrinsic rewards of an episode, in nats; 0 without a discriminator."""
     return float(judged.rewards.sum()) if judged else 0.0

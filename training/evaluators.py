@@ -163,8 +163,9 @@ class EverySkill:
                 self.record(stage, index, skill, brought)
         returns = [float(np.mean([one.extrinsic for one in episodes])) for episodes in played.values()]
         stage.logger.log("episode_reward", float(np.mean(returns)), "eval")
-        if judged := [one.judged for episodes in played.values() for one in episodes if one.judged]:
+        if stage.agent.shown.dim:
             stage.logger.log("best_skill_episode_reward", max(returns), "eval")
+        if judged := [one.judged for episodes in played.values() for one in episodes if one.judged]:
             stage.logger.log("diayn_acc", share_named(judged), "eval")
             stage.logger.log("diayn_entropy", predicted_entropy(judged), "eval")
         return True
@@ -173,20 +174,21 @@ class EverySkill:
         """Nothing: every evaluation films every skill."""
 
     def _play_all(self, stage: Stage) -> dict[int, list[Brought]] | None:
-        """What the episodes of every skill (-1 without skills) brought; None when the run is to stop.
+        """What the episodes of every skill (-1 without skills) brought, by their numbers among those that stand for
+        all; None when the run is to stop.
 
         Films the first episode of each, and then all of these side by side.
         """
-        skills = stage.agent.shown.dim
-        grid = SkillGrid(skills, self.length, VIDEO_SIZE) if stage.film is not None and skills else None
-        found: dict[int, list[Brought]] = {}
+        skills = stage.agent.shown.dim > 0
         candidates = stage.agent.shown.candidates(stage.agent.device)
-        for skill in candidates:
-            number = skill_number(skill.cpu().numpy())
+        grid = SkillGrid(len(candidates), self.length, VIDEO_SIZE) if stage.film is not None and skills else None
+        found: dict[int, list[Brought]] = {}
+        for number, skill in enumerate(candidates, start=0 if skills else -1):
             found[number] = []
             for index in range(self.episodes):
                 stage.begins((len(found) - 1) * self.episodes + index + 1, len(candidates) * self.episodes)
-                brought = self._play_one(stage, skill, grid, films=stage.film is not None and index == 0)
+                films = stage.film is not None and index == 0
+                brought = self._play_one(stage, number, skill, grid, films=films)
                 if brought is None:
                     return None
                 found[number].append(brought)
@@ -194,7 +196,9 @@ class EverySkill:
             stage.film("skills", grid.frames(), "eval", VIDEO_FPS, Path("video", f"{stage.clock.step}_skills.mp4"))
         return found
 
-    def _play_one(self, stage: Stage, skill: torch.Tensor, grid: SkillGrid | None, *, films: bool) -> Brought | None:
+    def _play_one(
+        self, stage: Stage, number: int, skill: torch.Tensor, grid: SkillGrid | None, *, films: bool
+    ) -> Brought | None:
         """One episode of a skill (n,), with a video and a place in ``grid`` if ``films``. Its pictures are not kept:
         those of all skills together would take gigabytes.
         """
@@ -202,25 +206,19 @@ class EverySkill:
         played = play(stage.agent, stage.env, skill, picture=picture, should_stop=stage.stopped)
         if played is None:
             return None
-        one_hot = skill.cpu().numpy()
-        judged = judge(stage.agent, played.images, one_hot)
+        judged = judge(stage.agent, played.images, skill.cpu().numpy())
         if films and stage.film is not None:
-            number = skill_number(one_hot)
-            rewards = (None, *judged.rewards) if judged else ()
-            lines = [overlay(number, reward) for reward in rewards] or [""] * len(played.pictures)
+            rewards = (None, *judged.rewards) if judged else [None] * len(played.pictures)
+            shown = stage.agent.shown.name(skill) if number >= 0 else ""
+            lines = [overlay(shown, reward) for reward in rewards]
             name = f"skill_{max(number, 0)}"
             path = Path("video", f"{stage.clock.step}_{name}.mp4")
             stage.film(name, label(played.pictures, lines), "eval", VIDEO_FPS, path)
             if grid is not None:
-                grid.add(played.pictures, stage.agent.shown.name(skill))
+                grid.add(played.pictures, shown)
         return Brought(played.reward, judged)
 
 
-def skill_number(skill: np.ndarray) -> int:
-    """The index of a one-hot skill (n,); -1 where there are none."""
-    return int(skill.argmax()) if skill.size else -1
-
-
-def overlay(skill: int, reward: float | None) -> str:
+def overlay(skill: str, reward: float | None) -> str:
     """What is written on a frame: ``skill 3  IR: -0.1234``; no reward on the first frame."""
-    return f"skill {skill}" + ("" if reward is None else f"  IR: {reward:.4f}")
+    return skill + ("" if reward is None else f"  IR: {reward:.4f}")

@@ -12,6 +12,29 @@ DRQ_REFERENCE = {
 """What ``reference=true`` of DrQ meant while the agent saw to it, whatever else was asked for."""
 
 
+DRQ_METHOD = {
+    "method": "diayn",
+    "discrete": True,
+    "dual_lambda": 30.0,
+    "dual_slack": 1e-3,
+    "constraint": "sum",
+    "cic_temp": 0.5,
+    "project_skill": True,
+    "exact_negatives": True,
+    "cic_particles": "state",
+    "knn_k": 16,
+    "knn_scale": "mean",
+    "knn_avg": True,
+    "knn_clip": 5e-4,
+    "knn_self": False,
+    "rnd_rep_dim": 512,
+    "rnd_cnn_depth": 32,
+    "rnd_cnn_kernels": [4, 4, 4, 4],
+    "batch_statistics": False,
+}
+"""There was no other method; what others read, nothing reads."""
+
+
 THEN = ("pretrain", "finetune", "drq")
 """The scripts there were when environments of one's own came."""
 
@@ -41,7 +64,7 @@ def current_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if "encoder" in present:
         present.setdefault("state_norm", "none")  # states entered raw
     if present.get("phase") == "drq":
-        present.setdefault("augmentation", "shift")  # there was no other
+        present = {"augmentation": "shift"} | DRQ_METHOD | present  # there was no other
     return present
 
 

@@ -19,6 +19,8 @@ SAME_MEANING = (
     "actor.min_std",
     "agent.decoder_elu_output",
     "agent.reference",
+    "method",
+    "discrete",
     # of DrQ; its framestack and skill_critic change shapes, so load_snapshot refuses other ones
     "actor_log_std_min",
     "actor_log_std_max",

@@ -1,4 +1,4 @@
-"""DrQ (Kostrikov et al. 2021), and DrQ with skills of DIAYN (Eysenbach et al. 2019)."""
+"""DrQ (Kostrikov et al. 2021), alone or with a method of unsupervised reinforcement learning."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,35 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Acting, Memory, Mode, Phase, Updated
-from agents.drq.augmentations import Augmentation
+from agents.drq.augmentations import SHIFTS, Augmentation
+from agents.drq.discriminator import Discriminator
 from agents.drq.footprint import activation_bytes
-from agents.drq.networks import Actor, Convs, Discriminator, Encoder, SkillTable, TwinCritic
+from agents.drq.networks import Actor, Convs, Encoder, SkillTable, TwinCritic
 from agents.drq.settings import DrQSettings
 from agents.drq.stacks import Frames, stacks_at
+from agents.drq.step_method import build_method
 from agents.nn.loading import load_part
 from agents.nn.optimizer import Optimizer, frozen
 from agents.nn.skill_classifier import SkillClassifier
 from agents.skills import NoSkills, OneHot, SkillSchedule, SkillSpace
 
-SHIFTS = 2
-"""K = M: shifted copies of every next state in the targets, and of every state in the critic's loss."""
-
 CHUNK = 64
 """Stacks of frames judged at once."""
 
 SIZES = (
-    "Use the settings it was trained with: render_size, framestack, num_skills, skill_critic, discriminator_features "
-    "and the network sizes."
+    "Use the settings it was trained with: render_size, framestack, method, num_skills, skill_critic, "
+    "discriminator_features and the network sizes."
 )
 
 
 class DrQAgent(nn.Module):
-    """Soft actor-critic on randomly shifted images (Kostrikov et al. 2021), its skills rewarded by DIAYN.
+    """Soft actor-critic on randomly shifted images (Kostrikov et al. 2021), rewarded by a ``method`` besides the task.
 
-    The keys of ``settings`` are those of the published program and lie at the root. With ``num_skills`` = 0 this is
-    DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and c_i ``diayn_intrinsic_reward_coeff``,
-    in either ``phase``. What the published program does otherwise is behind flags, all of which ``reference`` sets in
-    the configuration:
+    The keys of ``settings`` are those of the published program and lie at the root. With ``method`` = diayn and
+    ``num_skills`` = 0 this is DrQ. The reward is r = c_e r_env + c_i r_int with c_e ``extrinsic_coeff`` and c_i
+    ``diayn_intrinsic_reward_coeff``, in either ``phase``. What the published program, which has DIAYN alone, does
+    otherwise is behind flags, all of which ``reference`` sets in the configuration:
 
     - ``skill_critic=false``: only the actor knows the skill, the critic averages over all of them
     - ``discriminator_features=critic``: the discriminator reads the critic's features, gradient stopped
@@ -71,8 +70,11 @@ class DrQAgent(nn.Module):
         self.updates = 0
         self.stack = settings.framestack
         self.skill_dim = settings.num_skills
-        self.skills = SkillSchedule(OneHot(self.skill_dim) if self.skill_dim else NoSkills(), period=0)
-        unset = 0.0 if self.skill_dim else 1.0
+        self.method = build_method(settings, self._image, action_dim)
+        """What rewards besides the task; None with DIAYN, which has a discriminator where there are skills."""
+        spaces = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
+        self.skills = SkillSchedule(spaces if self.method is None else self.method.rewards.skills, period=0)
+        unset = 0.0 if self.skill_dim or self.method is not None else 1.0
         self.extrinsic = unset if settings.extrinsic_coeff is None else settings.extrinsic_coeff
         self.intrinsic = settings.diayn_intrinsic_reward_coeff
         self.target_entropy = -float(action_dim)
@@ -88,9 +90,14 @@ class DrQAgent(nn.Module):
         self.to(self.device)
         self._build_optimizers(settings)
 
-    def _build_networks(self, settings: DrQSettings) -> None:
+    @property
+    def _image(self) -> tuple[int, ...]:
+        """Shape of a stack of frames as networks see it."""
         channels, *size = self.obs_shape
-        image = (channels * self.stack, *size)
+        return channels * self.stack, *size
+
+    def _build_networks(self, settings: DrQSettings) -> None:
+        image = self._image
         features = settings.encoder_feature_dim
 
         def table(used: bool = True) -> SkillTable:
@@ -115,7 +122,7 @@ class DrQAgent(nn.Module):
             log_std_max=settings.actor_log_std_max,
         )
         self.discriminator: Discriminator | None = None
-        if self.skill_dim:
+        if self.skill_dim and self.method is None:
             own = settings.discriminator_features == "own"
             depth, hidden = settings.discriminator_hidden_depth, settings.discriminator_hidden_dim
             self.discriminator = Discriminator(
@@ -132,9 +139,12 @@ class DrQAgent(nn.Module):
             "critic": plain(self.critic.parameters(), lr=lr, clip=clip),
             "alpha": plain([self.log_alpha], lr=lr, clip=None),
         }
+        own_lr = settings.lr_discriminator or lr
         if self.discriminator is not None:
-            own_lr = settings.lr_discriminator or lr
             self._optimizers["discriminator"] = plain(self.discriminator.parameters(), lr=own_lr, clip=clip)
+        if self.method is not None and any(p.requires_grad for p in self.method.parameters()):
+            # not clipped: METRA's dual variable is to learn whatever the norm of the rest is
+            self._optimizers["method"] = plain(self.method.parameters(), lr=own_lr, clip=None)
 
     @property
     def recorded(self) -> SkillSpace:
@@ -188,13 +198,13 @@ class DrQAgent(nn.Module):
     # ---- learning
 
     def update(self, batch: Mapping[str, Tensor]) -> Updated:
-        """One step of the discriminator and the critic; of actor, alpha and target when they are due, from update 0.
+        """One step of the method and the critic; of actor, alpha and target when they are due, from update 0.
 
         ``batch``, transitions t -> t + 1: observation uint8 (B, stack + 1, C, S, S), frames t - stack + 1 .. t + 1;
         of the record t + 1 action (B, A), reward (B,), is_terminal bool (B,), and for skills skill (B, n),
         skill_valid bool (B,). The metrics of actor and alpha are there only when they were trained.
 
-        The intrinsic reward is that of the discriminator before its step, as published.
+        The intrinsic reward is that of the discriminator before its step, as published, and of other methods after it.
         """
         updated = self.learn(batch, *(self.updates % period == 0 for period in (self.actor_every, self.target_every)))
         self.updates += 1
@@ -204,13 +214,12 @@ class DrQAgent(nn.Module):
         """All of :meth:`update` that the device does; actor and alpha only if ``acts``, the target if it moves."""
         observation, action = batch["observation"], batch["action"]
         skill = batch["skill"] if self.skill_dim else action.new_zeros(len(action), 0)
-        now = self._shifts(observation[:, : self.stack])
-        then = self._shifts(observation[:, 1:])
+        now = self.augment.copies(observation[:, : self.stack])
+        then = self.augment.copies(observation[:, 1:])
         parts = [Updated({}, {"batch_reward": batch["reward"].mean()})]
         reward = self.extrinsic * batch["reward"]
-        if self.discriminator is not None:
-            judged = then if self.judges_next else now
-            bonus, found = self._train_discriminator(self.discriminator, judged, skill, batch["skill_valid"])
+        if (rewarded := self._train_method(batch, skill, now, then)) is not None:
+            bonus, found = rewarded
             parts.append(found)
             reward = reward + self.intrinsic * bonus
         parts.append(Updated({}, {"critic_total_reward": reward.mean()}))
@@ -234,36 +243,21 @@ class DrQAgent(nn.Module):
             heads.append(self.discriminator.classifier.net)
             if self.discriminator.encoder is not None:
                 convs.append(self.discriminator.encoder.convs)
+        if self.method is not None and self.method.encoder is not None:
+            convs.append(self.method.encoder.convs)
         return [(module, "forward") for module in (*convs, *heads)]
 
-    def _shifts(self, frames: Tensor) -> Tensor:
-        """uint8 (B, stack, C, S, S) -> values 0..255 (SHIFTS, B, stack * C, S, S), every copy augmented by itself."""
-        stacked = frames.flatten(1, 2)
-        return self.augment(stacked.expand(SHIFTS, *stacked.shape))
-
-    def _judge(self, discriminator: Discriminator, image: Tensor) -> Tensor:
-        """What the discriminator reads of stacks of frames (..., C, S, S), values 0..255: features (..., F)."""
-        if discriminator.encoder is not None:
-            return discriminator.encoder(image)
-        with torch.no_grad():
-            return self.critic.encoder(image)
-
-    def _train_discriminator(
-        self, discriminator: Discriminator, image: Tensor, skill: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Updated]:
-        """Images (SHIFTS, B, ...), skill (B, n) -> r_int (B,), and one step on the cross-entropy.
-
-        r_int = mean over the shifts of log q(z | s) + log n. The label of a transition whose action was random is no
-        evidence of what the skill does, so it is not learned from (``valid`` (B,)). It is rewarded all the same: r_int
-        is a function of the state reached and of z, whatever led there, and the critic learns off-policy.
-        """
-        features = self._judge(discriminator, image)
-        with torch.no_grad():
-            bonus = discriminator.classifier.reward(features, skill).mean(0)
-        loss, metrics = discriminator.classifier.loss(features, skill, valid.expand(SHIFTS, -1))
-        norm = self._optimizers["discriminator"].step(loss)
-        losses = {"discriminator_loss": loss.detach(), "discriminator_grad_norm": norm}
-        return bonus, Updated(losses, metrics | {"critic_intrinsic_reward": bonus.mean()})
+    def _train_method(
+        self, batch: Mapping[str, Tensor], skill: Tensor, now: Tensor, then: Tensor
+    ) -> tuple[Tensor, Updated] | None:
+        """r_int (B,) and a step of what gives it; None where nothing does. ``now``, ``then``: the shifted states."""
+        encoder = self.critic.encoder
+        if self.discriminator is not None:
+            judged, optimizer = then if self.judges_next else now, self._optimizers["discriminator"]
+            return self.discriminator.learn(judged, skill, batch["skill_valid"], encoder, optimizer)
+        if self.method is not None:
+            return self.method.learn(batch, skill, encoder, self._optimizers.get("method"))
+        return None
 
     @torch.no_grad()
     def _target(self, image: Tensor, skill: Tensor, reward: Tensor, is_terminal: Tensor) -> Tensor:
@@ -335,7 +329,8 @@ class DrQAgent(nn.Module):
         found = []
         for last in judged.split(CHUNK):
             stacks = stacks_at(images, last, self.stack).to(self.device).flatten(1, 2)
-            found.append(self.discriminator.classifier.log_probs(self._judge(self.discriminator, stacks)))
+            features = self.discriminator.features(stacks, self.critic.encoder)
+            found.append(self.discriminator.classifier.log_probs(features))
         return torch.cat(found)
 
     def report(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -351,7 +346,7 @@ class DrQAgent(nn.Module):
 
     def snapshot_modules(self) -> dict[str, dict[str, Tensor]]:
         """State dicts of ``actor`` (with the convolutions it shares), ``critic``, ``critic_target``, ``temperature``,
-        and with skills of ``discriminator`` and ``skills``.
+        and with skills of ``skills``, with DIAYN's of ``discriminator`` and with other methods of ``method``.
         """
         modules = {name: part.state_dict() for name, part in self._parts().items()}
         return modules | {"temperature": {"log_alpha": self.log_alpha.detach()}}
@@ -359,8 +354,10 @@ class DrQAgent(nn.Module):
     def _parts(self) -> dict[str, nn.Module]:
         parts: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic, "critic_target": self.critic_target}
         if self.discriminator is not None:
-            parts |= {"discriminator": self.discriminator, "skills": self.skills}
-        return parts
+            parts["discriminator"] = self.discriminator
+        if self.method is not None:
+            parts["method"] = self.method
+        return parts | ({"skills": self.skills} if self.skill_dim else {})
 
     def load_snapshot(
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool

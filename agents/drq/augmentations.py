@@ -19,6 +19,9 @@ NONE, SHIFT = "none", "shift"
 
 INTENSITY = "intensity"
 
+SHIFTS = 2
+"""K = M: shifted copies of every next state in the targets, and of every state in the critic's loss."""
+
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "cutout": ("RandomErasing", {"p": 0.5}),
     "horizontal_flip": ("RandomHorizontalFlip", {"p": 0.1}),
@@ -59,6 +62,11 @@ class Augmentation:
         for function in self._functions:
             image = function(image)
         return image
+
+    def copies(self, frames: Tensor) -> Tensor:
+        """uint8 (B, stack, C, S, S) -> values 0..255 (SHIFTS, B, stack * C, S, S), every copy augmented by itself."""
+        stacked = frames.flatten(1, 2)
+        return self(stacked.expand(SHIFTS, *stacked.shape))
 
 
 class _OverStacks:

@@ -1,4 +1,4 @@
-"""The networks of DrQ (Kostrikov et al. 2021): encoder, actor, twin critic, and the discriminator of DIAYN."""
+"""The networks of DrQ (Kostrikov et al. 2021): encoder, actor and twin critic."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from agents.drq.squashed_normal import SquashedNormal
 from agents.nn.networks import MLP, orthogonal_
-from agents.nn.skill_classifier import SkillClassifier
 from utils.errors import UserError
 
 
@@ -66,7 +65,10 @@ class Encoder(nn.Module):
 
 
 class SkillTable(nn.Module):
-    """An embedding of one-hot skills, N(0, 1) at the start: (..., n) -> (..., dim); nothing with ``skill_dim=0``."""
+    """An embedding of skills, N(0, 1) at the start: (..., n) -> (..., dim); nothing with ``skill_dim=0``.
+
+    A row for each one-hot skill; continuous ones, sums of rows.
+    """
 
     def __init__(self, skill_dim: int, dim: int) -> None:
         super().__init__()
@@ -128,11 +130,3 @@ class TwinCritic(nn.Module):
         lead = features.shape[:-1]
         x = torch.cat([features, self.skills(skill).expand(*lead, -1), action.expand(*lead, -1)], -1)
         return torch.stack([q(x)[..., 0] for q in self.q])
-
-
-class Discriminator(nn.Module):
-    """q(z | s): DIAYN's classifier and, where it has one, an encoder of its own that its loss trains."""
-
-    def __init__(self, encoder: Encoder | None, classifier: SkillClassifier) -> None:
-        super().__init__()
-        self.encoder, self.classifier = encoder, classifier

@@ -3,8 +3,26 @@
 from typing import Annotated, Literal
 
 from agents.drq.augmentations import NAMES, Step, is_steps
+from agents.exploration.cic import Particles
+from agents.exploration.metra import Constraint
+from agents.exploration.particle_entropy import Scale
 from agents.settings import AgentSettings
-from utils.rules import Count, Flag, Fraction, Layers, Number, OneOf, Positive, Rule, Size, is_int, whole
+from utils.rules import (
+    Count,
+    Flag,
+    Fraction,
+    Kernels,
+    Layers,
+    NotNegative,
+    Number,
+    OneOf,
+    Positive,
+    Rule,
+    Size,
+    is_int,
+    whole,
+)
+from utils.settings import Section
 from utils.shared_keys import StackKey
 
 Skills = Annotated[
@@ -18,9 +36,35 @@ AUGMENTATION = Rule(
 )
 
 
-class DrQSettings(AgentSettings, StackKey):
+Method = Literal["diayn", "metra", "cic", "rnd", "apt"]
+
+
+class MethodKeys(Section):
+    """Of the methods besides DIAYN, under the names that their classes in ``agents/exploration`` have for them."""
+
+    discrete: Flag
+    dual_lambda: Positive
+    dual_slack: NotNegative
+    constraint: OneOf[Constraint]
+    cic_temp: Positive
+    project_skill: Flag
+    exact_negatives: Flag
+    cic_particles: OneOf[Particles]
+    knn_k: Count
+    knn_scale: OneOf[Scale]
+    knn_avg: Flag
+    knn_clip: Number
+    knn_self: Flag
+    rnd_rep_dim: Size
+    rnd_cnn_depth: Size
+    rnd_cnn_kernels: Kernels
+    batch_statistics: Flag
+
+
+class DrQSettings(AgentSettings, StackKey, MethodKeys):
     """What :class:`agents.drq.agent.DrQAgent` reads."""
 
+    method: OneOf[Method]
     augmentation: Annotated[Step | list[Step], AUGMENTATION]
     image_pad: Annotated[int, whole(0, 64)]
     discount: Fraction

@@ -152,7 +152,7 @@ class CIC(IntrinsicReward):
     ) -> None:
         super().__init__(sizes)
         self.skills = Cube(skill_dim)
-        self.exact, self.of_transitions = exact_negatives, cic_particles == "transition"
+        self.exact, self.scores_steps = exact_negatives, cic_particles == "transition"
         self.control = ContrastiveControl(sizes.feat, skill_dim, cic_hidden, cic_temp, project=project_skill)
         self.entropy = ParticleEntropy(knn_k, scale=knn_scale, knn_avg=knn_avg, knn_clip=knn_clip, count_self=knn_self)
 
@@ -164,12 +164,12 @@ class CIC(IntrinsicReward):
     @torch.no_grad()
     def score_imagined(self, traj: Imagined) -> Scored:
         particles = self.control.embed(traj.feat)
-        if self.of_transitions:
+        if self.scores_steps:
             particles = self.control.key(particles[:-1], particles[1:])
         distances = self.entropy.distances(particles.flatten(0, 1))
         value = self.entropy.value(distances).unflatten(0, particles.shape[:2])
         metrics = {"particle_distance": distances.mean()}
-        if not self.of_transitions:
+        if not self.scores_steps:
             return everywhere(value, metrics)
         valid = torch.ones(traj.feat.shape[:2], dtype=torch.bool, device=value.device)
         valid[0] = False

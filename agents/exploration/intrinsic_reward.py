@@ -141,6 +141,8 @@ class IntrinsicReward(nn.Module):
         """Outputs of the reward head in pre-training: n where :meth:`score_replay` gives (B, T, n)."""
         self.critic_head: CriticHead = "scalar"
         """What the behaviour's critic puts out: a value, or psi in R^d whose product with the skill is the value."""
+        self.scores_steps = False
+        """Whether :meth:`score_imagined` scores the step that leads to a state: the first one of a rollout has none."""
 
     @classmethod
     def check(cls, own: Any, run: RunSizes) -> None:

@@ -104,7 +104,7 @@ class METRA(IntrinsicReward):
         ridge: Positive,
     ) -> None:
         super().__init__(sizes)
-        self.discrete, self.ridge = discrete, ridge
+        self.discrete, self.ridge, self.scores_steps = discrete, ridge, True
         self.skills = OneHot(skill_dim) if discrete else UnitSphere(skill_dim)
         self.abstraction = MetricAbstraction(
             sizes.feat,

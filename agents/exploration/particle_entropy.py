@@ -33,8 +33,7 @@ def check_neighbours(k: int, count_self: bool, particles: int) -> None:
     if k > available:
         raise SettingError(
             f"`agent.knn_k`={k} is more than the {available} neighbours that a particle has among the "
-            f"{particles} states of an update, (`imag_horizon` + 1) * `batch_size` * `batch_length`. "
-            f"Use `agent.knn_k`={available} or less, or raise `batch_size`."
+            f"{particles} states of an update. Use `agent.knn_k`={available} or less, or raise `batch_size`."
         )
 
 

@@ -16,6 +16,10 @@ PUBLISHED = {
     "critic_tau": 0.01, "actor_update_frequency": 2, "critic_target_update_frequency": 2, "extrinsic_coeff": None,
     "diayn_intrinsic_reward_coeff": 1.0, "skill_critic": True, "discriminator_features": "own",
     "reward_state": "next", "grad_clip": None, "encoder_channels": 32, "reference": False,
+    "method": "diayn", "discrete": True, "dual_lambda": 30.0, "dual_slack": 1e-3, "constraint": "sum", "cic_temp": 0.5,
+    "project_skill": True, "exact_negatives": True, "cic_particles": "state", "knn_k": 16, "knn_scale": "mean",
+    "knn_avg": True, "knn_clip": 5e-4, "knn_self": False, "rnd_rep_dim": 512, "rnd_cnn_depth": 32,
+    "rnd_cnn_kernels": [4, 4, 4, 4], "batch_statistics": False,
 }  # fmt: skip
 
 SMALL = PUBLISHED | {

@@ -161,9 +161,9 @@ def test_the_reward_carries_no_gradient_into_the_critic():
     """Otherwise the critic could raise its own reward: with features of the critic, its loss must not reach them so."""
     agent = make_drq(discriminator_features="critic")
     batch = transitions()
-    bonus, _ = agent._train_discriminator(
-        agent.discriminator, agent._shifts(batch["observation"][:, 1:]), batch["skill"], batch["skill_valid"]
-    )
+    image = agent.augment.copies(batch["observation"][:, 1:])
+    given = batch["skill"], batch["skill_valid"], agent.critic.encoder, agent._optimizers["discriminator"]
+    bonus, _ = agent.discriminator.learn(image, *given)
     assert not bonus.requires_grad and all(p.grad is None for p in agent.critic.parameters())
 
 
@@ -174,7 +174,7 @@ def test_only_the_critic_moves_the_convolutions():
     agent = make_drq()
     batch = transitions()
     before = copies(agent)
-    image = agent._shifts(batch["observation"][:, :STACK])
+    image = agent.augment.copies(batch["observation"][:, :STACK])
     agent._train_actor(image[0], batch["skill"])
     names = moved(agent, before)
     head_and_trunk = {f"actor.{k}" for k, _ in agent.actor.named_parameters() if not k.startswith("encoder.convs")}
@@ -188,7 +188,9 @@ def test_only_the_critic_moves_the_convolutions():
     assert torch.equal(agent.actor.encoder.convs.layers[0].weight, agent.critic.encoder.convs.layers[0].weight)
 
     before = copies(agent)
-    agent._train_discriminator(agent.discriminator, image, batch["skill"], batch["skill_valid"])
+    agent.discriminator.learn(
+        image, batch["skill"], batch["skill_valid"], agent.critic.encoder, agent._optimizers["discriminator"]
+    )
     assert moved(agent, before) == {f"discriminator.{k}" for k, _ in agent.discriminator.named_parameters()}
 
 
@@ -248,7 +250,7 @@ def test_time_limits_bootstrap_and_terminal_states_do_not():
 def test_a_terminal_target_is_the_reward():
     agent = make_drq()
     batch = transitions()
-    image = agent._shifts(batch["observation"][:, 1:])
+    image = agent.augment.copies(batch["observation"][:, 1:])
     target = agent._target(image, batch["skill"], batch["reward"], torch.ones(BATCH, dtype=torch.bool))
     assert torch.equal(target, batch["reward"]) and not target.requires_grad
 
