@@ -9,9 +9,10 @@ from utils.settings import SettingError
 def check_encoder(key: str, kernels: Sequence[int], size: int) -> None:
     """Raise :class:`SettingError` if nothing is left of a ``size`` px image after convolutions of stride 2."""
     if conv_size(size, kernels) < 1:
+        most = max((n for n in range(1, 5) if conv_size(size, [4] * n) >= 1), default=1)
         raise SettingError(
             f"`{key}`={list(kernels)}: an image of {size} px is too small for these convolutions of stride 2. "
-            "Use fewer or smaller kernels, such as [4,4,4,4]."
+            f"Use fewer or smaller kernels, such as [{','.join(['4'] * most)}]."
         )
 
 

@@ -59,7 +59,8 @@ KEYS = {key for key in NAMES if not any(other.startswith(f"{key}.") for other in
 # ---- what the keys mean, written down apart from the rules that are tested
 
 FLAGS = {"init_actor", "init_critic", "skill_critic", "reference", "log_save_tb", "use_wandb", "save_video"}
-FLAGS |= {"collect.async", "collect.workers", "replay.prefetch"}
+FLAGS |= {"collect.async", "collect.workers", "replay.prefetch", "discrete", "project_skill", "exact_negatives"}
+FLAGS |= {"knn_avg", "knn_self", "batch_statistics"}
 COUNTS = {"action_repeat", "num_train_steps", "num_train_iters", "eval_frequency", "num_eval_episodes"}
 COUNTS |= {
     "num_envs",
@@ -72,15 +73,17 @@ COUNTS |= {
 COUNTS |= {"critic_target_update_frequency", "framestack", "encoder_feature_dim", "encoder_channels"}
 COUNTS |= {"skill_embedding_dim", "critic_hidden_dim", "actor_hidden_dim", "discriminator_hidden_dim"}
 COUNTS |= {"critic_hidden_depth", "actor_hidden_depth", "discriminator_hidden_depth"}
+COUNTS |= {"knn_k", "rnd_rep_dim", "rnd_cnn_depth"}
 FROM_ZERO = {"num_seed_steps", "image_pad", "seed"}
 FRACTIONS = {"discount", "critic_tau"}
-POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip"}
-NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff"}
+POSITIVE = {"collect.timeout", "lr", "init_temperature", "lr_discriminator", "grad_clip", "cic_temp", "dual_lambda"}
+NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_intrinsic_reward_coeff", "knn_clip"}
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
 TEXTS |= {"snapshot_variant", "objective", "agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
-CHOICES |= {"compile", "replay.device", "replay.verify"}
+CHOICES |= {"compile", "replay.device", "replay.verify", "method", "constraint", "cic_particles", "knn_scale"}
 SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
+SPECIAL |= {"dual_slack", "rnd_cnn_kernels"}
 NULLABLE = {
     "resume",
     "env",
@@ -103,6 +106,7 @@ NULLABLE |= {
 
 NO_NUMBER = ["many", "", "1", [1], {"a": 1}, True, False, NAN, INF, -INF, HUGE]
 WIDE = {"encoder_feature_dim": 2**16, "encoder_channels": 2**16, "skill_embedding_dim": 2**16}
+WIDE |= {"rnd_rep_dim": 2**16, "rnd_cnn_depth": 2**16}
 WIDE |= {f"{part}_hidden_dim": 2**16 for part in ("critic", "actor", "discriminator")}
 WIDE |= {f"{part}_hidden_depth": 100 for part in ("critic", "actor", "discriminator")}
 WIDE |= {"num_gpus": 64, "framestack": 100, "seed": 2**32 - 1, "image_pad": 64, "render_size": 1024, "num_skills": 1000}
@@ -133,6 +137,8 @@ def bad_values(key):
             "num_skills": [*NO_NUMBER, 1, -1, 2.0, *over],
             "render_size": [*NO_NUMBER, 15, 0, -84, 84.0, *over],
             "checkpoint_every_minutes": [*NO_NUMBER, -1, -1e-9],
+            "dual_slack": [*NO_NUMBER, -1, -1e-9],
+            "rnd_cnn_kernels": ["4", 4, [], [0], [4.0], [True], [4] * 9, {"a": 1}],
             "snapshots": [100_000, "100000", True, {"a": 1}, [0], [-4], [1.5], ["100k"], [None], [[4]], [True]],
         }[key]
     return wrong if key in NULLABLE else [*wrong, None]
@@ -206,6 +212,9 @@ GOOD = {
     "progress": ["auto", True, False],
     "reward_state": ["current"],
     "discriminator_features": ["critic"],
+    "dual_slack": [0, 0.1],
+    "knn_clip": [-1, 0],
+    "constraint": ["mean"],
 }
 
 
@@ -291,6 +300,55 @@ def test_the_capacity_that_is_named_is_large_enough(base):
     wanted = int(message.partition("Set replay_buffer_capacity=")[2].split()[0].rstrip(".,"))
     assert check(changed(base, {"replay_buffer_capacity": wanted})).replay.capacity == wanted
     assert 2 * 251 - 1 <= wanted < 1000
+
+
+METHODS = {"diayn": (10, True), "metra": (4, False), "cic": (64, False), "rnd": (0, False), "apt": (0, False)}
+"""Skills, or their dimensions, and whether they are one-hot."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_method_has_defaults_that_pass(method, preset):
+    config = check(compose_settings("drq", f"method={method}", f"preset={preset}"))
+    dims, discrete = METHODS[method]
+    assert (config.method, config.discrete, config.agent.name) == (method, discrete, f"drq_{method}")
+    assert preset == "debug" or config.num_skills == dims
+    assert (config.num_skills > 0) == (dims > 0)
+    assert config.evaluation[1] == (1 if dims or preset == "debug" else 10)
+    check(compose_settings("drq", "method=metra", "discrete=true"))
+
+
+@pytest.mark.parametrize(
+    ("words", "named", "fix"),
+    [
+        (["method=rnd", "num_skills=10"], ["num_skills=10", "method=rnd"], ["method=rnd"]),
+        (["method=apt", "num_skills=2"], ["num_skills=2", "method=apt"], ["method=apt"]),
+        (["method=metra", "num_skills=0"], ["num_skills=0", "method=metra"], ["method=diayn", "num_skills=0"]),
+        (["method=cic", "num_skills=0"], ["num_skills=0", "method=cic"], ["method=cic"]),
+        (["method=cic", "discrete=true"], ["discrete=true", "method=cic"], ["method=metra", "discrete=true"]),
+        (["discrete=false"], ["discrete=false", "method=diayn"], ["method=metra", "discrete=false"]),
+        (["method=metra", "reference=true"], ["reference=true", "method=metra"], ["method=metra"]),
+        (["method=apt", "reward_state=current"], ["reward_state=current", "method=apt"], ["method=apt"]),
+        (["method=rnd", "discriminator_features=critic"], ["discriminator_features=critic", "method=rnd"], []),
+        (["method=apt", "knn_scale=variance"], ["knn_scale=variance", "method=apt"], ["method=apt", "knn_scale=none"]),
+        (["method=apt", "knn_k=128"], ["knn_k=128", "127"], ["method=apt", "knn_k=127"]),
+        (["method=cic", "batch_size=8"], ["knn_k=16", "7"], ["method=cic", "batch_size=8", "knn_k=7"]),
+        (["method=cic", "batch_size=8", "knn_self=true"], ["knn_k=16", "8"],
+         ["method=cic", "batch_size=8", "knn_self=true", "knn_k=8"]),
+        (["method=rnd", "render_size=20"], ["rnd_cnn_kernels=[4, 4, 4, 4]", "20 px"],
+         ["method=rnd", "render_size=20", "rnd_cnn_kernels=[4,4]"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_does_not_go_with_a_method(words, named, fix):
+    message = refusal(compose_settings("drq", *words))
+    assert all(one in message for one in named) and "agent." not in message
+    assert all(word.rpartition("=")[2] in message for word in fix[-1:])
+    check(compose_settings("drq", *fix))
+
+
+def test_what_other_methods_read_hinders_none():
+    check(compose_settings("drq", "num_skills=0", "discrete=false", "knn_k=5000", "render_size=16"))
 
 
 def test_a_snapshot_folder_is_not_looked_at_when_none_is_written(base):

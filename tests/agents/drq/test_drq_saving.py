@@ -12,6 +12,10 @@ from training.learner import Kept, Learner, NumericalFault
 from utils.errors import UserError
 from utils.nested import tensors_in
 
+METRA = {"method": "metra", "discrete": False}
+CIC = {"method": "cic", "discrete": False, "knn_k": 2}
+RND = {"method": "rnd", "num_skills": 0, "rnd_cnn_kernels": [3, 3], "rnd_cnn_depth": 2, "rnd_rep_dim": 3}
+APT = {"method": "apt", "num_skills": 0, "knn_k": 2}
 PARTS = {"actor", "critic", "critic_target", "temperature", "discriminator", "skills"}
 
 
@@ -35,15 +39,24 @@ def same(a, b):
     return {name for name, p in a.named_parameters() if torch.equal(p, theirs[name])}
 
 
-@pytest.mark.parametrize("changes", [{}, {"num_skills": 0}, {"reference": True}])
+def parts_of(agent):
+    """Of a snapshot."""
+    without = set() if agent.skill_dim else {"discriminator", "skills"}
+    return PARTS - without if agent.method is None else PARTS - without - {"discriminator"} | {"method"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_skills": 0}, {"reference": True}, METRA, CIC, RND, APT])
 def test_a_snapshot_acts_and_rewards_as_the_agent_saved(changes):
     source = trained(**changes)
     modules = through_a_file(source.snapshot_modules())
-    assert set(modules) == (PARTS if source.skill_dim else PARTS - {"discriminator", "skills"})
+    assert set(modules) == parts_of(source)
     other = make_drq(seed=9, **changes)
     assert not same(source, other)
     other.load_weights(modules)
     assert same(source, other) == {name for name, _ in source.named_parameters()}
+    if source.method is not None:  # running moments are no parameters
+        mine, theirs = (agent.method.state_dict() for agent in (source, other))
+        assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
     assert other.actor.encoder.convs.layers[0].weight is other.critic.encoder.convs.layers[0].weight
 
 
@@ -76,15 +89,16 @@ def test_a_misfit_is_named(changes, part):
         make_drq(**changes).load_weights(modules)
 
 
-def test_resuming_goes_on_bit_for_bit():
-    first = trained(3)
+@pytest.mark.parametrize("changes", [{}, METRA, CIC, RND, APT])
+def test_resuming_goes_on_bit_for_bit(changes):
+    first = trained(3, **changes)
     state = through_a_file(first.training_state())
-    second = make_drq(seed=5)
+    second = make_drq(seed=5, **changes)
     second.load_training_state(state)
     assert second.updates == 3
     for agent in (first, second):
         torch.manual_seed(7)
-        agent.found = [agent.update(transitions(seed=seed)).logged for seed in range(4, 8)]
+        agent.found = [agent.update(transitions(seed=seed, skills=agent.skill_dim)).logged for seed in range(4, 8)]
     assert same(first, second) == {name for name, _ in first.named_parameters()}
     for a, b in zip(first.found, second.found, strict=True):
         assert {k: v.item() for k, v in a.items()} == {k: v.item() for k, v in b.items()}
