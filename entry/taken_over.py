@@ -20,6 +20,9 @@ SNAPSHOT = "snapshot"
 GROUPS = ("agent", "configs", "preset")
 """Configuration groups whose choice is taken over."""
 
+METHOD = "method"
+"""The key of ``drq_train.py`` on which defaults of others depend."""
+
 TASKS = ("env", "task")
 """The keys that name the task; the former wins."""
 
@@ -39,7 +42,7 @@ class Words(NamedTuple):
     @property
     def deciding(self) -> list[tuple[str, Any]]:
         """The overrides on which it depends what is taken over."""
-        return [(key, self.values[key]) for key in (*GROUPS, *PACKAGES, *TASKS) if key in self.values]
+        return [(key, self.values[key]) for key in (*GROUPS, METHOD, *PACKAGES, *TASKS) if key in self.values]
 
 
 def of_snapshot(name: str, words: Words) -> list[str]:
@@ -56,12 +59,19 @@ def of_snapshot(name: str, words: Words) -> list[str]:
     content, said = read_named(name, SNAPSHOT), override(SNAPSHOT, absolute(name))
     stored, aliases = content["config"], SCRIPTS[words.script].aliases
     groups = _groups(content, said, words)
-    base = aliases.internal(_plain(words.compose([override_of(*pair) for pair in groups.items()])))
+    chosen = [override_of(*pair) for pair in groups.items()]
+    base = aliases.internal(_plain(words.compose(chosen)))
+    method = words.values.get(METHOD, stored.get(METHOD))
+    follows = METHOD in base and isinstance(method, str) and method != base[METHOD]
+    if follows:
+        base = aliases.internal(_plain(words.compose([*chosen, override_of(METHOD, method)])))
     refuse_unnamed(stored, [*code_in(base).values(), *(words.values.get(key) for key in PACKAGES)], said)
     _check_agent(content, base, said, words)
     _check_task(Pretrained(absolute(name), content), words)
     taken = {group: option for group, option in groups.items() if group not in words.values}
     taken |= {aliases.published(key): value for key, value in stored_settings(content, base).items()}
+    if follows and METHOD not in words.values:
+        taken[METHOD] = method
     return [override_of(key, value) for key, value in taken.items()]
 
 

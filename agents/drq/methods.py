@@ -67,10 +67,10 @@ def check_method(settings: DrQSettings, run: RunSizes) -> None:
             "`method`=diayn for DrQ without skills."
         )
     if skills and settings.discrete not in DISCRETE[method]:
-        kind = "one-hot" if method == "diayn" else "points of a cube"
+        kind, other = ("one-hot", "true") if method == "diayn" else ("points of a cube", "false")
         raise SettingError(
-            f"`discrete`={shown(settings.discrete)}: skills of `method`={method} are {kind}. Leave `discrete` out; "
-            "`method`=metra has both kinds."
+            f"`discrete`={shown(settings.discrete)}: skills of `method`={method} are {kind}. Set `discrete`={other}, "
+            "or `method`=metra, which has both kinds."
         )
     if method == "diayn":
         return

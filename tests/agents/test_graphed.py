@@ -55,8 +55,9 @@ def test_dreamers_learn_the_same(replayed, name):
     assert all(torch.equal(a, b) for a, b in zip(results[0][1], results[1][1], strict=True))
 
 
-def test_drq_has_a_graph_for_updates_with_and_without_the_actor(replayed):
-    config = typed("drq", "preset=debug", "device=cpu")
+@pytest.mark.parametrize("method", ["diayn", "metra", "cic"])
+def test_drq_has_a_graph_for_updates_with_and_without_the_actor(replayed, method):
+    config = typed("drq", "preset=debug", "device=cpu", "num_skills=3", f"method={method}")
     agents = []
     for wrap in (lambda agent: agent, graphed):
         torch.manual_seed(0)

@@ -78,9 +78,12 @@ def test_dreamer(name, script):
         assert reads_of(lambda mode=mode: agent.act(observation, acting, first, mode)) == []
 
 
-@pytest.mark.parametrize("skills", [0, 3])
-def test_drq(skills):
-    config = typed("drq", "preset=debug", "device=cpu", f"num_skills={skills}")
+@pytest.mark.parametrize(
+    "words", [["num_skills=0"], [], *[[f"method={name}"] for name in ("metra", "cic", "rnd", "apt")]]
+)
+def test_drq(words):
+    config = typed("drq", "preset=debug", "device=cpu", *words)
+    skills = config.num_skills
     torch.manual_seed(0)
     agent = DrQAgent(config, (3, 32, 32), 2, phase="pretrain")
     batch = {
@@ -90,7 +93,7 @@ def test_drq(skills):
         "is_terminal": torch.zeros(4, dtype=torch.bool),
     }
     if skills:
-        batch |= {"skill": torch.eye(skills)[[0, 1, 2, 0]], "skill_valid": torch.ones(4, dtype=torch.bool)}
+        batch |= {"skill": torch.eye(skills)[[0, 1, skills - 1, 0]], "skill_valid": torch.ones(4, dtype=torch.bool)}
     for _ in range(2):  # with and without the actor
         assert reads_of(lambda: agent.update(batch)) == []
     observation, first = batch["observation"][:2, 0], torch.tensor([True, False])

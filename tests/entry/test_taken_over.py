@@ -30,6 +30,9 @@ def made(tmp_path_factory):
     made_by(folder / "sd3.pt", "pretrain", *SD3, "agent.skill_dim=5", "rssm.deter=12", "agent.num_init_frames=700")
     made_by(folder / "dreamer.pt", "pretrain", "preset=debug", "domain=cheetah", "action_repeat=4")
     made_by(folder / "drq.pt", "drq", *DRQ, "critic_hidden_dim=17", "render_size=36")
+    # with as many skills as DIAYN has, one-hot like those
+    made_by(folder / "metra.pt", "drq", *DRQ, "method=metra", "discrete=true", "num_skills=10")
+    made_by(folder / "rnd.pt", "drq", *DRQ, "method=rnd", "rnd_cnn_depth=3")
     made_by(folder / "finetuned.pt", "finetune", *SD3[:2], "task=walker_run", "snapshot_ts=0",
             "agent.skill_choice=likelihood", phase="finetune")  # fmt: skip
     return folder
@@ -96,6 +99,14 @@ def refused(script, *words):
             ["preset=debug", "task=walker_walk", "render_size=36", "critic_hidden_dim=17"],
         ),
         ("drq", ["snapshot=drq.pt", "env=walker_run"], {"task": "walker_run"}, None),
+        (
+            "drq",
+            ["snapshot=metra.pt"],
+            {"method": "metra", "discrete": True, "num_skills": 10, "agent.name": "drq_metra"},
+            ["preset=debug", "task=walker_walk", "discrete=true", "num_skills=10", "method=metra"],
+        ),
+        ("drq", ["snapshot=rnd.pt"], {"method": "rnd", "num_skills": 0, "rnd_cnn_depth": 3}, None),
+        ("drq", ["snapshot=rnd.pt", "method=diayn", "num_skills=0"], {"agent.name": "drq"}, None),
     ],
     ids=str,
 )  # fmt: skip
@@ -135,6 +146,8 @@ def test_the_users_words_stay_the_users(made):
         ("drq", ["snapshot=sd3.pt"], ["agent=deviation_dreamer", "drq_train.py"]),
         ("drq", ["snapshot=drq.pt", "num_skills=0"], ["num_skills=0", "num_skills=3"]),
         ("drq", ["snapshot=drq.pt", "render_size=32"], ["render_size=32", "render_size=36"]),
+        ("drq", ["snapshot=metra.pt", "num_skills=3"], ["num_skills=3", "num_skills=10"]),
+        ("drq", ["snapshot=rnd.pt", "num_skills=3"], ["num_skills=3", "method=rnd"]),
         ("drq", ["snapshot=drq.pt", "task=cartpole_swingup"], ["task=cartpole_swingup", "domain=walker"]),
         ("pretrain", ["snapshot=sd3.pt"], ["snapshot=sd3.pt", "dreamer_finetune.py"]),
     ],

@@ -13,11 +13,11 @@ ACTIONS = 6
 
 
 def settings_for(name, *more):
-    """Debug networks of ``name``: an agent of Dreamer's, maybe ``:finetune``, or ``drq``, ``drq_diayn``."""
+    """Debug networks of ``name``: an agent of Dreamer's, maybe ``:finetune``, or ``drq``, ``drq_<method>``."""
     agent, _, phase = name.partition(":")
     if agent.startswith("drq"):
-        skills = 3 if agent == "drq_diayn" else 0
-        return typed("drq", "preset=debug", "device=cpu", f"num_skills={skills}", *more), "pretrain"
+        words = [f"method={agent.removeprefix('drq_')}"] if agent != "drq" else ["num_skills=0"]
+        return typed("drq", "preset=debug", "device=cpu", *words, *more), "pretrain"
     phase = phase or "pretrain"
     words = ["task=walker_walk", "snapshot_ts=1000"] if phase == "finetune" else ["domain=walker"]
     return typed(phase, "preset=debug", "device=cpu", f"agent={agent}", *words, *more), phase

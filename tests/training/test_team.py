@@ -15,6 +15,7 @@ from utils.errors import UserError
 
 NAMES = sorted(path.stem for path in (CONFIGS / "agent").glob("*.yaml"))
 ROWS = [(name,) for name in [*NAMES, "drq", "drq_diayn", "dreamer:finetune", "choreo:finetune", "aps_dreamer:finetune"]]
+ROWS += [(f"drq_{method}",) for method in ("metra", "cic", "rnd", "apt")]
 ROWS += [("choreo", "agent.resample_every=6"), ("apt_dreamer", "agent.knn_rms=true")]
 ROWS += [("rnd_dreamer", "agent.batch_statistics=true"), ("dreamer", "actor.dist=truncated_normal")]
 ORDINARY = [("choreo", "agent.resample_every=6"), ("deviation_dreamer",), ("drq_diayn",)]
