@@ -4,6 +4,7 @@ import functools
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from run_kit import DEBUG
 from snapshot_kit import made_by
 
+from agents.drq.settings import Method, MethodKeys
 from analysis import compare, evaluate, scorecard, videos
 from analysis.rest_render import parser
 from entry.cli import check_overrides
@@ -23,7 +25,7 @@ from envs.suite_tasks import SUITE_TASKS
 from reporting import command as report
 from studying.settings import HowKeys, StudyKeys
 from utils.config import CONFIGS, configs_of, flatten, latest_run, to_plain
-from utils.settings import keys_of
+from utils.settings import fields_of, keys_of
 from utils.words import parse_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -328,6 +330,11 @@ def test_every_key_of_drqs_table_exists_with_that_default():
         values = defaults.split(", ")
         for name, value in zip(names, values if len(values) > 1 else values * len(names), strict=True):
             assert yaml.safe_load(value) == config[name] or float(value) == config[name], name
+
+
+def test_every_key_of_drqs_methods_is_on_its_page():
+    named = {name for cell in table(DRQ_PAGE, "Methods") for name in re.findall(r"`(\w+)`", cell)}
+    assert set(fields_of(MethodKeys)) | {"method"} <= named <= drq_keys() | set(get_args(Method))
 
 
 def test_every_column_and_metric_of_drq_is_on_its_page(settings, tmp_path):
