@@ -71,9 +71,9 @@ class DrQAgent(nn.Module):
         self.stack = settings.framestack
         self.skill_dim = settings.num_skills
         self.method = build_method(settings, self._image, action_dim)
-        """What rewards besides the task; None with DIAYN, which has a discriminator where there are skills."""
-        spaces = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
-        self.skills = SkillSchedule(spaces if self.method is None else self.method.rewards.skills, period=0)
+        """What rewards besides the task; None with DIAYN, which has :attr:`discriminator` where there are skills."""
+        space: SkillSpace = OneHot(self.skill_dim) if self.skill_dim else NoSkills()
+        self.skills = SkillSchedule(space if self.method is None else self.method.rewards.skills, period=0)
         unset = 0.0 if self.skill_dim or self.method is not None else 1.0
         self.extrinsic = unset if settings.extrinsic_coeff is None else settings.extrinsic_coeff
         self.intrinsic = settings.diayn_intrinsic_reward_coeff

@@ -200,10 +200,11 @@ def test_apt_in_an_update_by_hand(shifts):
 # ---- all of them
 
 
+@pytest.mark.parametrize("augmentation", ["shift", ["shift", "rotation", {"RandomErasing": {"p": 0.9}}]], ids=str)
 @pytest.mark.parametrize("case", [case for case in KINDS if case not in ("rnd", "apt")])
-def test_where_nothing_moves_no_shift_makes_a_step(case):
+def test_where_nothing_moves_no_shift_makes_a_step(case, augmentation):
     """All frames alike: s and s' are the same image, whatever the shift."""
-    agent = make(case)
+    agent = make(case, augmentation=augmentation)
     batch = batch_of(agent)
     batch["observation"] = batch["observation"][:, :1].expand(-1, STACK + 1, -1, -1, -1)
     views = agent.method._views(agent.method._images(batch["observation"]), batch, batch["skill"], agent.critic.encoder)
@@ -276,3 +277,31 @@ def test_continuous_skills_go_through_the_table():
     skill = torch.tensor([[0.6, 0.0, -0.8], [0.0, 1.0, 0.0]])
     want = torch.stack([0.6 * table.weight[0] - 0.8 * table.weight[2], table.weight[1]])
     torch.testing.assert_close(table(skill), want)
+
+
+def squares(space, size=17, batch=64):
+    """Steps of a spot of light from anywhere, 2 px along a direction of ``space``."""
+    skill = space.sample(batch, torch.device("cpu"))
+    start = 4 + 8 * torch.rand(batch, 2)
+    at = torch.stack([start] * STACK + [start + 2 * skill], 1)[..., None, None]
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    light = torch.exp(-((rows - at[:, :, 0]).square() + (columns - at[:, :, 1]).square()) / 8)
+    frames = (255 * light)[:, :, None].expand(-1, -1, 3, -1, -1).to(torch.uint8)
+    return {
+        "observation": frames,
+        "action": torch.zeros(batch, ACTIONS),
+        "skill_valid": torch.ones(batch).bool(),
+    }, skill
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_metra_finds_the_direction_of_what_moves(follows):
+    """From shifted images, with steps of length 1 at most; and none where the skill did not lead anywhere."""
+    sizes = {"encoder_channels": 8, "encoder_feature_dim": 16, "discriminator_hidden_dim": 32}
+    agent = make("metra", num_skills=2, spread=0, **sizes)
+    for _ in range(120):
+        batch, skill = squares(agent.skills.space)
+        skill = skill if follows else skill.roll(1, 0)
+        bonus, updated = agent.method.learn(batch, skill, agent.critic.encoder, agent._optimizers["method"])
+    assert (bonus.mean() > 0.3) if follows else (bonus.mean().abs() < 0.1)
+    assert updated.metrics["metra_step"] < 1.1
