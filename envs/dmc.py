@@ -9,6 +9,7 @@ from dm_control import mujoco
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from envs import floor as floors
 from envs.checks import check_positive
 from envs.custom_dmc_tasks import load
 from envs.rendering import Renderer
@@ -38,6 +39,7 @@ class DMCEnv(gymnasium.Env):
         camera_id: number or name of a camera in the model; None takes the domain's own.
         render_quality: ``full`` (the suite's own image) or ``lite`` (faster, other pixels): see ``envs.rendering``.
         exorl: the variant in which ExORL collected its data, where the domain has one.
+        floor: ``default``, the suite's, or ``gradient``, whose colours tell places apart: see ``envs.floor``.
     """
 
     def __init__(
@@ -51,8 +53,11 @@ class DMCEnv(gymnasium.Env):
         camera_id: int | str | None = None,
         render_quality: str = "full",
         exorl: bool = False,
+        floor: str = "default",
     ):
         self._env = load(domain, task, seed, exorl)
+        if floor == "gradient":
+            floors.colour(self._env.physics)
         self._pixels = obs_type == "pixels"
         self._action_repeat = action_repeat
         self._image_size = image_size

@@ -151,6 +151,22 @@ class WorldModel(nn.Module):
             }
         return total, Updated(parts, metrics)
 
+    def parts(self, *names: str) -> dict[str, nn.Module]:
+        """The modules of these names, without those that this model lacks."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def check_norm(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Raise :class:`UserError` where a snapshot's ``modules`` were made with normalised states and this model takes
+        raw ones, or the reverse: shapes would not show it.
+        """
+        then, now = ("running" if made else "none" for made in ("state_norm" in modules, self.state_norm is not None))
+        if then != now:
+            raise UserError(
+                f"state_norm={now}: the snapshot was made with state_norm={then}. Set state_norm={then}, or take "
+                "another one."
+            )
+
     @torch.no_grad()
     def standing(self, observation: Tensor) -> Tensor:
         """The deterministic state (deter,) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does

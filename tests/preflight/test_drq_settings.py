@@ -79,7 +79,7 @@ NUMBERS = {"actor_log_std_min", "actor_log_std_max", "extrinsic_coeff", "diayn_i
 TEXTS = {"resume", "task", "env", "snapshot", "snapshot_base_dir", "snapshot_dir", "project_name", "experiment"}
 TEXTS |= {"snapshot_variant", "objective", "agent.name", "agent._target_", "env_factory"}
 CHOICES = {"device", "render.quality", "discriminator_features", "reward_state", "on_nan", "progress"}
-CHOICES |= {"compile", "replay.device", "replay.verify"}
+CHOICES |= {"compile", "replay.device", "replay.verify", "floor"}
 SPECIAL = {"augmentation", "num_skills", "render_size", "checkpoint_every_minutes", "snapshots"}
 NULLABLE = {
     "resume",
