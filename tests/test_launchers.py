@@ -54,20 +54,33 @@ def test_two_sweeps_of_the_same_second_have_folders_of_their_own(script, tmp_pat
     assert all((tmp_path / name).is_dir() for name in names)
 
 
-def test_a_folder_that_the_user_names_is_left_to_the_user(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(
+    ("folder", "found"),
+    [("there", "there"), ("../x/${now:%Y}_${agent.name}", "../x/[0-9]{4}_dreamer"), ("/there", None)],
+)
+def test_a_folder_that_the_user_names_is_the_same_wherever_a_job_runs(folder, found, tmp_path, monkeypatch):
+    """Whose process may have started in another folder, as those of a Ray cluster have. Nothing is made."""
+    here = tmp_path / "a${b}"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("PYTHONPATH", "")
-    words = begin(check_overrides("pretrain", ["-m", "seed=1,2", "hydra.sweep.dir=there"]))
-    assert not any(word.startswith("hydra.sweep.dir") for word in words)
-    assert list(tmp_path.iterdir()) == []
+    words = ["-m", "seed=1,2", f"hydra.sweep.dir='{folder}'"]
+    more = [word for word in begin(check_overrides("pretrain", words)) if word.startswith("hydra.sweep.dir")]
+    if found is None:
+        assert more == []
+        return
+    for job in check_overrides("pretrain", [*words, *more]).jobs:
+        assert re.fullmatch(f"{re.escape(str(here))}/{found}", str(OmegaConf.select(job, "hydra.sweep.dir")))
+    assert list(here.iterdir()) == []
 
 
 def test_slurm_without_slurm_is_refused_before_anything_is_written(sweep, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", "")
-    sweep.jobs[0].hydra.runtime.choices["hydra/launcher"] = "submitit_slurm"
-    with pytest.raises(UserError, match="hydra/launcher=submitit_slurm.*srun"):
+    sweep.jobs[0].hydra.runtime.choices["hydra/launcher"] = "slurm"
+    sweep.jobs[0].hydra.launcher._target_ = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+    with pytest.raises(UserError, match="hydra/launcher=slurm.*srun"):
         begin(sweep)
     assert list(tmp_path.iterdir()) == []
 
