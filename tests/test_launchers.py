@@ -129,7 +129,7 @@ def test_an_error_of_a_launcher_is_told_from_one_of_a_job():
 def test_a_launcher_that_gives_up_says_how_to_go_on(tmp_path):
     said = str(lost(RuntimeError(f"\n  a worker was {'very ' * 60}lost\nmore"), tmp_path / "a b"))
     assert "RuntimeError: a worker was very" in said and "more" not in said.partition(")")[0] and len(said) < 700
-    words = shlex.split(said.partition("add ")[2].removesuffix(" to the command."))
+    words = shlex.split(said.partition(", add ")[2].partition(" to the command")[0])
     [job, _] = check_overrides("pretrain", ["-m", "seed=1,2", *words]).jobs
     assert Path(job.hydra.sweep.dir) == tmp_path / "a b" and job.resume == "auto"
 
