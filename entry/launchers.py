@@ -59,7 +59,7 @@ def lost(error: Exception, sweep: Path) -> UserError:
     why = textwrap.shorten(f"{type(error).__name__}: {first}", 200, placeholder=" ...")
     more = f"{override('hydra.sweep.dir', sweep)} resume={AUTO}"
     return UserError(
-        f"the launcher has given up ({why}). What the jobs have written is in {sweep}. One that is begun there was killed, "
-        f"for want of memory for one, or still runs, as others of a cluster do. When none runs any more, add {more} to the "
-        "command: it goes on."
+        f"the launcher has given up ({why}). What the jobs have written is in {sweep}. One that is begun there was "
+        "killed, for want of memory for one, or still runs, as others of a cluster do. When none runs any more, add "
+        f"{more} to the command: it goes on."
     )
