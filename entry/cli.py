@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from entry.composing import REFUSALS, Composed, Refused, compose, hydra_put_back, read_words
 from entry.folders import check_resume, home_of, sweep_folder, with_home
 from entry.help import help_text
-from entry.launchers import check_cluster, lost, of_launcher
+from entry.launchers import check_cluster, check_search, lost, of_launcher
 from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
@@ -156,6 +156,7 @@ def begin(composed: Composed) -> list[str]:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
         check_cluster(job)
+        check_search(job)
     return [*home_of(job, composed.sweep), *([*sweep_folder(job), *swept(composed)] if composed.sweep else [])]
 
 

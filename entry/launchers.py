@@ -1,4 +1,6 @@
-"""Launchers, which run the jobs of a sweep as processes of their own: what they need, and what goes wrong with them."""
+"""Launchers, which run the jobs of a sweep as processes of their own, and sweepers that look for settings: what they
+need, and what goes wrong with them.
+"""
 
 import shutil
 import textwrap
@@ -44,6 +46,17 @@ def check_cluster(job: DictConfig) -> None:
         raise UserError(
             f"hydra/launcher={job.hydra.runtime.choices.get('hydra/launcher')}: there is no srun here, so this is no "
             "machine of a Slurm cluster. Start it on one, or take hydra/launcher=slurm_here."
+        )
+
+
+def check_search(job: DictConfig) -> None:
+    """Raise :class:`UserError` where a sweeper that looks for settings would get nothing from the jobs to go by."""
+    sweeper = str(OmegaConf.select(job, "hydra.sweeper._target_"))
+    if sweeper.startswith(PLUGINS) and "objective" in job and job.objective is None:
+        raise UserError(
+            f"hydra/sweeper={job.hydra.runtime.choices.get('hydra/sweeper')}: objective=null gives it nothing to go "
+            "by. Name a column of the runs' CSV files, objective=train/episode_reward, or take evaluate=true where "
+            "the script has it."
         )
 
 

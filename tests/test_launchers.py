@@ -92,6 +92,18 @@ def test_slurm_without_slurm_is_refused_before_anything_is_written(sweep, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_search_without_an_objective_is_refused_and_one_with_it_is_not(tmp_path, monkeypatch):
+    """Optuna's would run all trials and then fail."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    words = ["-m", "hydra.sweep.dir=/there", "hydra.sweeper._target_=hydra_plugins.x.Sweeper"]
+    with pytest.raises(UserError, match="hydra/sweeper=.*objective=null"):
+        begin(check_overrides("pretrain", words))
+    for more in ("objective=train/episode_reward", "evaluate=true"):
+        begin(check_overrides("pretrain", [*words, more]))
+    begin(check_overrides("pretrain", words[:-1]))
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_has_the_ready_launchers(script):
     assert READY == ["processes", "ray_cluster", "ray_here", "slurm", "slurm_here"]
