@@ -1,5 +1,6 @@
 """Tasks of dm_control, those of its suite and custom ones, as Gymnasium environments."""
 
+from collections.abc import Callable
 from typing import Any
 
 import dm_env
@@ -178,6 +179,15 @@ class DMCEnv(gymnasium.Env):
             return {"observation": np.ascontiguousarray(self.render().transpose(2, 0, 1))}
         parts = [np.ravel(part) for part in self._time_step.observation.values()]
         return {"observation": np.concatenate(parts).astype(np.float32)}
+
+    def changed(self, change: Callable[[Any], None]) -> Observation:
+        """What is to be observed after ``change`` of dm_control's environment and an agent step without moving. The
+        episode cannot be saved or gone on with: keep another environment for that.
+        """
+        change(self._env)
+        self._advance(np.zeros(self._low.shape, np.float32))
+        self._running = False
+        return self.last_observation()
 
     def get_state(self) -> dict[str, Any]:
         """All that is needed to go on exactly from here, in plain values and arrays.

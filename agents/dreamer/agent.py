@@ -305,7 +305,7 @@ class DreamerAgent(nn.Module):
     @torch.no_grad()
     def skill_to(self, observation: Tensor) -> Tensor | None:
         """The skill whose code is nearest to the state in which ``observation`` is seen (see :mod:`agents.agent`)."""
-        return self.pilot.code_of(self.world_model.standing(observation.to(self.device)))
+        return self.pilot.code_of(self.world_model.standing(observation.to(self.device)).deter)
 
     @torch.no_grad()
     def embed(self, observations: Tensor) -> Tensor:

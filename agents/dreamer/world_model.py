@@ -168,15 +168,15 @@ class WorldModel(nn.Module):
             )
 
     @torch.no_grad()
-    def standing(self, observation: Tensor) -> Tensor:
-        """The deterministic state (deter,) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does
-        not move: seen ``STANDS`` times, with actions of zeros. The first time it does not know of what is seen, since
-        it comes before the posterior.
+    def standing(self, observation: Tensor) -> Latent:
+        """The state (...) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does not move: seen
+        ``STANDS`` times, with actions of zeros. The first time its deterministic part does not know of what is seen,
+        since it comes before the posterior.
         """
         seen = observation.expand(1, STANDS, *observation.shape)
         action = observation.new_zeros(1, STANDS, self.rssm.action_dim, dtype=torch.float32)
         is_first = torch.arange(STANDS, device=observation.device)[None] == 0
-        return self.observe(seen, action, is_first).post.deter[0, -1]
+        return Latent(*(x[0, -1] for x in self.observe(seen, action, is_first).post))
 
     @torch.no_grad()
     def images_of(self, deter: Tensor) -> Tensor:
