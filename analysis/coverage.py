@@ -1,6 +1,7 @@
-"""``python -m analysis.coverage RUN_FOLDER ...``: how many distinct states the experience of a run covers.
+"""``python -m analysis.coverage RUN_FOLDER|SNAPSHOT.pt ...``: how many distinct states and places the experience of a
+run covers, or the skills of a snapshot, of which each plays an episode.
 
-Only reads: a run may be training meanwhile. What counts is what its ``checkpoint.pt`` knows.
+Of a run it only reads: that may be training meanwhile. What counts is what its ``checkpoint.pt`` knows.
 """
 
 if __name__ == "__main__":
@@ -16,11 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.cells import coverage, measure
+from analysis.cells import MEASURES, coverage
+from analysis.places import ROOTS, visited
 from analysis.run_folder import read_run
+from analysis.skill_coverage import draw, skill_coverage
+from analysis.snapshot_tool import add_named, check_request, progress
 from replay.layout import Layout, read_layout
 from replay.stored import live_records
-from utils.errors import UserError, exit_status
+from utils.errors import UserError, exit_status, unknown_value
+from utils.report import write_json
 
 
 class RunCoverage(NamedTuple):
@@ -29,15 +34,21 @@ class RunCoverage(NamedTuple):
     folder: Path
     frames: int
     """Frames whose states were counted."""
-    bins: int
-    """Distinct cells (see :mod:`analysis.cells`)."""
+    bins: int | None
+    """Distinct cells (see :mod:`analysis.cells`); None for a body without a grid."""
     evicted: int
     """Frames the replay no longer holds: the first of the run, not counted."""
+    places: int | None = None
+    """Squares of a metre (see :mod:`analysis.places`); None for a body that does not move about."""
+    floor: str = "default"
 
     def line(self) -> str:
         """One line for people."""
         gone = f"  (the replay has wrapped: its first {self.evicted} frames are gone)" if self.evicted else ""
-        return f"{self.folder}  {self.frames} frames  {self.bins} bins{gone}"
+        counts = {"bins": self.bins, "places of 1 m": self.places}
+        told = "".join(f"  {count} {what}" for what, count in counts.items() if count is not None)
+        floor = "" if self.floor == "default" else f"  floor={self.floor}"
+        return f"{self.folder}  {self.frames} frames{told}{floor}{gone}"
 
 
 def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
@@ -49,7 +60,8 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     content = read_run(folder)
     state, settings = content["replay"], content["config"]
     domain = settings["domain"]
-    measure(domain)  # before the large files are read
+    if domain not in MEASURES and domain not in ROOTS:  # before the large files are read
+        raise unknown_value("domain", domain, sorted({*MEASURES, *ROOTS}))
     layout = read_layout(folder / "replay")
     if "physics" not in (layout.dtype.names or ()):
         raise UserError(
@@ -62,11 +74,14 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
         physics_of(folder / "replay" / f"stream_{env}", layout, saved["cursor"], state["steps"] // len(streams), last)
         for env, saved in enumerate(streams)
     ]
+    states = np.concatenate([part.states for part in found])
     return RunCoverage(
         folder,
         repeat * sum(part.counted for part in found),
-        coverage(domain, np.concatenate([part.states for part in found])),
+        coverage(domain, states) if domain in MEASURES else None,
         repeat * sum(part.evicted for part in found),
+        visited(domain, states) if domain in ROOTS else None,
+        settings.get("floor", "default"),
     )
 
 
@@ -106,19 +121,41 @@ def physics_of(directory: Path, layout: Layout, cursor: int, steps: int, last: i
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("python -m analysis.coverage", description=__doc__)
-    made.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER")
+    made.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER|SNAPSHOT.pt")
     made.add_argument("--frames", type=int, help="count the experience up to this frame of the run (default: all)")
+    made.add_argument("--skills", type=int, default=48, help="of a snapshot: how many are played (default: 48)")
+    made.add_argument("--seed", type=int, default=0, help="of starts and of continuous skills (default: 0)")
+    made.add_argument("--json", type=Path, metavar="PATH", help="write the numbers of one snapshot to this file")
+    made.add_argument("--png", type=Path, metavar="PATH", help="draw where its skills go, to this file and as PDF")
+    add_named(made)
     return made
 
 
 @exit_status
 def main(arguments: Sequence[str] | None = None) -> None:
-    """One line per run folder: its name, the frames counted, the distinct bins."""
+    """One line per run folder or snapshot: its name, the frames or episodes counted, what they cover."""
     options = parser().parse_args(arguments)
     if options.frames is not None and options.frames <= 0:
         raise UserError(f"--frames={options.frames} is not possible. Set it to a whole number above 0.")
+    played = [path for path in options.folders if path.suffix == ".pt"]
+    outputs = {"--json": options.json, "--png": options.png}
+    check_request(options.seed, outputs)
+    for option, path in outputs.items():
+        if path is not None and len(options.folders) != 1:
+            raise UserError(f"{option}={path} is for one snapshot, and there are {len(options.folders)}. Name one.")
+        if path is not None and not played:
+            raise UserError(f"{option}={path}: {options.folders[0]} is no snapshot. Name a file, snapshot_<frames>.pt.")
+    if options.png is not None and options.png.suffix != ".png":
+        raise UserError(f"--png={options.png} is not possible. Give it a name that ends in .png.")
     for folder in options.folders:
-        print(run_coverage(folder, options.frames).line())
+        if folder not in played:
+            print(run_coverage(folder, options.frames).line())
+            continue
+        found = skill_coverage(folder, options.skills, options.seed, named=options.named, tell=progress)
+        print(found.line())
+        write_json(options.json, found.facts)
+        if options.png is not None:
+            print(f"figure: {draw(found, options.png.with_suffix(''))}")
 
 
 if __name__ == "__main__":

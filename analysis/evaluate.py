@@ -173,6 +173,7 @@ def _report(
         "frames": content["frame"],
         "commit": content.get("commit"),
         "task": task,
+        "floor": content["config"].get("floor", "default"),
         "episodes": options.episodes,
         "seed": options.seed,
         **summary(found),

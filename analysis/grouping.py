@@ -19,7 +19,7 @@ EITHER = {
     *("checkpoint_every_minutes", "log_every_frames", "recon_every_frames", "eval_every_frames", "num_train_frames"),
     *("replay.prefetch", "replay.device", "replay.verify", "collect.workers", "collect.timeout", "agent_preset"),
     *("num_train_steps", "num_train_updates", "epochs", "eval_frequency", "log_frequency_step", "log_every_updates"),
-    *("skill_video_steps", "environment_preset"),
+    *("skill_video_steps", "environment_preset", "swept"),
 }
 """Keys that runs may differ in and still be repetitions of each other."""
 

@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
@@ -16,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entry.composing import REFUSALS, Composed, compose, hydra_put_back, read_words
+from entry.composing import REFUSALS, Composed, Refused, compose, hydra_put_back, read_words
 from entry.folders import check_resume, home_of, sweep_folder, with_home
 from entry.help import help_text
+from entry.launchers import check_cluster, check_search, lost, of_launcher
 from entry.loader import taking_over
 from entry.refusal import told
 from entry.stored import FORMER_PRESET
@@ -32,8 +32,6 @@ from utils.folders import remove_empty
 from utils.latest import asking
 from utils.process import STOPPED, interruptible, leave_on_signals
 from utils.streams import protect
-
-SLURM = "submitit_slurm"
 
 _job_started = False
 
@@ -119,7 +117,11 @@ def _start(main: Callable[[], None], config_name: str, asked: Namespace) -> None
         taken = nullcontext() if completing else taking_over(config_name)
         with asking(config_name), hydra_put_back(), taken, around:
             main()
-    except REFUSALS as error:
+    except Exception as error:
+        if begun and of_launcher(error):
+            raise lost(error, begun[-1]) from error
+        if not isinstance(error, REFUSALS):
+            raise
         if _job_started and not isinstance(error, HydraException | OmegaConfBaseException):
             raise
         raise told(config_name, asked, error) from error
@@ -153,11 +155,8 @@ def begin(composed: Composed) -> list[str]:
     if composed.sweep:  # launchers start processes that have to import the packages, whatever folder they start in
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-        if job.hydra.runtime.choices.get("hydra/launcher") == SLURM and shutil.which("srun") is None:
-            raise UserError(
-                f"hydra/launcher={SLURM}: there is no srun here, so this is no machine of a Slurm cluster. Start it "
-                "on one, or take hydra/launcher=submitit_local."
-            )
+        check_cluster(job)
+        check_search(job)
     return [*home_of(job, composed.sweep), *([*sweep_folder(job), *swept(composed)] if composed.sweep else [])]
 
 
@@ -197,6 +196,15 @@ def checked(config_name: str, asked: Namespace) -> Composed:
         for job in composed.jobs:
             check_resume(job, composed.sweep)
     except (*REFUSALS, OSError, UserError) as error:  # OSError for files of the user's own
-        found = error if isinstance(error, UserError) else told(config_name, asked, error)
-        raise UserError(f"{getattr(error, 'job', '')}{found}") from error
+        refused: Refused | None = getattr(error, "refused", None)
+        if refused is None:
+            raise _in_words(config_name, asked, error) from error
+        words: dict[str, str] = {}  # to find them takes Hydra a second
+        for _, one in refused.faults:
+            words[str(one)] = words.get(str(one)) or str(_in_words(config_name, asked, one))
+        raise UserError(refused.known.together([(job, words[str(one)]) for job, one in refused.faults])) from error
     return composed
+
+
+def _in_words(config_name: str, asked: Namespace, error: Exception) -> UserError:
+    return error if isinstance(error, UserError) else told(config_name, asked, error)

@@ -46,6 +46,13 @@ class Composed(NamedTuple):
         return choices_of(self.jobs[0].hydra.runtime.choices)
 
 
+class Refused(NamedTuple):
+    """Jobs of a sweep that Hydra makes no configuration of."""
+
+    known: Jobs
+    faults: list[tuple[int, Exception]]
+
+
 def choices_of(choices: Mapping[str, Any]) -> dict[str, str]:
     """Which file of each configuration group was chosen, without Hydra's own."""
     return {key: str(value) for key, value in choices.items() if not key.startswith("hydra/")}
@@ -85,7 +92,7 @@ def hydra_for(script: str, asked: argparse.Namespace) -> Iterator[Hydra]:
 
 def compose(script: str, asked: argparse.Namespace) -> Composed:
     """Everything that a command line starts. Raises one of :data:`REFUSALS`, as Hydra will, or :class:`UserError`;
-    where it is one job of a sweep that is refused, an attribute ``job`` says which.
+    where it is jobs of a sweep that are refused, that of the first, with an attribute ``refused`` that has all.
     """
     composed = _compose(script, asked)
     for job in composed.jobs:
@@ -109,14 +116,18 @@ def _compose(script: str, asked: argparse.Namespace) -> Composed:
         loader = hydra.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
         known, jobs = _jobs(loader, master), []
+        faults: list[tuple[int, Exception]] = []
         for number, words in enumerate(known.words):
             try:
                 jobs.append(loader.load_sweep_config(master, words))
             except (*REFUSALS, UserError) as error:
-                error.job = known.said(number)  # type: ignore[union-attr]  # for the message
-                raise
+                faults.append((number, error))
+                continue
             with read_write(jobs[-1].hydra), open_dict(jobs[-1].hydra):
                 jobs[-1].hydra.job.num = jobs[-1].hydra.job.id = number
+        if faults:
+            faults[0][1].refused = Refused(known, faults)  # type: ignore[attr-defined]  # for the message
+            raise faults[0][1]
         return Composed(jobs, True, known)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from entry.composing import known_to_hydra
-from utils.advice import in_quotes
+from utils.advice import in_hydra, in_quotes, literal
 from utils.config import make_own
 from utils.errors import UserError
 from utils.latest import AUTO, CONFIG_FILE
@@ -30,10 +30,15 @@ def with_home(arguments: Iterable[str]) -> list[str]:
 
 
 def home_of(job: DictConfig, sweep: bool) -> list[str]:
-    """An override that puts the home directory in the place of a ``~`` that begins the folder of a run or sweep."""
+    """An override that puts the home directory in the place of a ``~`` that begins the folder of a run or sweep.
+
+    That of a sweep begins at the root: its jobs may run in processes that have started in another folder.
+    """
     key = "sweep" if sweep else "run"
     folder = _raw_folder(job, key)
     there = os.path.expanduser(folder)
+    if sweep and not there.startswith(("/", "${")):
+        there = os.path.join(literal(os.getcwd()), there)
     return [] if there == folder else [f"hydra.{key}.dir={in_quotes(there)}"]
 
 
@@ -79,7 +84,7 @@ def sweep_folder(job: DictConfig) -> list[str]:
     """
     if OURS_OF_SWEEPS not in _raw_folder(job, "sweep"):
         return []
-    return [f"hydra.sweep.dir={in_quotes(make_own(_resolved(job, 'sweep')))}"]
+    return [f"hydra.sweep.dir={in_hydra(os.path.abspath(make_own(_resolved(job, 'sweep'))))}"]
 
 
 def _raw_folder(job: DictConfig, key: str) -> str:

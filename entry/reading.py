@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from entry.scripts import SCRIPTS, Script
-from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN
+from entry.stored import CHOICES, DIFFERS, PHASE, RUN_ID, TAKEN
 from entry.unknown_key import hint
 from training.lost import CHECKPOINTED
 from utils.errors import UserError
 from utils.settings import SettingError, UnknownKey
 
-ADDED = ("hydra", CHOICES, PHASE, RUN_ID, TAKEN, CHECKPOINTED)
+ADDED = ("hydra", CHOICES, PHASE, RUN_ID, TAKEN, CHECKPOINTED, DIFFERS)
 """What Hydra and the scripts add to a configuration."""
 
 

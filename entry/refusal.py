@@ -7,26 +7,20 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from entry.composing import REFUSALS, Places, hydra_for
+from entry.launchers import check_installed
 from entry.taken_over import SNAPSHOT
 from entry.unknown_key import groups, hint, other_group
 from entry.words import parsed
-from utils.advice import ROOT, in_shell, override
+from utils.advice import in_shell, override
 from utils.config import flatten, unresolved
 from utils.errors import UserError, unknown_value
 from utils.rules import shown
-
-LAUNCHERS = {
-    "joblib": "hydra-joblib-launcher",
-    "submitit_local": "hydra-submitit-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-}
-"""Options of ``hydra/launcher`` that the extra ``launchers`` of pyproject.toml brings, and in which package."""
 
 
 def told(script: str, asked: argparse.Namespace, error: Exception) -> UserError:
@@ -34,7 +28,7 @@ def told(script: str, asked: argparse.Namespace, error: Exception) -> UserError:
     try:
         for word in asked.overrides:
             _check_grammar(word)
-        _check_launcher(error)
+        check_installed(error)
         with hydra_for(script, asked) as hydra:
             _Refused(script, asked, hydra, error).check()
     except UserError as found:
@@ -54,16 +48,6 @@ def _check_grammar(word: str) -> None:
         ) from None
     if not found.key_or_group:
         raise UserError(f"{shown(word)}: there is no key before the =. Write key=value.")
-
-
-def _check_launcher(error: Exception) -> None:
-    missing = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
-    group, _, option = str(missing).rpartition("/")
-    if group == "hydra/launcher" and option in LAUNCHERS:
-        raise UserError(
-            f"{group}={option}: {LAUNCHERS[option]} is not installed. It comes with the extra launchers: "
-            f"pip install -e {in_shell(f'{ROOT}[launchers]')}"
-        )
 
 
 class _Refused:

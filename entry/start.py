@@ -20,7 +20,7 @@ from entry.resumed import resumed_settings
 from entry.run_folder import begins, refuse_foreign
 from entry.scripts import SCRIPTS, Script
 from entry.settings import settings_of, worded
-from entry.stored import CHOICES, PHASE, RUN_ID, TAKEN, stored_id
+from entry.stored import CHOICES, DIFFERS, PHASE, RUN_ID, TAKEN, stored_id
 from preflight.room import short_of
 from training.clock import Clock
 from training.fitting import check_fits
@@ -39,6 +39,7 @@ from utils.latest import AUTO
 from utils.logger import Logger
 from utils.plain_yaml import dump
 from utils.settings import in_words
+from utils.variant import differing
 from utils.wandb_log import wandb_settings
 
 SHORT_RUN = 100_010
@@ -122,6 +123,8 @@ def _launch(script: Script, asked: dict[str, Any], run_dir: Path, phase: str, re
                     run.load_checkpoint(saved)
                     del saved  # as large as the agent and its optimisers
                 ours = settings.fixed(run_dir) | {PHASE: phase, RUN_ID: run_id, CHECKPOINTED: had}
+                if words := [str(one.input_line) for one in differing()]:
+                    ours[DIFFERS] = words
                 with atomic_path(run_dir / CONFIG_FILE) as path:
                     path.write_text(dump(portable(asked, run_dir) | ours))
                 try:

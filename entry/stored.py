@@ -33,6 +33,10 @@ RUN_ID = "run_id"
 """Key of the stored configuration that no two runs share, whatever their folders are called."""
 
 
+DIFFERS = "swept"
+"""Key of the stored configuration of a job of a sweep: the overrides that its other jobs have other values of."""
+
+
 class StoredRun(Section):
     """What every run folder names besides the settings of its script, which are checked as those of a command line."""
 

@@ -28,7 +28,8 @@ def swept(composed: Composed) -> list[str]:
 def check_jobs(script: str, composed: Composed) -> None:
     """Check the values of every job of a sweep that is composed, but for those of runs that go on.
 
-    Raises :class:`UserError` that names the job: of a sweep of days, better now than when its turn has come.
+    Raises :class:`UserError` that names all jobs with a fault: of a sweep of days, better now than when their turn has
+    come.
     """
     if not composed.sweep:
         return
@@ -37,6 +38,7 @@ def check_jobs(script: str, composed: Composed) -> None:
 
     if len(composed.jobs) > MANY:
         print(f"note: all {len(composed.jobs)} jobs are checked before the first one starts", file=sys.stderr)
+    faults = []
     for number, job in enumerate(composed.jobs):
         try:
             folder = Path(os.path.expanduser(str(job.hydra.sweep.dir)), str(job.hydra.sweep.subdir)).absolute()
@@ -45,5 +47,6 @@ def check_jobs(script: str, composed: Composed) -> None:
             if begins(job.get("resume"), folder):
                 settings_of(script, plain(job))
         except (UserError, OmegaConfBaseException) as error:
-            why = unresolved(error) if isinstance(error, OmegaConfBaseException) else error
-            raise UserError(f"{composed.known.said(number)}{why}") from error
+            faults.append((number, unresolved(error) if isinstance(error, OmegaConfBaseException) else str(error)))
+    if faults:
+        raise UserError(composed.known.together(faults))

@@ -21,6 +21,10 @@ def parsed(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 
 
+NAMED = 5
+"""Faults of a sweep's jobs, and jobs of a fault, that a message names."""
+
+
 class Jobs(NamedTuple):
     """What is known of the jobs of a sweep before it begins."""
 
@@ -41,6 +45,22 @@ class Jobs(NamedTuple):
             return ""
         which = f"job {number} of {len(self.words)}" if self.whole else "a job of this sweep"
         return f"{which} ({' '.join(self.differing(number))}): "
+
+    def together(self, faults: Sequence[tuple[int, str]]) -> str:
+        """What is wrong with several jobs in one message, which has what is wrong with more than one of them once."""
+        jobs: dict[str, list[int]] = {}
+        for number, why in faults:
+            jobs.setdefault(why, []).append(number)
+        lines = []
+        for why, (first, *others) in islice(jobs.items(), NAMED):
+            lines.append(f"{self.said(first)}{why}")
+            if others:
+                names = "; ".join(" ".join(self.differing(number)) for number in others[:NAMED])
+                more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+                lines.append(f"  the same: {names}{more}")
+        if len(jobs) > NAMED:
+            lines.append(f"and {len(jobs) - NAMED} more faults")
+        return "\n".join(lines)
 
 
 def key_of(word: str) -> str:

@@ -6,6 +6,7 @@ from utils.errors import UserError, unknown_value
 
 OBS_TYPES = ("pixels", "states")
 RENDER_QUALITIES = ("full", "lite")
+FLOORS = ("default", "gradient")
 SMALLEST_IMAGE = 16  # pixels; nothing can be told apart below
 
 
@@ -36,6 +37,12 @@ def check_obs_type(value: str) -> None:
     """Raises UserError unless ``value`` is one of ``OBS_TYPES``."""
     if value not in OBS_TYPES:
         raise unknown_value("obs_type", value, OBS_TYPES)
+
+
+def check_floor(value: str) -> None:
+    """Raises UserError unless ``value`` is one of ``FLOORS``."""
+    if value not in FLOORS:
+        raise unknown_value("floor", value, FLOORS)
 
 
 def check_render_quality(value: str) -> None:

@@ -1,5 +1,6 @@
 """Tasks of dm_control, those of its suite and custom ones, as Gymnasium environments."""
 
+from collections.abc import Callable
 from typing import Any
 
 import dm_env
@@ -9,6 +10,7 @@ from dm_control import mujoco
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from envs import floor as floors
 from envs.checks import check_positive
 from envs.custom_dmc_tasks import load
 from envs.rendering import Renderer
@@ -38,6 +40,7 @@ class DMCEnv(gymnasium.Env):
         camera_id: number or name of a camera in the model; None takes the domain's own.
         render_quality: ``full`` (the suite's own image) or ``lite`` (faster, other pixels): see ``envs.rendering``.
         exorl: the variant in which ExORL collected its data, where the domain has one.
+        floor: ``default``, the suite's, or ``gradient``, whose colours tell places apart: see ``envs.floor``.
     """
 
     def __init__(
@@ -51,8 +54,11 @@ class DMCEnv(gymnasium.Env):
         camera_id: int | str | None = None,
         render_quality: str = "full",
         exorl: bool = False,
+        floor: str = "default",
     ):
         self._env = load(domain, task, seed, exorl)
+        if floor == "gradient":
+            floors.colour(self._env.physics)
         self._pixels = obs_type == "pixels"
         self._action_repeat = action_repeat
         self._image_size = image_size
@@ -173,6 +179,15 @@ class DMCEnv(gymnasium.Env):
             return {"observation": np.ascontiguousarray(self.render().transpose(2, 0, 1))}
         parts = [np.ravel(part) for part in self._time_step.observation.values()]
         return {"observation": np.concatenate(parts).astype(np.float32)}
+
+    def changed(self, change: Callable[[Any], None]) -> Observation:
+        """What is to be observed after ``change`` of dm_control's environment and an agent step without moving. The
+        episode cannot be saved or gone on with: keep another environment for that.
+        """
+        change(self._env)
+        self._advance(np.zeros(self._low.shape, np.float32))
+        self._running = False
+        return self.last_observation()
 
     def get_state(self) -> dict[str, Any]:
         """All that is needed to go on exactly from here, in plain values and arrays.

@@ -8,7 +8,14 @@ from typing import Any
 import gymnasium
 
 from envs import contract, gl, own
-from envs.checks import check_image_size, check_obs_type, check_positive, check_render_quality, check_seed
+from envs.checks import (
+    check_floor,
+    check_image_size,
+    check_obs_type,
+    check_positive,
+    check_render_quality,
+    check_seed,
+)
 from envs.goals import GOALS, Goals, reach_goals
 from envs.suite_tasks import CONTROL_STEPS, LEFT_OUT, SUITE_TASKS, Body, bodies, long_name
 from utils.errors import UserError, unknown_value
@@ -107,6 +114,8 @@ class EnvSettings:
     """Of them: the goal of all episodes, 0 to 49; None draws one for each."""
     exorl: bool = False
     """The variant in which ExORL collected its data, where the domain has one: jaco reaches for a mark, not a brick."""
+    floor: str = "default"
+    """``gradient``: colours that tell places apart, on tasks of the suite: see :mod:`envs.floor`."""
 
     def check(self) -> None:
         """Checks all values, without building anything.
@@ -118,11 +127,15 @@ class EnvSettings:
             validate_task(self.task)
         check_obs_type(self.obs_type)
         check_render_quality(self.render_quality)
+        check_floor(self.floor)
         check_positive("action_repeat", self.action_repeat)
         check_image_size(self.image_size)
         check_seed(self.seed)
         if not self.has_sets:
             self._no_sets()
+        if self.floor != "default" and not self._of_suite:
+            what = f"task={self.task}" if self.env_factory is None else f"env_factory={self.env_factory}"
+            raise UserError(f"floor={self.floor}: {what} is none of the suite's. Set floor=default.")
         if self.env_factory is not None:
             return
         domain, _ = validate_task(self.task)
@@ -150,7 +163,13 @@ class EnvSettings:
             left_out |= set(GOAL_KEYS)
         if self.env_factory is not None or DOMAINS[validate_task(self.task)[0]].exorl is None:
             left_out.add("exorl")
+        if not self._of_suite:
+            left_out.add("floor")
         return {key: value for key, value in asdict(self).items() if key not in left_out}
+
+    @property
+    def _of_suite(self) -> bool:
+        return self.env_factory is None and DOMAINS[validate_task(self.task)[0]].factory is _dmc
 
     @property
     def has_sets(self) -> bool:

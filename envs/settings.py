@@ -24,6 +24,7 @@ class EnvironmentKeys(DomainKey):
     image_size: Annotated[int, whole(16, 1024)]
     action_repeat: Count
     render: RenderSettings
+    floor: OneOf[Literal["default", "gradient"]]
 
     @property
     def exorl(self) -> bool:

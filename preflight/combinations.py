@@ -223,12 +223,15 @@ def _goals(settings: FinetuneKeys) -> None:
             f"`goal_mode`={mode} follows the skill whose code is nearest to the goal, and agent={agent.name} has no "
             "codes. Take agent=choreo, or leave `goal_mode` out."
         )
-    if mode == "nearest_code" and not goals.in_sets:
+    if mode == "toward_goal" and not (isinstance(agent, DreamerSection) and _has_directions(agent)):
         raise SettingError(
-            f"`goal_mode`={mode} needs an observation of the goal, and of `task`={task} there is none: the brick lies "
-            "on the floor, where the hand cannot be put without touching it. Take task=mw_reach, or leave `goal_mode` "
-            "out."
+            f"`goal_mode`={mode} follows the skills whose direction leads to the goal, and those of agent={agent.name} "
+            "have none. Take agent=metra_dreamer, or leave `goal_mode` out."
         )
+
+
+def _has_directions(agent: DreamerSection) -> bool:
+    return hasattr(method_class(agent.method), "goal_skill")
 
 
 def _log_std(settings: DrQSettings) -> None:

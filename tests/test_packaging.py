@@ -19,7 +19,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("help", "setup", "quickstart", "test", "test-long", "lint", "clean")
-LAUNCHERS = "launchers"  # opt-in, for clusters; not part of the tested set
+OF_SWEEPS = ("launchers", "ray", "optuna")  # opt-in; not part of the tested set
 # written in two parts, so that this file is not found by its own search
 LOCAL_PATHS = re.compile(
     "|".join(("/" + "home/\\w", "/" + "root/", "/" + "Users/\\w", "/" + "work/\\w", "/" + "tmp/\\w"))
@@ -54,7 +54,7 @@ def declared(extras: bool = True) -> dict[str, list[Requirement]]:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     lines = list(project["dependencies"])
     for extra, more in project["optional-dependencies"].items():
-        lines += more if extras and extra != LAUNCHERS else []
+        lines += more if extras and extra not in OF_SWEEPS else []
     return requirements(lines)
 
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from agents.agent import Acts, Mode
+from agents.agent import Acting, Acts, Mode
 from training.actions import executable
 from training.transfer import Transfer
 from utils.seeding import own_randomness
@@ -57,6 +57,7 @@ def play(
     skill: torch.Tensor | None = None,
     *,
     drawn: Callable[[int], torch.Tensor] | None = None,
+    led: Callable[[Acting, torch.Tensor, bool], torch.Tensor] | None = None,
     steps: int | None = None,
     picture: Picture | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -65,13 +66,14 @@ def play(
 
     ``skill``, one of those that ``agent.shown`` holds, is followed throughout; by default the agent picks its own.
     ``drawn`` gives the skill of every step, from 0 on; it is followed with samples of its policy, not with their mean.
+    ``led`` gives it by what the agent carries and what is observed, and whether that is the first; with mean actions.
     ``picture`` takes another look at the present state after every step, for a video. None when ``should_stop`` became
     true on the way.
     """
     acting, transfer = agent.start(1), Transfer(agent.device)
     if skill is not None:
         acting = acting._replace(skill=skill[None])
-    mode: Mode = "sample" if drawn is not None else "eval" if skill is None else "show"
+    mode: Mode = "sample" if drawn is not None else "eval" if skill is None and led is None else "show"
     seen, info = env.reset()
     images, states = [seen["observation"]], [info.get("physics", NO_STATE)]
     actions, rewards = [], []
@@ -83,6 +85,8 @@ def play(
         if drawn is not None:
             acting = acting._replace(skill=drawn(len(images) - 1)[None])
         observation, is_first = transfer.to_device(seen["observation"][None], np.array([len(images) == 1]))
+        if led is not None:
+            acting = acting._replace(skill=led(acting, observation[0], len(images) == 1)[None])
         action, acting = agent.act(observation, acting, is_first, mode)
         actions.append(executable(*transfer.to_host(action))[0])
         seen, reward, terminated, truncated, info = env.step(actions[-1])

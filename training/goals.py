@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agents.dreamer.agent import DreamerAgent
+from agents.dreamer.way import Way
 from agents.skills import SkillSpace
 from training.episode_log import EpisodeLog
 from training.evaluation import play
@@ -24,7 +26,13 @@ from utils.video import upscale
 GOALS_CSV = "goals.csv"
 COLUMNS = ("frame", "step", "goal", "x", "y", "z", "episode", "return", "reached", "skills")
 
-GoalMode = Literal["random_skills", "nearest_code"]
+GoalMode = Literal["random_skills", "nearest_code", "toward_goal"]
+
+HOW: dict[GoalMode, str] = {
+    "random_skills": "random skills",
+    "nearest_code": "the skill of the nearest code",
+    "toward_goal": "the skills toward them",
+}
 
 
 class Target(NamedTuple):
@@ -47,7 +55,7 @@ class Attempt(NamedTuple):
     """Frames."""
     reached: bool
     skills: str
-    """Names of the skills it followed, in their order."""
+    """Names of the skills it followed, in their order; empty where there was another at every step."""
 
 
 class GoalLog(EpisodeLog):
@@ -117,9 +125,10 @@ class Wandering:
 class ReachedGoals(MeanActions):
     """``episodes`` episodes for every one of ``targets``: is it reached?
 
-    Without ``views`` an episode follows random skills, another one every ``period`` steps, by samples of their policy:
-    how many goals do skills come by that know of none (the published zero-shot evaluation)? With ``views`` an episode
-    follows, with mean actions, the one skill that the agent takes for the nearest to what is observed at the goal.
+    ``random_skills``: an episode follows random skills, another one every ``period`` steps, by samples of their policy:
+    how many goals do skills come by that know of none (the published zero-shot evaluation)? The other modes need
+    ``views`` and take mean actions: ``nearest_code`` follows the one skill that the agent takes for the nearest to what
+    is observed at the goal, ``toward_goal`` at every step the one whose direction leads there.
 
     A goal is reached in an episode whose return is above ``reached_above``. With ``aims`` the environment has to be
     told which goal is next.
@@ -133,6 +142,7 @@ class ReachedGoals(MeanActions):
         reached_above: float,
         aims: bool,
         period: int,
+        mode: GoalMode,
         views: GoalViews | None,
         log: GoalLog,
         run_dir: Path,
@@ -141,7 +151,8 @@ class ReachedGoals(MeanActions):
     ) -> None:
         super().__init__(episodes, most_skills=most_skills, skill_steps=skill_steps, reached_above=reached_above)
         self.targets, self.above, self.aims, self.period = targets, reached_above, aims, period
-        self.views, self.log, self.run_dir = views, log, run_dir
+        self.mode, self.views, self.log, self.run_dir = mode, views, log, run_dir
+        assert (views is None) == (mode == "random_skills")
 
     def evaluate(self, stage: Stage) -> bool:
         seed = derive(stage.seed, EVALUATION, stage.counters.evaluations)
@@ -179,34 +190,39 @@ class ReachedGoals(MeanActions):
             return self._attempts(stage, lambda goal: None)
         with self.views.of(self.targets) as view:
 
-            def nearest(goal: int) -> torch.Tensor:
-                skill = stage.agent.skill_to(torch.from_numpy(view(goal)))
+            def chosen(goal: int) -> torch.Tensor | Way:
+                seen = torch.from_numpy(view(goal))
+                if self.mode == "toward_goal":
+                    assert isinstance(stage.agent, DreamerAgent)
+                    return Way(stage.agent, seen)
+                skill = stage.agent.skill_to(seen)
                 assert skill is not None, "an agent without codes is refused before a run"
                 return skill
 
-            return self._attempts(stage, nearest)
+            return self._attempts(stage, chosen)
 
-    def _attempts(self, stage: Stage, choose: Callable[[int], torch.Tensor | None]) -> list[Attempt] | None:
+    def _attempts(self, stage: Stage, choose: Callable[[int], torch.Tensor | Way | None]) -> list[Attempt] | None:
         found: list[Attempt] = []
         for target in self.targets:
             if self.aims:
                 stage.env.unwrapped.aim(target.goal)  # type: ignore[attr-defined]
-            skill = choose(target.goal)
+            guide = choose(target.goal)
             for episode in range(self.episodes):
                 stage.begins(len(found) + 1, len(self.targets) * self.episodes)
-                attempt = self._attempt(stage, target, episode, skill, films=not found)
+                attempt = self._attempt(stage, target, episode, guide, films=not found)
                 if attempt is None:
                     return None
                 found.append(attempt)
         return found
 
     def _attempt(
-        self, stage: Stage, target: Target, episode: int, skill: torch.Tensor | None, *, films: bool
+        self, stage: Stage, target: Target, episode: int, guide: torch.Tensor | Way | None, *, films: bool
     ) -> Attempt | None:
         agent, films = stage.agent, films and stage.film is not None
-        drawn = Wandering(agent.shown, self.period, agent.device) if skill is None else None
+        drawn = Wandering(agent.shown, self.period, agent.device) if guide is None else None
+        led, skill = (guide, None) if isinstance(guide, Way) else (None, guide)
         picture = stage.picture if films else None
-        played = play(agent, stage.env, skill, drawn=drawn, picture=picture, should_stop=stage.stopped)
+        played = play(agent, stage.env, skill, drawn=drawn, led=led, picture=picture, should_stop=stage.stopped)
         if played is None:
             return None
         if films and stage.film is not None and len(played.shown):
@@ -220,14 +236,13 @@ class ReachedGoals(MeanActions):
         """A picture beside the table; a run does not end because there can be none."""
         path = self.run_dir / f"goals_{stage.clock.frame}.png"
         shares = [np.mean([one.reached for one in attempts if one.target == target]) for target in self.targets]
-        how = "random skills" if self.views is None else "the skill of the nearest code"
         try:
             goal_map(
                 np.array([target.place for target in self.targets]),
                 np.array(shares),
                 path,
                 names=[target.goal for target in self.targets],
-                title=f"Goals reached by {how}: {said}",
+                title=f"Goals reached by {HOW[self.mode]}: {said}",
             )
         except Exception as error:  # whatever the drawing library comes up with
             stage.logger.say(f"note: {path.name} cannot be drawn ({error}); {GOALS_CSV} has its numbers")

@@ -45,10 +45,13 @@ def _reaching(settings: FinetuneKeys, run_dir: Path, grid: dict[str, int]) -> tu
     goals, made = goals_of(settings.task), env_arguments(settings)
     assert goals is not None
     views = None
-    if settings.goal_mode == "nearest_code":
-        from envs.metaworld import at_goal  # imports MuJoCo
-
-        views = GoalViews(lambda: make(settings.task, seed=settings.seed, **made), at_goal)
+    if settings.goal_mode != "random_skills":
+        # both import MuJoCo
+        if goals.in_sets:
+            from envs.metaworld import at_goal as look
+        else:
+            from envs.at_brick import at_brick as look
+        views = GoalViews(lambda: make(settings.task, seed=settings.seed, **made), look)
     log = GoalLog(run_dir)
     evaluator = ReachedGoals(
         settings.num_eval_episodes,
@@ -56,6 +59,7 @@ def _reaching(settings: FinetuneKeys, run_dir: Path, grid: dict[str, int]) -> tu
         reached_above=goals.reached_above,
         aims=goals.in_sets,
         period=settings.agent.update_skill_every_step,  # type: ignore[attr-defined]  # of every agent with skills
+        mode=settings.goal_mode,
         views=views,
         log=log,
         run_dir=run_dir,

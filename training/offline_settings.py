@@ -56,6 +56,7 @@ NOT_SIMULATED = {
     "task": "none",
     "env_factory": None,
     "image_size": 64,
+    "floor": "default",
     "render": {"quality": "lite"},
     "num_seed_frames": 0,
     "save_video": False,

@@ -61,6 +61,8 @@ def current_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("encoder", "decoder"):
         if isinstance(section := present.get(name), Mapping):
             present[name] = MLP | dict(section)
+    if "render" in present:
+        present.setdefault("floor", "default")  # the suite's own
     if "encoder" in present:
         present.setdefault("state_norm", "none")  # states entered raw
     if present.get("phase") == "drq":

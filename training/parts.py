@@ -120,6 +120,7 @@ def env_arguments(settings: EnvironmentKeys) -> dict[str, Any]:
         "goal_seed": settings.seed if sets and settings.goal_seed is None else settings.goal_seed,
         "task_id": settings.task_id,
         "exorl": settings.exorl,
+        "floor": settings.floor,
     }
 
 

@@ -15,6 +15,7 @@ from utils.regular import kind_of
 
 SAME_MEANING = (
     "render.quality",
+    "floor",
     "actor.dist",
     "actor.min_std",
     "agent.decoder_elu_output",

@@ -246,7 +246,7 @@ class FinetuneKeys(DreamerRunKeys, SourceKeys, VariantKeys):
     custom_snap_dir: Text | None
     save_ft_model: Flag
     eval_goals: Flag = False
-    goal_mode: OneOf[Literal["random_skills", "nearest_code"]] = "random_skills"
+    goal_mode: OneOf[Literal["random_skills", "nearest_code", "toward_goal"]] = "random_skills"
 
     @property
     def models(self) -> int:

@@ -30,11 +30,15 @@ def in_hydra(value: object) -> str:
     """``value`` as Hydra's grammar has it: texts in single quotes unless they are plain, ``${`` without its meaning."""
     if not isinstance(value, str | os.PathLike):
         return json.dumps(value, separators=(",", ":")).replace('"', "'")
-    text = os.fspath(value)
-    text = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)  # OmegaConf's escape
+    text = literal(os.fspath(value))
     if _PLAIN.fullmatch(text):
         return text
     return in_quotes(text)
+
+
+def literal(text: str) -> str:
+    """``text`` with OmegaConf's escape for every ``${`` in it, which is none of a key."""
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
 
 
 def in_quotes(text: str) -> str:

@@ -101,7 +101,14 @@ def _store_agent_presets() -> None:
             ConfigStore.instance().store(f"{preset!s}_{agent!s}", keys, group="agent_preset", package="agent")
 
 
+def _store_launchers() -> None:
+    """``configs/launcher/*.yaml`` as options of Hydra's group ``hydra/launcher``, for every script alike."""
+    for path in sorted((CONFIGS / "launcher").glob("*.yaml")):
+        ConfigStore.instance().store(path.stem, OmegaConf.load(path), group="hydra/launcher")
+
+
 _store_agent_presets()
+_store_launchers()
 
 
 def domain_of(env_factory: str | None, otherwise: str) -> str:

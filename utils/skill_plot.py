@@ -114,6 +114,35 @@ def paths_among_walls(
     return _written(figure, out)
 
 
+def paths_from_above(skills: Sequence[Sequence[Floats]], out: Path, *, title: str | None = None) -> Written:
+    """Draw paths in the open, all episodes of a skill in its colour, and write ``out.pdf`` and ``out.png``.
+
+    Every path ends in a dot; a cross is the world's origin.
+
+    Args:
+        skills: of N skills, E episodes each: (T, 2), x and y in m. T may differ.
+        out: without an end.
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    _check(skills)
+    figure = _figure(5.9, 5.0)
+    axes = figure.add_subplot()
+    for number, episodes in enumerate(skills):
+        for episode in episodes:
+            axes.plot(*episode.T, linewidth=1.3, alpha=0.8, solid_joinstyle="round", **_stroke(number))
+            if len(episode):
+                axes.plot(*episode[-1], "o", color=_colour(number), markersize=4, zorder=4)
+    axes.plot(0, 0, "x", color="black", markersize=8, markeredgewidth=2.2, zorder=5)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("x (m)")
+    axes.set_ylabel("y (m)")
+    plain(axes)
+    _finish(figure, axes, len(skills), title)
+    return _written(figure, out)
+
+
 def scenes_side_by_side(scenes: Mapping[str, Scene], out: Path, columns: int = 4) -> Written:
     """Draw mazes by name, without any paths, and write ``out.pdf`` and ``out.png``."""
     rows = -(-len(scenes) // columns)

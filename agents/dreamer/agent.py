@@ -305,7 +305,7 @@ class DreamerAgent(nn.Module):
     @torch.no_grad()
     def skill_to(self, observation: Tensor) -> Tensor | None:
         """The skill whose code is nearest to the state in which ``observation`` is seen (see :mod:`agents.agent`)."""
-        return self.pilot.code_of(self.world_model.standing(observation.to(self.device)))
+        return self.pilot.code_of(self.world_model.standing(observation.to(self.device)).deter)
 
     @torch.no_grad()
     def embed(self, observations: Tensor) -> Tensor:
@@ -332,24 +332,10 @@ class DreamerAgent(nn.Module):
 
     def _parts(self) -> dict[str, nn.Module]:
         """The modules of a snapshot by name."""
-        parts = self._of_world(*LOADED_ALWAYS, "reward_head")
+        parts = self.world_model.parts(*LOADED_ALWAYS, "reward_head")
         for drive in self.drives.values():
             parts |= drive.parts()
         return parts
-
-    def _of_world(self, *names: str) -> dict[str, nn.Module]:
-        found = {name: getattr(self.world_model, name) for name in names}
-        return {name: module for name, module in found.items() if module is not None}
-
-    def _check_norm(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Weights that were made with normalised states mean nothing with raw ones, and the reverse."""
-        then, now = ("state_norm" in modules, self.world_model.state_norm is not None)
-        if then != now:
-            kinds = {True: "running", False: "none"}
-            raise UserError(
-                f"state_norm={kinds[now]}: the snapshot was made with state_norm={kinds[then]}. Set "
-                f"state_norm={kinds[then]}, or take another one."
-            )
 
     def load_snapshot(
         self, modules: Mapping[str, Mapping[str, Tensor]], *, init_actor: bool, init_critic: bool
@@ -359,8 +345,8 @@ class DreamerAgent(nn.Module):
 
         Everything else stays fresh. Raises :class:`UserError` for a snapshot of other sizes.
         """
-        self._check_norm(modules)
-        wanted = self._of_world(*LOADED_ALWAYS)
+        self.world_model.check_norm(modules)
+        wanted = self.world_model.parts(*LOADED_ALWAYS)
         for drive in self.drives.values():
             wanted |= drive.initial(init_actor=init_actor, init_critic=init_critic)
         for name, module in wanted.items():
@@ -390,7 +376,7 @@ class DreamerAgent(nn.Module):
 
         Raises :class:`UserError` for a snapshot of other sizes.
         """
-        self._check_norm(modules)
+        self.world_model.check_norm(modules)
         for name, module in self._parts().items():
             load_part(module, name, modules.get(name, {}), SIZES)
 

@@ -66,12 +66,13 @@ def imagine(rssm: RSSM, actor: Actor, start: Latent, skill: Tensor | Pick, horiz
     """
     latent, feat, prior, act = start, start.feat, rssm.prior(), actor.repeated()
     feats, deters, actions, skills, means, stds = [feat], [start.deter], [], [], [], []
-    for _ in range(horizon):
+    drawn = rssm.drawn(horizon, len(feat), feat.device)  # at once: fewer launches
+    for t in range(horizon):
         seen = feat.detach()
         skills.append(skill if isinstance(skill, Tensor) else skill(seen))
         policy = act(seen, skills[-1])
         action = policy.rsample()
-        latent = rssm.imagine_step(latent, action, prior)
+        latent = rssm.imagine_step(latent, action, prior, drawn[t])
         feat = latent.feat
         feats.append(feat)
         deters.append(latent.deter)

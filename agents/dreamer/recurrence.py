@@ -95,41 +95,44 @@ class Gradients(NamedTuple):
 def forward_step(
     weights: Weights,
     deter: Tensor,
-    stoch: Tensor,
+    state: Tensor,
     action: Tensor,
     hidden: Tensor,
-    one_hot: Tensor,
+    room: Tensor,
     uniform: Tensor,
     keep: tuple[Tensor, Tensor] | None,
 ) -> Step:
-    """States (N, D) and samples (N, L), those in the type of products, one step on; nothing is recorded.
+    """States (N, D) one step on; nothing is recorded.
 
-    ``action``, ``hidden`` and ``uniform`` are those of :class:`Given` at this step; the first two, but for a ``hidden``
-    that is the same for all, are overwritten with the layers they are part of, and ``one_hot`` (N, groups, classes),
-    zeros, with the sample. ``keep``: 0 where the state is reset before, for the state and in the type of products.
+    ``state`` (N, L + D) is the sample and the same states, in the type of products; so is what ``room``, zeros, is
+    overwritten with. ``action``, ``hidden`` and ``uniform`` are those of :class:`Given` at this step; the first two,
+    but for a ``hidden`` that is the same for all, are overwritten with the layers they are part of. ``keep``: 0 where
+    the state is reset before, for ``deter`` and in the type of products.
 
     h' = h + sigma(u - 1) (tanh(sigma(r) c) - h), where [r, c, u] = LayerNorm(W [ELU(W_s s + a), h] + b); then the
     sample of softmax(W_l ELU(W_h h' + e)). The -1 is part of ``norm_bias``.
     """
     if keep is not None:
-        deter, stoch = deter * keep[0], stoch * keep[1]
-    size = deter.shape[-1]
+        deter, state = deter * keep[0], state * keep[1]
+    size, latent = deter.shape[-1], weights.stoch.shape[-1]
+    stoch = state[:, :latent]
     x = F.elu(action.addmm_(stoch, weights.stoch.t()), inplace=True)
-    inner = torch.cat([x, deter.to(x.dtype)], -1)
+    inner = torch.cat([x, state[:, latent:]], -1)
     raw = F.linear(inner, weights.gates, weights.gates_bias).to(deter.dtype)
     normed, mean, rstd = torch.native_layer_norm(raw, [3 * size], weights.norm, weights.norm_bias, EPS)
     gates = torch.sigmoid(normed)
     candidate = torch.tanh(gates[:, :size] * normed[:, size : 2 * size])
     new = torch.lerp(deter, candidate, gates[:, 2 * size :])
-    narrow = new.to(x.dtype)
+    narrow = room[:, latent:].copy_(new)
     if hidden.dim() == 1:
         hidden = F.linear(narrow, weights.deter, hidden)
     else:
         hidden.addmm_(narrow, weights.deter.t())
     hidden = F.elu(hidden, inplace=True)
     logits = F.linear(hidden, weights.logits, weights.logits_bias)
-    probs = softmax(logits.unflatten(-1, one_hot.shape[-2:]), new.dtype)
-    sample = draw(probs, uniform, one_hot).flatten(-2)
+    groups = uniform.shape[-2]
+    probs = softmax(logits.unflatten(-1, (groups, -1)), new.dtype)
+    sample = draw(probs, uniform, room[:, :latent].unflatten(-1, (groups, -1))).flatten(-2)
     return Step(
         new, sample, logits, deter, stoch, inner, raw, mean, rstd, normed, gates, candidate, narrow, hidden, probs
     )
@@ -233,39 +236,44 @@ def recur(functions: Functions, deter: Tensor, stoch: Tensor, given: Given, weig
     """
     if torch.is_grad_enabled():
         return _Recurrence.apply(functions, deter, stoch, *given, *weights)  # type: ignore[no-any-return]
-    samples = _room(stoch, given, weights)
-    steps = [step[:3] for step in _walk(functions[0], deter, stoch, given, weights, samples)]
-    return _made_of(steps, samples)
+    room = _room(deter, given, weights)
+    steps = [step[:3] for step in _walk(functions[0], deter, stoch, given, weights, room)]
+    return _made_of(steps, room, stoch.shape[-2:])
 
 
-def _room(stoch: Tensor, given: Given, weights: Weights) -> Tensor:
-    """Where the samples of all steps come, zeros (T, N, groups, classes)."""
-    return torch.zeros(given.action.shape[1], *stoch.shape, dtype=weights.stoch.dtype, device=stoch.device)
+def _room(deter: Tensor, given: Given, weights: Weights) -> Tensor:
+    """Where samples and states of all steps come, in the type of products: zeros (T, N, L + D)."""
+    length, width = given.action.shape[1], weights.stoch.shape[-1] + deter.shape[-1]
+    return torch.zeros(length, len(deter), width, dtype=weights.stoch.dtype, device=deter.device)
 
 
 def _walk(
-    forward: Forward, deter: Tensor, stoch: Tensor, given: Given, weights: Weights, samples: Tensor
+    forward: Forward, deter: Tensor, stoch: Tensor, given: Given, weights: Weights, room: Tensor
 ) -> Iterator[Step]:
-    sample = stoch.flatten(-2).to(weights.stoch.dtype)
+    latent = weights.stoch.shape[-1]
+    state = torch.empty_like(room[0])
+    state[:, :latent].copy_(stoch.flatten(-2))
+    state[:, latent:].copy_(deter)
     # copies, which are overwritten
     action, hidden = (
         x if x.dim() == 1 else x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
         for x in (given.action, given.hidden)
     )
-    keep = None if given.keep is None else (given.keep, given.keep.to(sample.dtype))
+    keep = None if given.keep is None else (given.keep, given.keep.to(state.dtype))
     for t in range(len(action)):
         keep_now = None if keep is None else (keep[0][:, t], keep[1][:, t])
         beside = hidden if hidden.dim() == 1 else hidden[t]
-        step = forward(weights, deter, sample, action[t], beside, samples[t], given.uniform[t], keep_now)
-        deter, sample = step.deter, step.one_hot
+        step = forward(weights, deter, state, action[t], beside, room[t], given.uniform[t], keep_now)
+        deter, state = step.deter, room[t]
         yield step
 
 
-def _made_of(steps: Sequence[Sequence[Tensor]], samples: Tensor) -> Recurred:
-    """States and logits of the first and third field of every step."""
+def _made_of(steps: Sequence[Sequence[Tensor]], room: Tensor, groups: Sequence[int]) -> Recurred:
+    """States and logits of the first and third field of every step, and the samples, each of ``groups`` of classes."""
     deter, logits = (_stacked([step[i] for step in steps]) for i in (0, 2))
+    samples = room[..., : logits.shape[-1]].unflatten(-1, groups)
     stoch = samples.transpose(0, 1).to(deter.dtype, memory_format=torch.contiguous_format)
-    return deter, stoch, logits.unflatten(-1, samples.shape[-2:])
+    return deter, stoch, logits.unflatten(-1, groups)
 
 
 _SLOPED = ("candidate", "normed", "gates", "before")
@@ -276,12 +284,12 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, functions: Functions, deter: Tensor, stoch: Tensor, *given: Tensor) -> Recurred:
         everything, weights = Given(*given[: len(Given._fields)]), Weights(*given[len(Given._fields) :])
-        samples = _room(stoch, everything, weights)
-        steps = list(_walk(functions[0], deter, stoch, everything, weights, samples))
+        room = _room(deter, everything, weights)
+        steps = list(_walk(functions[0], deter, stoch, everything, weights, room))
         ctx.set_materialize_grads(False)
         ctx.backward_step, ctx.groups, ctx.one_hidden = functions[1], stoch.shape[-2:], everything.hidden.dim() == 1
         ctx.save_for_backward(everything.keep, *weights, *(kept for step in steps for kept in step))
-        return _made_of(steps, samples)
+        return _made_of(steps, room, stoch.shape[-2:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -304,12 +312,9 @@ class _Recurrence(torch.autograd.Function):
             )
             found.append(one)
             deter, stoch = one.deter, one.stoch.unflatten(-1, ctx.groups)
-            if keep is not None:
-                deter, stoch = deter * keep[:, t], stoch * keep[:, t, None]
-            if t and outside[0][t - 1] is not None:
-                deter = deter + outside[0][t - 1]
-            if t and outside[1][t - 1] is not None:
-                stoch = stoch + outside[1][t - 1]
+            before = [part[t - 1] if t else None for part in outside[:2]]
+            here = [None] * 2 if keep is None else [keep[:, t], keep[:, t, None]]
+            deter, stoch = map(_reset_and_joined, (deter, stoch), here, before)
         found.reverse()
         _, wants_deter, wants_stoch, wants_action, wants_hidden, _, _, *wants = ctx.needs_input_grad
         hidden = _stacked([one.hidden for one in found]) if wants_hidden else None
@@ -324,6 +329,13 @@ class _Recurrence(torch.autograd.Function):
             *(None, None),
             *(weight_gradients(weights, steps, found) if any(wants) else [None] * len(wants)),
         )
+
+
+def _reset_and_joined(grad: Tensor, keep: Tensor | None, other: Tensor | None) -> Tensor:
+    """``grad * keep + other``, of what there is."""
+    if keep is not None:
+        return grad * keep if other is None else torch.addcmul(other, grad, keep)
+    return grad if other is None else grad + other
 
 
 def _stacked(rows: list[Tensor]) -> Tensor:

@@ -96,15 +96,17 @@ class RSSM(nn.Module):
         others = self.input.weight[:, flat:], self.input.bias, hidden_bias
         return Dynamics(weights, *(x.to(dtype) for x in others))
 
-    def imagine_step(self, latent: Latent, action: Tensor, prior: Dynamics | None = None) -> Latent:
+    def imagine_step(
+        self, latent: Latent, action: Tensor, prior: Dynamics | None = None, drawn: Tensor | None = None
+    ) -> Latent:
         """One step of the prior dynamics: states (N, ...) and actions (N, A) -> next states (N, ...).
 
-        Their logits are in the type of products.
-        ``prior`` is what :meth:`prior` gave since the weights last changed.
+        Their logits are in the type of products. ``prior`` is what :meth:`prior` gave since the weights last changed,
+        ``drawn`` one of the rows of :meth:`drawn`.
         """
         prior = prior or self.prior()
-        uniform = self._numbers(across.rand_like(latent.stoch[..., :1], 0))
-        given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform[None], None)
+        uniform = self.drawn(1, len(action), action.device) if drawn is None else drawn[None]
+        given = Given(prior.of(action)[:, None], prior.hidden_bias, uniform, None)
         return Latent(*(x.squeeze(1) for x in recur(self._steps(), latent.deter, latent.stoch, given, prior.weights)))
 
     def observe_step(self, latent: Latent, action: Tensor, embed: Tensor, is_first: Tensor) -> Latent:
@@ -130,9 +132,7 @@ class RSSM(nn.Module):
         weight, bias = self.posterior_in.weight, self.posterior_in.bias
         from_embed = F.linear(embed, weight[:, self.deter :], bias)
         posterior = self._dynamics(weight[:, : self.deter], bias, self.posterior_out)
-        length, batch, device = embed.shape[1], len(embed), embed.device
-        drawn = across.own_rows(lambda n: torch.rand(length, n, self.stoch, 1, device=device), batch, dim=1)
-        uniform = self._numbers(drawn)
+        uniform = self.drawn(embed.shape[1], len(embed), embed.device)
         given = Given(posterior.of(action * keep), from_embed, uniform, keep)
         deter, stoch, logits = recur(self._steps(), latent.deter, latent.stoch, given, posterior.weights)
         return Latent(deter, stoch, logits.to(deter.dtype)), self.prior_logits(deter)
@@ -140,13 +140,13 @@ class RSSM(nn.Module):
     def imagine(self, start: Latent, actions: Tensor) -> Latent:
         """Prior states for given actions, as :meth:`imagine_step`: start (N, ...), actions (N, T, A) -> (N, T, ...)."""
         prior = self.prior()
-        length, count, device = actions.shape[1], len(actions), actions.device
-        drawn = across.own_rows(lambda n: torch.rand(length, n, self.stoch, 1, device=device), count, dim=1)
-        uniform = self._numbers(drawn)
+        uniform = self.drawn(actions.shape[1], len(actions), actions.device)
         given = Given(prior.of(actions), prior.hidden_bias, uniform, None)
         return Latent(*recur(self._steps(), start.deter, start.stoch, given, prior.weights))
 
-    def _numbers(self, uniform: Tensor) -> Tensor:
+    def drawn(self, steps: int, count: int, device: torch.device | str) -> Tensor:
+        """Random numbers for the samples of so many steps of ``count`` states, (steps, count, stoch, 1)."""
+        uniform = across.own_rows(lambda n: torch.rand(steps, n, self.stoch, 1, device=device), count, dim=1)
         return below_one(uniform, self.discrete)
 
     def _steps(self) -> Functions:

@@ -151,16 +151,32 @@ class WorldModel(nn.Module):
             }
         return total, Updated(parts, metrics)
 
+    def parts(self, *names: str) -> dict[str, nn.Module]:
+        """The modules of these names, without those that this model lacks."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def check_norm(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Raise :class:`UserError` where a snapshot's ``modules`` were made with normalised states and this model takes
+        raw ones, or the reverse: shapes would not show it.
+        """
+        then, now = ("running" if made else "none" for made in ("state_norm" in modules, self.state_norm is not None))
+        if then != now:
+            raise UserError(
+                f"state_norm={now}: the snapshot was made with state_norm={then}. Set state_norm={then}, or take "
+                "another one."
+            )
+
     @torch.no_grad()
-    def standing(self, observation: Tensor) -> Tensor:
-        """The deterministic state (deter,) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does
-        not move: seen ``STANDS`` times, with actions of zeros. The first time it does not know of what is seen, since
-        it comes before the posterior.
+    def standing(self, observation: Tensor) -> Latent:
+        """The state (...) of one who sees ``observation``, uint8 (C, S, S) or float32 (D,), and does not move: seen
+        ``STANDS`` times, with actions of zeros. The first time its deterministic part does not know of what is seen,
+        since it comes before the posterior.
         """
         seen = observation.expand(1, STANDS, *observation.shape)
         action = observation.new_zeros(1, STANDS, self.rssm.action_dim, dtype=torch.float32)
         is_first = torch.arange(STANDS, device=observation.device)[None] == 0
-        return self.observe(seen, action, is_first).post.deter[0, -1]
+        return Latent(*(x[0, -1] for x in self.observe(seen, action, is_first).post))
 
     @torch.no_grad()
     def images_of(self, deter: Tensor) -> Tensor:

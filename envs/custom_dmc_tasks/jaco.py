@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,6 +82,7 @@ class Reach(manipulation_reach.Reach):
 
     Attributes:
         random: what draws the initial states, as the suite's tasks have it.
+        workspace_target: x, y and z of the brick at the start, in m.
     """
 
     def __init__(self, corner: str, random: np.random.RandomState | int | None = None, exorl: bool = False):
@@ -102,6 +103,15 @@ class Reach(manipulation_reach.Reach):
             control_timestep=CONTROL_TIMESTEP,
         )
         self._task_observables.pop("target_position", None)  # which dm_control shows of a mark
+        self.workspace_target = np.array(place)
+
+    @property
+    def arm(self) -> Any:
+        return self._arm
+
+    @property
+    def hand(self) -> Any:
+        return self._hand
 
     def initialize_episode(self, physics, random_state: np.random.RandomState) -> None:
         """Draws the initial state; time 0 is when the brick has settled."""
@@ -109,6 +119,25 @@ class Reach(manipulation_reach.Reach):
             super().initialize_episode(physics, random_state)
         # Some versions of dm_control leave the clock where settling ended, which would cost the episode a step or two.
         physics.data.time = 0.0
+
+
+def put_hand(environment: composer.Environment, above: float) -> None:
+    """Put the tool centre point ``above`` m above where the brick, or the mark, is at the start.
+
+    Raises:
+        RuntimeError: the arm cannot be brought there.
+    """
+    task, physics = environment.task, environment.physics
+    corner = task.workspace_target
+    with _without_retries():
+        there = task.arm.set_site_to_xpos(
+            physics=physics,
+            random_state=np.random.RandomState(0),
+            site=task.hand.tool_center_point,
+            target_pos=np.array([*corner[:2], corner[2] + above]),
+        )
+    if not there:
+        raise RuntimeError("inverse kinematics did not bring the hand to the goal")
 
 
 @contextmanager

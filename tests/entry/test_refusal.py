@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from entry.cli import check_overrides
-from entry.refusal import LAUNCHERS
+from entry.launchers import PACKAGES
 from entry.settings import settings_of, settled
 from utils.advice import ROOT
 from utils.errors import UserError
@@ -64,17 +64,25 @@ def test_what_is_written_instead_is_accepted(script, words, wrong, instead):
 @pytest.mark.skipif(find_spec("hydra_plugins") is not None, reason="a launcher is installed")
 def test_a_launcher_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
     (tmp_path / "cluster.yaml").write_text("defaults: [pretrain, override hydra/launcher: joblib, _self_]\n")
-    extras = re.search(r"^launchers = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
-    assert set(re.findall(r'"([\w-]+)', extras)) == set(LAUNCHERS.values())
     monkeypatch.chdir(tmp_path)
-    for words, option in (
-        (["--multirun", "hydra/launcher=submitit_slurm"], "submitit_slurm"),
-        (["--config-dir", ".", "--config-name", "cluster"], "joblib"),
+    for words, missing in (
+        (["--multirun", "hydra/launcher=submitit_slurm"], "hydra/launcher/submitit_slurm"),
+        (["--multirun", "hydra/launcher=slurm"], "hydra/launcher/submitit_slurm"),
+        (["--multirun", "hydra/launcher=ray_cluster"], "hydra/launcher/ray"),
+        (["--multirun", "hydra/sweeper=optuna"], "hydra/sweeper/optuna"),
+        (["--config-dir", ".", "--config-name", "cluster"], "hydra/launcher/joblib"),
     ):
-        said = refusal("pretrain", words)
-        assert f"hydra/launcher={option}" in said and LAUNCHERS[option] in said
-        place = Path(shlex.split(said.partition("pip install -e ")[2])[0].removesuffix("[launchers]"))
+        said, (package, extra) = refusal("pretrain", words), PACKAGES[missing]
+        assert "=".join(missing.rsplit("/", 1)) in said and package in said
+        place = Path(shlex.split(said.partition("pip install -e ")[2])[0].removesuffix(f"[{extra}]"))
         assert (place / "pyproject.toml").is_file()
+
+
+def test_the_extras_bring_what_the_messages_name():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for extra in {extra for _, extra in PACKAGES.values()}:
+        lines = re.search(rf"^{extra} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
+        assert set(re.findall(r'"([\w-]+)', lines)) == {package for package, of in PACKAGES.values() if of == extra}
 
 
 @pytest.mark.parametrize("key", ["resume", "snapshot_base_dir"])

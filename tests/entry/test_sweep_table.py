@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from entry.objective import objective
 from entry.scripts import SCRIPTS
+from entry.stored import DIFFERS, read_config
 from entry.sweep_table import RECORDS, conclude, recorded
 from entry.words import Jobs
 from utils.errors import UserError
@@ -159,3 +160,5 @@ def test_jobs_return_their_objective_to_hydra(tmp_path, monkeypatch):
     ]
     assert math.isfinite(returned[0]) and float(rows[0][3]) == returned[0]
     assert returned[1] is None and rows[1][3] == ""
+    for number, (_, overrides, *_) in enumerate(rows):
+        assert read_config(folder / str(number))[DIFFERS] == [overrides]

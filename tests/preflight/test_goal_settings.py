@@ -31,9 +31,12 @@ MW = (*CHOREO, "configs=mw_pixels", "task=mw_reach")
             ("finetune", "agent=diayn_dreamer", "task=mw_reach", "eval_goals=true", "goal_mode=nearest_code"),
             ["goal_mode=nearest_code", "agent=diayn_dreamer", "agent=choreo"],
         ),
-        (
-            (*CHOREO, "task=jaco_reach_top_left", "eval_goals=true", "goal_mode=nearest_code"),
-            ["goal_mode=nearest_code", "task=jaco_reach_top_left", "brick", "task=mw_reach"],
+        *(
+            (
+                ("finetune", f"agent={agent}", "task=jaco_reach_top_left", "eval_goals=true", "goal_mode=toward_goal"),
+                ["goal_mode=toward_goal", f"agent={agent}", "agent=metra_dreamer"],
+            )
+            for agent in ("choreo", "diayn_dreamer")
         ),
         ((*MW, "task_id=50"), ["task_id=50", "49"]),
         ((*MW, "goal_seed=-1"), ["goal_seed=-1"]),
@@ -57,6 +60,15 @@ def test_every_agent_with_skills_is_taken(agent):
         "finetune", f"agent={agent}", "configs=mw_pixels", "task=mw_reach", "eval_goals=True", "snapshot_ts=9"
     )
     assert found.eval_goals and found.goal_mode == "random_skills" and found.agent.update_skill_every_step > 0
+
+
+@pytest.mark.parametrize("task", ["jaco_reach_top_left", "mw_reach"])
+@pytest.mark.parametrize("mode", ["nearest_code", "toward_goal"])
+def test_goals_are_shown_in_both_domains(task, mode):
+    agent = "choreo" if mode == "nearest_code" else "metra_dreamer"
+    kind = "mw_pixels" if task == "mw_reach" else "dmc_pixels"
+    words = (f"agent={agent}", f"configs={kind}", f"task={task}", "eval_goals=True", f"goal_mode={mode}")
+    assert typed("finetune", *words, "snapshot_ts=9").goal_mode == mode
 
 
 def test_the_set_of_goals_is_that_of_the_seed():

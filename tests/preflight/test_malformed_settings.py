@@ -40,7 +40,8 @@ CHOICES = {
     "actor.dist",
     "actor_grad",
 }
-CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size", "on_nan"}
+CHOICES |= {"goal_mode", "precision", "progress", "device", "agent.skill_choice", "agent.density_image_size"}
+CHOICES |= {"on_nan", "floor"}
 CHOICES |= {"replay.device", "replay.verify", "agent.constraint", "agent.cic_particles", "agent.knn_scale"}
 FROM_ZERO = {
     "retain.actor_waits",

@@ -83,8 +83,9 @@ def stage_of(env, logger, stopped=lambda: False):
 
 def evaluator(folder, episodes=2, *, views=None, period=2):
     log = GoalLog(folder)
-    made = {"reached_above": 0.0, "aims": True, "period": period, "views": views, "most_skills": 1, "skill_steps": 1}
-    return ReachedGoals(episodes, PLACES, log=log, run_dir=folder, **made), log
+    mode = "random_skills" if views is None else "nearest_code"
+    made = {"reached_above": 0.0, "aims": True, "period": period, "most_skills": 1, "skill_steps": 1}
+    return ReachedGoals(episodes, PLACES, log=log, run_dir=folder, mode=mode, views=views, **made), log
 
 
 def written(folder):
@@ -204,6 +205,17 @@ def test_a_run_on_jaco(settings, tmp_path):
     (found,) = written(tmp_path / "run")
     assert [float(found[k]) for k in "xyz"] == [0.09, 0.09, 0.001]
     assert int(found["reached"]) == (float(found["return"]) > 1e-4)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_a_run_on_jaco_toward_the_brick(settings, tmp_path, discrete):
+    slow = (*SHORT, "agent=metra_dreamer", f"agent.discrete={str(discrete).lower()}", "batch_length=8")
+    slow = (*slow, "save_video=false")
+    made = made_by(tmp_path / "jaco" / "snapshot_20.pt", "pretrain", *slow, "domain=jaco")
+    words = [f"snapshot={made}", "task=jaco_reach_top_right", "num_train_frames=50", "eval_goals=True"]
+    launch(settings("finetune", *slow, *words, "goal_mode=toward_goal"), tmp_path / "run", "finetune")
+    (found,) = written(tmp_path / "run")
+    assert found["skills"] == "" and int(found["reached"]) == (float(found["return"]) > 1e-4)
 
 
 def test_fine_tuning_on_meta_world_says_how_often_it_succeeds(settings, tmp_path, snapshot):

@@ -264,7 +264,10 @@ class Plane(SimpleNamespace):
     def prior(self):
         """There are no weights."""
 
-    def imagine_step(self, latent, action, prior=None):
+    def drawn(self, steps, count, device):
+        return torch.zeros(steps)
+
+    def imagine_step(self, latent, action, prior=None, drawn=None):
         return latent._replace(deter=latent.deter + action / 2)
 
     def imagine(self, start, actions):

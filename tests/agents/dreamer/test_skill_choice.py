@@ -205,9 +205,9 @@ def test_imagination_prefers_the_policy_that_gets_the_reward(few, monkeypatch, b
             p.zero_()
     step = rssm.imagine_step
 
-    def marked(latent, action, prior):
+    def marked(latent, action, *given):
         """The first entry of the state remembers the action."""
-        new = step(latent, action, prior)
+        new = step(latent, action, *given)
         deter = new.deter.clone()
         deter[:, 0] = action[:, 0]
         return new._replace(deter=deter)
