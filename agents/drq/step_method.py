@@ -36,8 +36,8 @@ class StepMethod(nn.Module):
     def learn(
         self, batch: Mapping[str, Tensor], skill: Tensor, critic: Encoder, optimizer: Optimizer | None
     ) -> tuple[Tensor, Updated]:
-        """A batch as :meth:`agents.drq.agent.DrQAgent.update` has it, skill (B, n) -> r_int (B,), by what has learned
-        from it.
+        """One descent on a batch as :meth:`agents.drq.agent.DrQAgent.update` has it, under skills (B, n), then r_int
+        of it (B,). ``critic`` is the critic's encoder.
         """
         seen = self._images(batch["observation"])
         views = self._views(seen, batch, skill, critic)

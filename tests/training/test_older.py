@@ -9,15 +9,17 @@ from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from settings_kit import compose_settings
 
+from agents.drq.settings import MethodKeys
 from analysis.describe import describe
 from analysis.skill_probe import load_agent
 from entry.settings import settings_of
 from entry.start import launch
 from entry.stored import stored_settings
 from training import checkpoint
-from training.older import current
+from training.older import DRQ_METHOD, current
 from training.run import CHECKPOINT
 from utils.config import CONFIG_FILE
+from utils.settings import fields_of
 
 SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
 
@@ -91,6 +93,14 @@ def test_drqs_reference_meant_all_of_it():
     assert current({"config": then | {"extrinsic_coeff": 0.5}})["config"]["extrinsic_coeff"] == 0.5
     assert current({"config": then | {"env_factory": None}})["config"]["skill_critic"] is True
     assert current({"config": then | {"reference": False}})["config"]["skill_critic"] is True
+
+
+def test_drqs_method_was_diayn():
+    then = {"phase": "drq", "env_factory": None, "num_skills": 10}
+    now = current({"config": then})["config"]
+    assert now == then | DRQ_METHOD | {"augmentation": "shift"} and now["method"] == "diayn"
+    assert DRQ_METHOD.keys() == {"method", *fields_of(MethodKeys)}
+    assert current({"config": then | {"method": "metra"}})["config"]["method"] == "metra"
 
 
 @pytest.mark.parametrize(
