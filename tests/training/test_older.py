@@ -8,6 +8,7 @@ import torch
 from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from settings_kit import compose_settings
+from snapshot_kit import DRQ, made_by
 
 from agents.drq.settings import MethodKeys
 from analysis.describe import describe
@@ -101,6 +102,23 @@ def test_drqs_method_was_diayn():
     assert now == then | DRQ_METHOD | {"augmentation": "shift"} and now["method"] == "diayn"
     assert DRQ_METHOD.keys() == {"method", *fields_of(MethodKeys)}
     assert current({"config": then | {"method": "metra"}})["config"]["method"] == "metra"
+
+
+def test_a_file_of_the_format_before_is_of_diayn_and_of_the_suites_floor(tmp_path, monkeypatch):
+    content = checkpoint.load(made_by(tmp_path / "now.pt", "drq", *DRQ), "snapshot")
+    config = {key: value for key, value in content["config"].items() if key not in {*DRQ_METHOD, "floor"}}
+    with monkeypatch.context() as patch:
+        patch.setitem(checkpoint.FORMATS, "snapshot", range(1, 6))
+        header = ("format", "kind", "commit", "versions")
+        checkpoint.save(tmp_path / "then.pt", "snapshot", {k: v for k, v in content.items() if k not in header}
+                        | {"config": config})  # fmt: skip
+    agent, then = load_agent(tmp_path / "then.pt", 0)
+    assert then["format"] == 5 and then["config"]["method"] == "diayn" and then["config"]["floor"] == "default"
+    assert agent.discriminator is not None
+
+
+def test_what_an_agent_did_is_kept_where_a_file_says_it():
+    assert current({"phase": "offline", "config": {"phase": "offline_train"}})["phase"] == "offline"
 
 
 @pytest.mark.parametrize(
