@@ -8,6 +8,7 @@ import torch
 from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from settings_kit import compose_settings
+from snapshot_kit import made_by
 
 from analysis.describe import describe
 from analysis.skill_probe import load_agent
@@ -17,7 +18,9 @@ from entry.stored import stored_settings
 from training import checkpoint
 from training.older import current
 from training.run import CHECKPOINT
+from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE
+from utils.seal import seal
 
 SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
 
@@ -122,6 +125,26 @@ def test_a_choice_by_replay_was_what_the_method_made_of_it(own, meant):
     assert agent["skill_choice"] == meant and "broadcast_choice" not in agent
     kept = {"env_factory": None, "agent": {"skill_choice": "imagination"}}
     assert current({"config": kept})["config"] == kept
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "lacks"),
+    [
+        ("pretrain", ("agent=diayn_dreamer", "preset=debug", "domain=walker"), ("state_norm", "floor")),
+        ("drq", ("preset=debug", "task=walker_walk", "num_skills=2"), ("floor", "augmentation")),
+    ],
+)
+def test_a_snapshot_of_the_format_before_lacks_what_came_since(tmp_path, script, words, lacks):
+    """What a format does not say of settings, the tools that play snapshots would ask for."""
+    path = made_by(tmp_path / "snapshot_20.pt", script, *words)
+    content = torch.load(path, weights_only=True)
+    before = {key: value for key, value in content["config"].items() if key not in lacks}
+    with atomic_path(path) as temporary:
+        torch.save(content | {"config": before, "format": 5}, temporary)
+        seal(temporary)
+    read = checkpoint.load(path, "snapshot")
+    assert all(read["config"][key] == content["config"][key] for key in lacks)
+    assert load_agent(path, seed=0)
 
 
 def test_states_entered_raw_before_they_could_be_normalised():
