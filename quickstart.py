@@ -209,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(summary(folder, snapshot, started))
     print("\n" + "\n".join(sentences))
     print(f"to look at: {folder / 'poster.png'}")
+    print(f"all of it as one page: {command('report.py', override('snapshot', snapshot))}")
     print(f"go on: {command('dreamer_finetune.py', *next_words(snapshot))}")
 
 

@@ -93,6 +93,8 @@ def test_what_it_says_is_true(brief, tmp_path, capfd):
         request = settled(check_overrides(PHASES[name], shlex.split(line)[2:]))
         assert "seed=3" in line or "snapshot=" in line
         settings_of(PHASES[name], request)
+    (page,) = re.findall(r"^all of it as one page: \S+ \S+/report\.py snapshot=(.*)$", out, re.MULTILINE)
+    assert Path(*shlex.split(page)).is_file()
     (probe,) = re.findall(r"^\S+ -m analysis\.skill_probe (.*)$", out, re.MULTILINE)
     assert skill_probe.parser().parse_args(shlex.split(probe)).episodes == quickstart.PROBE_EPISODES
 

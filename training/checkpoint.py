@@ -29,7 +29,7 @@ from utils.seal import is_sealed, seal
 
 Kind = Literal["snapshot", "checkpoint"]
 
-FORMATS: dict[Kind, range] = {"snapshot": range(1, 7), "checkpoint": range(2, 8)}
+FORMATS: dict[Kind, range] = {"snapshot": range(1, 8), "checkpoint": range(2, 9)}
 """Versions of what the files hold that can be read; the last one is written."""
 
 SEALED_SINCE: dict[Kind, int] = {"snapshot": 2, "checkpoint": 3}

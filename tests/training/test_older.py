@@ -8,7 +8,7 @@ import torch
 from old_kit import SNAPSHOT, unpack
 from omegaconf import OmegaConf
 from settings_kit import compose_settings
-from snapshot_kit import DRQ, made_by
+from snapshot_kit import made_by
 
 from agents.drq.settings import MethodKeys
 from analysis.describe import describe
@@ -19,7 +19,9 @@ from entry.stored import stored_settings
 from training import checkpoint
 from training.older import DRQ_METHOD, current
 from training.run import CHECKPOINT
+from utils.atomic import atomic_path
 from utils.config import CONFIG_FILE
+from utils.seal import seal
 from utils.settings import fields_of
 
 SMALL = ("encoder.cnn_depth=2", "decoder.cnn_depth=2", "rssm.deter=8", "rssm.hidden=8")
@@ -104,19 +106,6 @@ def test_drqs_method_was_diayn():
     assert current({"config": then | {"method": "metra"}})["config"]["method"] == "metra"
 
 
-def test_a_file_of_the_format_before_is_of_diayn_and_of_the_suites_floor(tmp_path, monkeypatch):
-    content = checkpoint.load(made_by(tmp_path / "now.pt", "drq", *DRQ), "snapshot")
-    config = {key: value for key, value in content["config"].items() if key not in {*DRQ_METHOD, "floor"}}
-    with monkeypatch.context() as patch:
-        patch.setitem(checkpoint.FORMATS, "snapshot", range(1, 6))
-        header = ("format", "kind", "commit", "versions")
-        checkpoint.save(tmp_path / "then.pt", "snapshot", {k: v for k, v in content.items() if k not in header}
-                        | {"config": config})  # fmt: skip
-    agent, then = load_agent(tmp_path / "then.pt", 0)
-    assert then["format"] == 5 and then["config"]["method"] == "diayn" and then["config"]["floor"] == "default"
-    assert agent.discriminator is not None
-
-
 def test_what_an_agent_did_is_kept_where_a_file_says_it():
     assert current({"phase": "offline", "config": {"phase": "offline_train"}})["phase"] == "offline"
 
@@ -150,6 +139,28 @@ def test_a_choice_by_replay_was_what_the_method_made_of_it(own, meant):
     assert agent["skill_choice"] == meant and "broadcast_choice" not in agent
     kept = {"env_factory": None, "agent": {"skill_choice": "imagination"}}
     assert current({"config": kept})["config"] == kept
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "version", "lacks"),
+    [
+        ("pretrain", ("agent=diayn_dreamer", "preset=debug", "domain=walker"), 5, ("state_norm", "floor")),
+        ("drq", ("preset=debug", "task=walker_walk", "num_skills=2"), 5, ("floor", "augmentation", *DRQ_METHOD)),
+        ("drq", ("preset=debug", "task=walker_walk", "num_skills=2"), 6, tuple(DRQ_METHOD)),
+    ],
+)
+def test_a_snapshot_of_the_format_before_lacks_what_came_since(tmp_path, script, words, version, lacks):
+    """What a format does not say of settings, the tools that play snapshots would ask for."""
+    path = made_by(tmp_path / "snapshot_20.pt", script, *words)
+    content = torch.load(path, weights_only=True)
+    before = {key: value for key, value in content["config"].items() if key not in lacks}
+    with atomic_path(path) as temporary:
+        torch.save(content | {"config": before, "format": version}, temporary)
+        seal(temporary)
+    read = checkpoint.load(path, "snapshot")
+    unread = {*DRQ_METHOD} - {"method"}  # by DIAYN
+    assert all(read["config"][key] == content["config"][key] for key in lacks if key not in unread)
+    assert load_agent(path, seed=0)
 
 
 def test_states_entered_raw_before_they_could_be_normalised():
