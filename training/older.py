@@ -47,8 +47,8 @@ def current(content: dict[str, Any]) -> dict[str, Any]:
 
     Up to snapshots of format 2 and checkpoints of format 3 what the agent does was not said beside the settings; up to
     formats 3 and 4 ``skill_choice`` had another meaning; up to formats 4 and 5 all agents of Dreamer's saw images; up
-    to formats 5 and 6 states entered raw, floors were the suite's own, and DrQ had one augmentation; up to formats 6 and
-    7 it had one method.
+    to formats 5 and 6 states entered raw, floors were the suite's own, and DrQ had one augmentation; up to formats 6
+    and 7 it had one method.
     """
     config = current_settings(content.get("config", {}))
     script = config.get("phase") or ("finetune" if "snapshot_ts" in config else "pretrain")
