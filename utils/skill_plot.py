@@ -95,12 +95,7 @@ def paths_among_walls(
     Raises:
         ValueError: there is nothing to draw.
     """
-    _check(skills)
-    figure = _figure(5.9, 5.0)
-    axes = figure.add_subplot()
-    for number, episodes in enumerate(skills):
-        for episode in episodes:
-            axes.plot(*episode.T, linewidth=1.3, alpha=0.8, solid_joinstyle="round", **_stroke(number))
+    figure, axes = _paths(skills)
     for number, episodes in enumerate(skills):  # above all lines
         for episode in episodes:
             if len(episode):
@@ -126,12 +121,9 @@ def paths_from_above(skills: Sequence[Sequence[Floats]], out: Path, *, title: st
     Raises:
         ValueError: there is nothing to draw.
     """
-    _check(skills)
-    figure = _figure(5.9, 5.0)
-    axes = figure.add_subplot()
+    figure, axes = _paths(skills)
     for number, episodes in enumerate(skills):
         for episode in episodes:
-            axes.plot(*episode.T, linewidth=1.3, alpha=0.8, solid_joinstyle="round", **_stroke(number))
             if len(episode):
                 axes.plot(*episode[-1], "o", color=_colour(number), markersize=4, zorder=4)
     axes.plot(0, 0, "x", color="black", markersize=8, markeredgewidth=2.2, zorder=5)
@@ -141,6 +133,17 @@ def paths_from_above(skills: Sequence[Sequence[Floats]], out: Path, *, title: st
     plain(axes)
     _finish(figure, axes, len(skills), title)
     return _written(figure, out)
+
+
+def _paths(skills: Sequence[Sequence[Floats]]) -> tuple[Any, Any]:
+    """A figure and its axes with the paths of all episodes."""
+    _check(skills)
+    figure = _figure(5.9, 5.0)
+    axes = figure.add_subplot()
+    for number, episodes in enumerate(skills):
+        for episode in episodes:
+            axes.plot(*episode.T, linewidth=1.3, alpha=0.8, solid_joinstyle="round", **_stroke(number))
+    return figure, axes
 
 
 def scenes_side_by_side(scenes: Mapping[str, Scene], out: Path, columns: int = 4) -> Written:
