@@ -116,6 +116,14 @@ def test_what_is_not_possible(snapshots, capsys, words, told):
     assert told in capsys.readouterr().err
 
 
+def test_skills_of_drq_are_played_too(tmp_path):
+    """Whose settings name a task and no domain."""
+    path = made_by(tmp_path / "drq.pt", "drq", "preset=debug", "task=cheetah_run", "num_skills=2", "action_repeat=100")
+    found = skill_coverage(path, 3)
+    assert found.names == ["skill 0", "skill 1", "skill 0"] and found.facts["task"] == "cheetah_run"
+    assert [path.shape for path in found.followed] == [(11, 1)] * 3
+
+
 def test_a_run_writes_no_figure(tmp_path, capsys):
     assert main([str(tmp_path), "--png", "a.png"]) == 1
     assert "is no snapshot" in capsys.readouterr().err
