@@ -20,10 +20,12 @@ APART = 0.15
 class Goals(NamedTuple):
     """What is known of the goals of a domain."""
 
-    reached_above: float
-    """The return of an episode that has reached its goal is above this."""
+    reached_above: float | None
+    """The return of an episode that has reached its goal is above this; None where returns do not tell."""
     in_sets: bool = False
-    """Whether a task has the goals of a set, which ``goal_seed`` names; otherwise every task is a goal."""
+    """Whether a task has the goals of a set, which ``goal_seed`` names."""
+    poses: bool = False
+    """Whether all tasks have the same, poses of the body: see :mod:`envs.poses`. Neither: every task is a goal."""
 
 
 def reach_goals(number: int) -> NDArray[np.float64]:

@@ -54,7 +54,12 @@ class Domain:
 _CORNERS = ("reach_top_left", "reach_top_right", "reach_bottom_left", "reach_bottom_right")
 
 DOMAINS: dict[str, Domain] = {
-    "walker": Domain(bodies(6, 18, 24, "stand", "walk", "run", "flip"), primal="stand", control_steps=1000),
+    "walker": Domain(
+        bodies(6, 18, 24, "stand", "walk", "run", "flip"),
+        primal="stand",
+        control_steps=1000,
+        goals=Goals(reached_above=None, poses=True),
+    ),
     "quadruped": Domain(
         {**bodies(12, 57, 78, "walk", "run", "stand", "jump"), **bodies(12, 70, 90, "fetch")},
         primal="walk",
@@ -271,7 +276,7 @@ def goals_of(task: str, env_factory: str | None = None) -> Goals | None:
 
 
 def places(settings: EnvSettings) -> list[tuple[int, tuple[float, float, float]]]:
-    """The goals that episodes of checked ``settings`` have, by their numbers: x, y and z in m.
+    """The goals that episodes of checked ``settings`` have, by their numbers: x, y and z in m; of poses, of the torso.
 
     Where a task is one goal, its number is 0. Imports MuJoCo for that.
 
@@ -286,6 +291,10 @@ def places(settings: EnvSettings) -> list[tuple[int, tuple[float, float, float]]
         drawn = reach_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)[:, 3:]
         numbers = range(GOALS) if settings.task_id is None else [settings.task_id]
         return [(number, tuple(drawn[number].tolist())) for number in numbers]
+    if goals.poses:
+        from envs.poses import heights
+
+        return [(number, (0.0, 0.0, height)) for number, height in enumerate(heights())]
     from envs.custom_dmc_tasks.jaco import DROP_HEIGHT, TARGETS
 
     return [(0, (*TARGETS[name.removeprefix("reach_")], DROP_HEIGHT))]

@@ -14,11 +14,11 @@ from agents.dreamer.agent import DreamerAgent
 from agents.dreamer.way import Way
 from agents.skills import SkillSpace
 from training.episode_log import EpisodeLog
-from training.evaluation import play
+from training.evaluation import Played, play
 from training.evaluators import VIDEO_FPS, MeanActions, Stage
 from training.parts import EVALUATION
 from utils.csv_log import CsvLog
-from utils.goal_plot import goal_map
+from utils.goal_plot import goal_bars, goal_map
 from utils.seeding import derive, own_randomness
 from utils.statistics import wilson
 from utils.video import upscale
@@ -130,8 +130,8 @@ class ReachedGoals(MeanActions):
     ``views`` and take mean actions: ``nearest_code`` follows the one skill that the agent takes for the nearest to what
     is observed at the goal, ``toward_goal`` at every step the one whose direction leads there.
 
-    A goal is reached in an episode whose return is above ``reached_above``. With ``aims`` the environment has to be
-    told which goal is next.
+    ``reached`` says of an episode whether it reached its goal. With ``aims`` the environment has to be told which goal
+    is next. ``names`` are what the picture calls goals that are not places.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class ReachedGoals(MeanActions):
         episodes: int,
         targets: list[Target],
         *,
-        reached_above: float,
+        reached: Callable[[Played, Target], bool],
         aims: bool,
         period: int,
         mode: GoalMode,
@@ -148,9 +148,10 @@ class ReachedGoals(MeanActions):
         run_dir: Path,
         most_skills: int,
         skill_steps: int,
+        names: list[str] | None = None,
     ) -> None:
-        super().__init__(episodes, most_skills=most_skills, skill_steps=skill_steps, reached_above=reached_above)
-        self.targets, self.above, self.aims, self.period = targets, reached_above, aims, period
+        super().__init__(episodes, most_skills=most_skills, skill_steps=skill_steps)
+        self.targets, self.reached, self.aims, self.period, self.names = targets, reached, aims, period, names
         self.mode, self.views, self.log, self.run_dir = mode, views, log, run_dir
         assert (views is None) == (mode == "random_skills")
 
@@ -230,19 +231,23 @@ class ReachedGoals(MeanActions):
         followed = drawn.drawn if drawn is not None else [skill]
         names = "; ".join(agent.shown.name(one) for one in followed if one is not None)
         length = (len(played.images) - 1) * stage.clock.frames
-        return Attempt(target, episode, played.reward, length, played.reward > self.above, names)
+        return Attempt(target, episode, played.reward, length, self.reached(played, target), names)
 
     def _draw(self, stage: Stage, attempts: list[Attempt], said: str) -> None:
         """A picture beside the table; a run does not end because there can be none."""
         path = self.run_dir / f"goals_{stage.clock.frame}.png"
         shares = [np.mean([one.reached for one in attempts if one.target == target]) for target in self.targets]
+        title = f"Goals reached by {HOW[self.mode]}: {said}"
         try:
+            if self.names is not None:
+                goal_bars([self.names[target.goal] for target in self.targets], np.array(shares), path, title=title)
+                return
             goal_map(
                 np.array([target.place for target in self.targets]),
                 np.array(shares),
                 path,
                 names=[target.goal for target in self.targets],
-                title=f"Goals reached by {HOW[self.mode]}: {said}",
+                title=title,
             )
         except Exception as error:  # whatever the drawing library comes up with
             stage.logger.say(f"note: {path.name} cannot be drawn ({error}); {GOALS_CSV} has its numbers")

@@ -6,6 +6,7 @@ from envs.make import EnvSettings, goals_of, make, places
 from training.clock import Clock
 from training.episode_log import EpisodeLog, SkillEpisodeLog
 from training.evaluators import EverySkill, MeanActions
+from training.goal_kinds import goal_kind
 from training.goals import GoalLog, GoalViews, ReachedGoals, Target
 from training.off_policy import OffPolicyRun
 from training.offline import OfflineRun
@@ -44,25 +45,21 @@ def _reaching(settings: FinetuneKeys, run_dir: Path, grid: dict[str, int]) -> tu
     """How goals are evaluated; the settings were checked for whether they can be."""
     goals, made = goals_of(settings.task), env_arguments(settings)
     assert goals is not None
-    views = None
+    kind, views = goal_kind(goals), None
     if settings.goal_mode != "random_skills":
-        # both import MuJoCo
-        if goals.in_sets:
-            from envs.metaworld import at_goal as look
-        else:
-            from envs.at_brick import at_brick as look
-        views = GoalViews(lambda: make(settings.task, seed=settings.seed, **made), look)
+        views = GoalViews(lambda: make(settings.task, seed=settings.seed, **made), kind.look)
     log = GoalLog(run_dir)
     evaluator = ReachedGoals(
         settings.num_eval_episodes,
         [Target(number, place) for number, place in places(EnvSettings(settings.task, seed=settings.seed, **made))],
-        reached_above=goals.reached_above,
+        reached=kind.reached,
         aims=goals.in_sets,
         period=settings.agent.update_skill_every_step,  # type: ignore[attr-defined]  # of every agent with skills
         mode=settings.goal_mode,
         views=views,
         log=log,
         run_dir=run_dir,
+        names=kind.names,
         **grid,
     )
     return evaluator, log

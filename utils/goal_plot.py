@@ -64,3 +64,30 @@ def goal_map(
     with atomic_path(out_png) as temporary:
         figure.savefig(temporary, format="png")
     return Path(out_png)
+
+
+def goal_bars(names: Sequence[str], shares: NDArray[np.float64], out_png: Path, *, title: str) -> Path:
+    """Draw how many episodes of each of G goals that are no places reached it, and write the picture atomically.
+
+    Args:
+        names: of the goals, G.
+        shares: of the episodes of each that reached it, (G,).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no pyplot: no global state, no display
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 0.4 * len(names) + 1.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    axes = figure.add_subplot()
+    rows = np.arange(len(names))[::-1]
+    axes.barh(rows, shares, color="#3f90da", height=0.7)
+    for row, share in zip(rows, shares, strict=True):
+        axes.annotate(f"{share:.0%}", (share, row), xytext=(4, -3), textcoords="offset points", fontsize=8)
+    axes.set_yticks(rows, names)
+    axes.set_xlim(0, 1.08)
+    axes.set_xlabel("share of episodes")
+    plain(axes)
+    with atomic_path(out_png) as temporary:
+        figure.savefig(temporary, format="png")
+    return out_png

@@ -7,6 +7,7 @@ import pytest
 
 from envs.goals import GOALS, PUBLISHED_SETS, reach_goals
 from envs.make import EnvSettings, goals_of, places, with_goals
+from envs.poses import POSES
 from utils.errors import UserError
 
 PUBLISHED = {  # (set, goal): to ten places
@@ -58,14 +59,16 @@ def test_the_recipe_step_by_step():
 
 
 def test_the_goals_of_settings():
-    assert with_goals() == [f"jaco_reach_{c}" for c in ("top_left", "top_right", "bottom_left", "bottom_right")] + [
-        "mw_reach"
-    ]
+    walker = [f"walker_{name}" for name in ("stand", "walk", "run", "flip")]
+    jaco = [f"jaco_reach_{corner}" for corner in ("top_left", "top_right", "bottom_left", "bottom_right")]
+    assert with_goals() == [*walker, *jaco, "mw_reach"]
     numbered = places(EnvSettings("mw_reach", seed=9))
     assert [number for number, _ in numbered] == list(range(GOALS))
     assert numbered[49][1] == pytest.approx(PUBLISHED[9, 49][3:], abs=1e-9)
     assert places(EnvSettings("mw_reach", seed=3, goal_seed=9, task_id=49)) == numbered[49:]
     assert places(EnvSettings("jaco_reach_top_right")) == [(0, (0.09, 0.09, 0.001))]
-    assert goals_of("walker_run") is None
-    with pytest.raises(UserError, match="task=walker_run.*jaco_reach_top_left.*mw_reach"):
-        places(EnvSettings("walker_run"))
+    heights = [z for _, (_, _, z) in places(EnvSettings("walker_run"))]
+    assert len(heights) == len(POSES) and heights[0] == pytest.approx(1.3)
+    assert goals_of("quadruped_run") is None
+    with pytest.raises(UserError, match="task=quadruped_run.*jaco_reach_top_left.*mw_reach"):
+        places(EnvSettings("quadruped_run"))

@@ -23,7 +23,7 @@ MW = (*CHOREO, "configs=mw_pixels", "task=mw_reach")
             for agent in ("dreamer", "icm_dreamer", "plan2explore", "lbs_dreamer")
         ),
         (("finetune", "task=jaco_reach_top_left", "eval_goals=true"), ["eval_goals", "agent=dreamer", "agent=choreo"]),
-        ((*CHOREO, "task=walker_run", "eval_goals=true"), ["eval_goals", "task=walker_run", "mw_reach"]),
+        ((*CHOREO, "task=quadruped_run", "eval_goals=true"), ["eval_goals", "task=quadruped_run", "mw_reach"]),
         ((*MW, "eval_goals=true", "evaluate=false"), ["eval_goals", "evaluate"]),
         ((*MW, "goal_mode=nearest_code"), ["goal_mode=nearest_code", "eval_goals=true"]),
         ((*MW, "eval_goals=true", "goal_mode=nearest"), ["goal_mode=nearest", "nearest_code"]),
@@ -62,9 +62,9 @@ def test_every_agent_with_skills_is_taken(agent):
     assert found.eval_goals and found.goal_mode == "random_skills" and found.agent.update_skill_every_step > 0
 
 
-@pytest.mark.parametrize("task", ["jaco_reach_top_left", "mw_reach"])
+@pytest.mark.parametrize("task", ["jaco_reach_top_left", "mw_reach", "walker_walk"])
 @pytest.mark.parametrize("mode", ["nearest_code", "toward_goal"])
-def test_goals_are_shown_in_both_domains(task, mode):
+def test_goals_are_shown_in_every_domain_that_has_some(task, mode):
     agent = "choreo" if mode == "nearest_code" else "metra_dreamer"
     kind = "mw_pixels" if task == "mw_reach" else "dmc_pixels"
     words = (f"agent={agent}", f"configs={kind}", f"task={task}", "eval_goals=True", f"goal_mode={mode}")

@@ -84,8 +84,9 @@ def stage_of(env, logger, stopped=lambda: False):
 def evaluator(folder, episodes=2, *, views=None, period=2):
     log = GoalLog(folder)
     mode = "random_skills" if views is None else "nearest_code"
-    made = {"reached_above": 0.0, "aims": True, "period": period, "most_skills": 1, "skill_steps": 1}
-    return ReachedGoals(episodes, PLACES, log=log, run_dir=folder, mode=mode, views=views, **made), log
+    made = {"aims": True, "period": period, "most_skills": 1, "skill_steps": 1, "mode": mode, "views": views}
+    paid = lambda played, target: played.reward > 0  # noqa: E731
+    return ReachedGoals(episodes, PLACES, reached=paid, log=log, run_dir=folder, **made), log
 
 
 def written(folder):
@@ -216,6 +217,19 @@ def test_a_run_on_jaco_toward_the_brick(settings, tmp_path, discrete):
     launch(settings("finetune", *slow, *words, "goal_mode=toward_goal"), tmp_path / "run", "finetune")
     (found,) = written(tmp_path / "run")
     assert found["skills"] == "" and int(found["reached"]) == (float(found["return"]) > 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["random_skills", "toward_goal"])
+def test_a_run_on_poses_of_walker(settings, tmp_path, mode):
+    slow = (*SHORT, "agent=metra_dreamer", "batch_length=8", "save_video=false")
+    made = made_by(tmp_path / "walker" / "snapshot_20.pt", "pretrain", *slow, "domain=walker")
+    words = [f"snapshot={made}", "task=walker_run", "num_train_frames=50", "eval_goals=True", f"goal_mode={mode}"]
+    launch(settings("finetune", *slow, *words), tmp_path / "run", "finetune")
+    found = written(tmp_path / "run")
+    assert [int(row["goal"]) for row in found] == list(range(8)) and float(found[0]["z"]) == pytest.approx(1.3)
+    # a start is any posture, so an untrained agent may come by one of them, and by all of them not
+    assert {row["reached"] for row in found} <= {"0", "1"} and sum(int(row["reached"]) for row in found) < 8
+    assert Image.open(tmp_path / "run" / "goals_0.png").format == "PNG"
 
 
 def test_fine_tuning_on_meta_world_says_how_often_it_succeeds(settings, tmp_path, snapshot):
