@@ -10,6 +10,7 @@ from training.parts import build_agent
 from training.team import Blueprint, Team
 
 ACTIONS = 6
+STATE = 24
 
 
 def settings_for(name, *more):
@@ -29,7 +30,7 @@ def build(settings, phase, seed=0):
 
 
 def shape_of(settings):
-    return (3, settings.image_size, settings.image_size)
+    return (STATE,) if settings.obs_type == "states" else (3, settings.image_size, settings.image_size)
 
 
 def batch_for(agent, settings, seed, rows=4):
@@ -57,6 +58,8 @@ def batch_for(agent, settings, seed, rows=4):
         "is_last": torch.zeros_like(first),
         "is_terminal": torch.zeros_like(first),
     }
+    if settings.obs_type == "states":
+        batch["observation"] = 3 + 5 * torch.randn(rows, 6, STATE, generator=generator)
     dim = agent.recorded.dim
     if dim:
         skill = torch.randn(rows, 6, dim, generator=generator)

@@ -18,6 +18,7 @@ ROWS = [(name,) for name in [*NAMES, "drq", "drq_diayn", "dreamer:finetune", "ch
 ROWS += [(f"drq_{method}",) for method in ("metra", "cic", "rnd", "apt")]
 ROWS += [("choreo", "agent.resample_every=6"), ("apt_dreamer", "agent.knn_rms=true")]
 ROWS += [("rnd_dreamer", "agent.batch_statistics=true"), ("dreamer", "actor.dist=truncated_normal")]
+ROWS += [("dreamer", "configs=dmc_states", "state_norm=running")]
 ORDINARY = [("choreo", "agent.resample_every=6"), ("deviation_dreamer",), ("drq_diayn",)]
 
 OF_ONE_SHARE = {"skill_spread", "skill_skill_spread", "skills_updated"}
