@@ -76,6 +76,7 @@ def write_run(
         "image_size": 64,
         "env_factory": None,
         "render": {"quality": "lite"},
+        "floor": "default",
         **changes,
     }
     checkpoint.save(folder / CHECKPOINT, "checkpoint", resumable(replay=replay.state_dict(), config=config))
