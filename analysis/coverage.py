@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.cells import MEASURES, coverage
-from analysis.places import ROOTS, domain_of, visited
+from analysis.places import ROOTS, visited
 from analysis.run_folder import read_run
 from analysis.skill_coverage import draw, skill_coverage
 from analysis.snapshot_tool import add_named, check_request, progress
@@ -59,7 +59,7 @@ def run_coverage(folder: Path, frames: int | None = None) -> RunCoverage:
     """
     content = read_run(folder)
     state, settings = content["replay"], content["config"]
-    domain = domain_of(settings)
+    domain = settings["domain"]
     if domain not in MEASURES and domain not in ROOTS:  # before the large files are read
         raise unknown_value("domain", domain, sorted({*MEASURES, *ROOTS}))
     layout = read_layout(folder / "replay")

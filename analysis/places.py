@@ -4,12 +4,10 @@ Works on stored states alone, as :mod:`analysis.cells`.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.make import validate_task
 from utils.errors import unknown_value
 
 SIDE = 1.0
@@ -25,13 +23,6 @@ ROOTS: Mapping[str, tuple[int, ...]] = {
     "dog": (0, 1),
 }
 """Which numbers of a state are where the torso is: x, and y of bodies that move in two directions, in m."""
-
-
-def domain_of(config: Mapping[str, Any]) -> str:
-    """The body of a stored configuration; DrQ's say the task alone."""
-    if config["domain"] != "none" or config.get("env_factory") is not None:
-        return str(config["domain"])
-    return validate_task(config["task"])[0]
 
 
 def root(domain: str) -> list[int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agents.agent import Acts
 from agents.skills import Cube, SkillSpace, UnitSphere
 from analysis.cells import MEASURES, coverage
-from analysis.places import domain_of, positions, root, visited
+from analysis.places import positions, root, visited
 from analysis.snapshot_tool import ACTING, build_env, read_snapshot
 from training.evaluation import play
 from training.restored import restore_agent
@@ -68,7 +68,7 @@ def skill_coverage(
         raise UserError(f"--skills={skills} is not possible. Set it to a whole number from 1 to {MOST_SKILLS}.")
     content = read_snapshot(path, "snapshot")
     config = content["config"]
-    domain = domain_of(config)
+    domain = config["domain"]
     root(domain)  # before anything is built
     agent = restore_agent(content, named=named)
     env = build_env(config, seed, named, content["spec"])

@@ -13,7 +13,7 @@ from agents.drq.augmentations import check_augmentation, draws_on_host
 from agents.drq.methods import check_method
 from agents.drq.settings import DrQSettings
 from agents.exploration.build import check_observations, check_skills, method_class
-from agents.exploration.intrinsic_reward import RunSizes
+from agents.exploration.intrinsic_reward import Directed, RunSizes
 from agents.nn.kernels import check_decoder, check_encoder
 from envs.make import EnvSettings, goals_of, with_goals
 from envs.relabel import check_relabel
@@ -231,7 +231,7 @@ def _goals(settings: FinetuneKeys) -> None:
 
 
 def _has_directions(agent: DreamerSection) -> bool:
-    return hasattr(method_class(agent.method), "goal_skill")
+    return issubclass(method_class(agent.method), Directed)
 
 
 def _log_std(settings: DrQSettings) -> None:

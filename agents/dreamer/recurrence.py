@@ -312,9 +312,10 @@ class _Recurrence(torch.autograd.Function):
             )
             found.append(one)
             deter, stoch = one.deter, one.stoch.unflatten(-1, ctx.groups)
-            before = [part[t - 1] if t else None for part in outside[:2]]
-            here = [None] * 2 if keep is None else [keep[:, t], keep[:, t, None]]
-            deter, stoch = map(_reset_and_joined, (deter, stoch), here, before)
+            deter_outside, stoch_outside = (part[t - 1] if t else None for part in outside[:2])
+            kept_here = None if keep is None else keep[:, t]
+            deter = _reset_and_joined(deter, kept_here, deter_outside)
+            stoch = _reset_and_joined(stoch, None if kept_here is None else kept_here[..., None], stoch_outside)
         found.reverse()
         _, wants_deter, wants_stoch, wants_action, wants_hidden, _, _, *wants = ctx.needs_input_grad
         hidden = _stacked([one.hidden for one in found]) if wants_hidden else None

@@ -1,22 +1,14 @@
 """The skills that lead to a goal, a new one at every step, of methods that know in which direction it lies."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from agents.agent import Acting
 from agents.dreamer.agent import DreamerAgent
+from agents.exploration.intrinsic_reward import Directed
 from agents.nn.latent import Latent
-
-
-@runtime_checkable
-class Directed(Protocol):
-    """A method of which features of a goal, and of where one is, say which skill leads there."""
-
-    def goal_skill(self, feat: Tensor, goal: Tensor) -> Tensor:
-        """(..., F), (..., F) -> (..., D), a zero vector where the two are the same."""
-        ...
 
 
 class Way:

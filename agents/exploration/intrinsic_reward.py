@@ -10,7 +10,7 @@ Shapes: B sequences, T time, N = B * T imagination starts, H horizon, F feature,
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -199,3 +199,12 @@ class RandomActions(IntrinsicReward):
     """Uniform random collection: only the world model learns; the snapshot holds an untrained actor."""
 
     acts = "uniform"
+
+
+@runtime_checkable
+class Directed(Protocol):
+    """A method of which features of a goal, and of where one is, say which skill leads there."""
+
+    def goal_skill(self, feat: Tensor, goal: Tensor) -> Tensor:
+        """(..., F), (..., F) -> (..., D), a zero vector where the two are the same."""
+        ...

@@ -117,7 +117,6 @@ def test_what_is_not_possible(snapshots, capsys, words, told):
 
 
 def test_skills_of_drq_are_played_too(tmp_path):
-    """Whose settings name a task and no domain."""
     path = made_by(tmp_path / "drq.pt", "drq", "preset=debug", "task=cheetah_run", "num_skills=2", "action_repeat=100")
     found = skill_coverage(path, 3)
     assert found.names == ["skill 0", "skill 1", "skill 0"] and found.facts["task"] == "cheetah_run"

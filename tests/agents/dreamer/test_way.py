@@ -5,7 +5,8 @@ import torch
 from agent_kit import OBS, make_agent, tiny
 from torch.nn import functional as F
 
-from agents.dreamer.way import Directed, Way
+from agents.dreamer.way import Way
+from agents.exploration.intrinsic_reward import Directed
 
 
 @pytest.fixture(params=[False, True], ids=["continuous", "discrete"])
